@@ -1,0 +1,213 @@
+"""What is packaged, what is pinned, and when ``make`` sets its environment up again."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mmhoga.version import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+PINNED = ROOT / 'requirements' / 'pinned.txt'
+CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
+
+
+def exact_versions(path):
+    """Name -> version; a line that is not ``name==version`` fails."""
+    lines = [line.partition('#')[0].strip() for line in path.read_text().splitlines()]
+    pairs = [re.fullmatch(r'([\w.-]+)==([\w.]+)', line).groups() for line in lines if line]
+    return {re.sub('[-_.]+', '-', name).lower(): version for name, version in pairs}
+
+
+def copy_checkout(target, *more):
+    """What the build and the set-up read, without the environment, data and results that may lie in the checkout."""
+    ignored = shutil.ignore_patterns('__pycache__', '.mim')
+    for name in ('mmhoga', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, target / name, ignore=ignored)
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGELOG.md', 'Makefile'):
+        shutil.copy(ROOT / name, target)
+    return target
+
+
+@pytest.fixture(scope='module')
+def distributions(tmp_path_factory):
+    """A source distribution and the wheel that is built from it alone."""
+    source = copy_checkout(tmp_path_factory.mktemp('checkout') / 'mmhoga')
+    built = tmp_path_factory.mktemp('built')
+
+    def build(command, cwd):
+        subprocess.run(
+            [sys.executable, 'setup.py', '-q', command, '-d', built], cwd=cwd, check=True, capture_output=True
+        )
+
+    build('sdist', source)
+    (archive,) = built.glob('*.tar.gz')
+    unpacked = tmp_path_factory.mktemp('unpacked')
+    with tarfile.open(archive) as file:
+        file.extractall(unpacked)
+    (directory,) = unpacked.iterdir()
+    build('bdist_wheel', directory)
+    (wheel,) = built.glob('*.whl')
+    return archive, wheel
+
+
+def test_the_wheel_has_every_module_config_and_tool(distributions):
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        names = set(wheel.namelist())
+    modules = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / 'mmhoga').rglob('*.py') if '.mim' not in path.parts
+    }
+    shipped = {
+        f'mmhoga/.mim/{path.relative_to(ROOT).as_posix()}'
+        for folder in ('configs', 'tools')
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in ('.py', '.sh', '.json')
+    }
+    assert shipped and modules
+    assert modules | shipped | {'mmhoga/py.typed'} <= names
+    assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/')) or '__pycache__' in name]
+
+
+def test_the_wheel_says_what_it_needs(distributions):
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
+        metadata = wheel.read(name).decode()
+    needs = re.findall(r'^Requires-Dist: (\S+?)(?:[;\s].*)?$', metadata, re.MULTILINE)
+    always = [line for line in metadata.splitlines() if line.startswith('Requires-Dist') and 'extra ==' not in line]
+    assert f'Version: {__version__}\n' in metadata
+    assert 'Requires-Python: >=3.9\n' in metadata
+    # Loose: nobody's torch is replaced. No mmcv of either kind: pip would put one on top of the other.
+    assert sorted(line.split(': ')[1] for line in always) == ['mmengine>=0.10', 'numpy', 'torch']
+    assert not [need for need in needs if need.startswith(('mmcv', 'chumpy'))]
+    extras = set(re.findall(r'^Provides-Extra: (.*)$', metadata, re.MULTILINE))
+    assert extras >= {'cls', 'det', 'pose', 'analysis', 'dev'}
+
+
+def test_the_source_distribution_has_what_a_developer_needs(distributions):
+    with tarfile.open(distributions[0]) as file:
+        names = {name.partition('/')[2] for name in file.getnames()}
+    assert {'LICENSE', 'README.md', 'CHANGELOG.md', 'Makefile', 'requirements/pinned.txt', 'pyproject.toml'} <= names
+
+
+def test_pins_are_exact_and_agree():
+    pinned, constraints = exact_versions(PINNED), exact_versions(CONSTRAINTS)
+    assert pinned.items() <= constraints.items()
+    assert exact_versions(ROOT / 'requirements' / 'no-deps.txt').items() <= constraints.items()
+    assert 'mmcv' not in constraints  # the compiled one does not build against this torch
+
+
+def make(checkout, *arguments):
+    # Not as a part of the `make test` that this may run in.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
+    return subprocess.run(
+        ['make', *arguments], cwd=checkout, env=environment, check=False, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def dry_run(tmp_path):
+    """``make -n`` in a copy of the checkout, which is an attribute of the function: what it would run."""
+    if shutil.which('make') is None:
+        pytest.skip('there is no make here')
+    checkout = copy_checkout(tmp_path / 'checkout')
+
+    def run(goal):
+        result = make(run.checkout, '-n', goal, f'PYTHON={sys.executable}')
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    run.checkout = checkout
+    return run
+
+
+def finish_set_up(dry_run):
+    """Do what a complete set-up does last: write the stamp that the dry run names."""
+    stamp = re.search(r'\.venv/\.ready-\w+$', dry_run('test').split(' && touch ')[-1].splitlines()[0]).group()
+    (dry_run.checkout / '.venv').mkdir(exist_ok=True)
+    (dry_run.checkout / stamp).touch()
+
+
+@pytest.mark.parametrize(
+    ('goal', 'command'),
+    [
+        ('demo', '.venv/bin/python tools/demo.py --work-dir work_dirs/demo'),
+        ('test', '.venv/bin/python -m pytest -n 2'),
+        ('check', '.venv/bin/python -m ruff check .'),
+    ],
+)
+def test_each_command_sets_up_once(goal, command, dry_run):
+    before = dry_run(goal)
+    assert '-m pip' in before and 'requirements/pinned.txt' in before
+    assert command in before
+    finish_set_up(dry_run)
+    after = dry_run(goal)
+    assert '-m pip' not in after
+    assert after.strip().startswith(command)
+
+
+def test_set_up_is_repeated_when_a_pin_changes_and_not_when_a_date_does(dry_run):
+    finish_set_up(dry_run)
+    pinned = dry_run.checkout / 'requirements' / 'pinned.txt'
+    pinned.touch()
+    assert '-m pip' not in dry_run('test')
+    text = pinned.read_text()
+    pinned.write_text(text.replace('==', '==1!', 1))
+    assert '-m pip' in dry_run('test')
+    pinned.write_text(text)
+    assert '-m pip' not in dry_run('test')
+
+
+def test_set_up_is_repeated_in_a_moved_checkout(dry_run):
+    finish_set_up(dry_run)
+    assert '-m pip' not in dry_run('test')
+    dry_run.checkout = shutil.move(dry_run.checkout, dry_run.checkout.with_name('elsewhere'))
+    assert '-m pip' in dry_run('test')
+
+
+def test_the_stamp_is_the_last_thing_and_an_interrupted_set_up_starts_afresh(dry_run):
+    """Runs the real recipe with a Python that fails in the middle, as if it had been interrupted there."""
+    python = dry_run.checkout / 'python'
+    python.write_text(
+        '#!/bin/sh\n'
+        'case "$*" in *" venv .venv") mkdir -p .venv/bin; ln -sf ../../python .venv/bin/python; touch .venv/half;;\n'
+        '  *" -r "*) exit 1;; esac\n'
+    )
+    python.chmod(0o755)
+
+    first = make(dry_run.checkout, 'test', f'PYTHON={python}')
+    assert first.returncode != 0
+    assert not list((dry_run.checkout / '.venv').glob('.ready-*'))
+    (dry_run.checkout / '.venv' / 'left-over').touch()
+    second = make(dry_run.checkout, 'test', f'PYTHON={python}')
+    assert 'starting afresh' in second.stdout
+    assert not (dry_run.checkout / '.venv' / 'left-over').exists()
+
+
+def test_a_python_that_will_not_do_is_named(dry_run):
+    old = dry_run.checkout / 'python2'
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 2.7.18\nexit 1\n')
+    old.chmod(0o755)
+    result = make(dry_run.checkout, 'test', f'PYTHON={old}')
+    assert result.returncode != 0
+    assert 'needs Python 3.9 or newer' in result.stdout
+    assert 'Python 2.7.18' in result.stdout
+    assert not (dry_run.checkout / '.venv').exists()
+
+
+def test_continuous_integration_runs_what_a_person_types():
+    script = ROOT / '.ci' / 'run'
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().splitlines()[-1] == 'exec make test'
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / '.venv', reason='this Python is not the one that make set up')
+def test_hosts_work_in_the_environment_of_make_whatever_is_imported_first():
+    code = "import sys; print(any(type(finder).__name__ == '_StandInFinder' for finder in sys.meta_path))"
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == 'True', result.stderr
