@@ -1,0 +1,211 @@
+"""The operations of ``mmcv._ext`` that SSD, RetinaNet, Faster and Mask R-CNN need, from torchvision and plain torch.
+
+Names, arguments and results are those that mmcv 2.1's Python side expects: some return their result, others
+write into a tensor they are given. All work on any device that torchvision's operations support, except
+soft-NMS and NMS matching, which mmcv itself runs on the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _torchvision_ops() -> Any:
+    try:
+        import torchvision.ops
+    except ImportError as error:
+        raise ImportError(
+            "mmcv has no compiled operations here and mmhoga's stand-in for them needs torchvision: install the "
+            f'release of torchvision that belongs to torch {torch.__version__}.'
+        ) from error
+    return torchvision.ops
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    """Half precision is widened: torchvision lacks it on the CPU, and IoUs of large coordinates need the bits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _iou_with(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
+    """IoU of one box (4,) with boxes (N, 4); a width is ``x2 - x1 + offset``."""
+    top_left = torch.maximum(box[:2], boxes[:, :2])
+    bottom_right = torch.minimum(box[2:], boxes[:, 2:])
+    intersection = (bottom_right - top_left + offset).clamp(min=0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
+    area = (box[2:] - box[:2] + offset).prod()
+    return intersection / (area + areas - intersection)
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Indices of the kept boxes (N, 4), by falling score. ``offset=1`` is the convention of whole pixels."""
+    boxes, scores = _at_least_float32(boxes), _at_least_float32(scores)
+    # Moving the far corner by the offset gives the same areas and intersections as adding it to every width.
+    boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return _torchvision_ops().nms(boxes, scores.to(boxes), iou_threshold)
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft-NMS (Bodla et al., 2017). Methods: 0 naive, 1 linear, 2 gaussian.
+
+    Writes the M kept boxes with their decayed scores into the first rows of ``dets`` (N, 5), in the order in
+    which they were chosen, and returns their indices (M,). A box is dropped when its decayed score falls below
+    ``min_score``; the best of what is left is always kept, as in mmcv.
+    """
+    scores = scores.clone()
+    left = torch.arange(len(boxes))
+    chosen: list[Tensor] = []
+    while len(left):
+        best = int(scores[left].argmax())
+        index = left[best]
+        dets[len(chosen), :4] = boxes[index]
+        dets[len(chosen), 4] = scores[index]
+        chosen.append(index)
+
+        left = torch.cat([left[:best], left[best + 1 :]])
+        iou = _iou_with(boxes[index], boxes[left], offset)
+        if method == 2:
+            decay = torch.exp(-(iou**2) / sigma)
+        else:
+            overlapping = 1 - iou if method == 1 else torch.zeros_like(iou)
+            decay = torch.where(iou >= iou_threshold, overlapping, torch.ones_like(iou))
+        scores[left] *= decay
+        left = left[scores[left] >= min_score]
+    return torch.stack(chosen) if chosen else left
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """NMS of dets (N, 5) that groups each kept box, first, with those it suppresses, by falling score."""
+    left = dets[:, 4].argsort(descending=True)
+    groups = []
+    while len(left):
+        matched = _iou_with(dets[left[0], :4], dets[left, :4], offset=0) >= iou_threshold
+        matched[0] = True  # the IoU of an empty box with itself is not a number
+        groups.append(left[matched].tolist())
+        left = left[~matched]
+    return groups
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write RoIAlign of input (N, C, H, W) at rois (R, 5) into ``output`` (R, C, h, w)."""
+    if pool_mode != 1:
+        raise NotImplementedError(
+            "RoIAlign with pool_mode='max' needs a compiled mmcv; mmhoga's stand-in has pool_mode='avg' only, the "
+            "default: leave 'pool_mode' out of the config, or install a compiled mmcv."
+        )
+    input = _at_least_float32(input)
+    size = (aligned_height, aligned_width)
+    roi_align = _torchvision_ops().roi_align
+    output.copy_(roi_align(input, rois.to(input), size, spatial_scale, sampling_ratio, aligned))
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the gradient of RoIAlign's input into ``grad_input`` (N, C, H, W)."""
+    # RoIAlign is linear in its input, so its gradient can be taken at zero: no private operation is needed.
+    grad_output = _at_least_float32(grad_output)
+    with torch.enable_grad():
+        zeros = grad_output.new_zeros(grad_input.shape, requires_grad=True)
+        output = _torchvision_ops().roi_align(
+            zeros,
+            rois.to(zeros.dtype),
+            (aligned_height, aligned_width),
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
+        (gradient,) = torch.autograd.grad(output, zeros, grad_output)
+    grad_input.copy_(gradient)
+
+
+def _sigmoid_focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+    input = _at_least_float32(input)
+    positive = target[:, None] == torch.arange(input.size(1), device=input.device)  # (N, C)
+    probability = input.sigmoid()
+    loss = torch.where(
+        positive,
+        -alpha * (1 - probability) ** gamma * F.logsigmoid(input),
+        -(1 - alpha) * probability**gamma * F.logsigmoid(-input),
+    )
+    return loss * weight[target][:, None] if weight.numel() else loss
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Write the focal loss (Lin et al., 2017) of logits (N, C) and class indices (N,) into ``output`` (N, C).
+
+    An index of C is background: all C classes are negatives. ``weight`` is empty or one number a class.
+    """
+    output.copy_(_sigmoid_focal_loss(input, target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """Write the gradient of the summed focal loss into ``grad_input`` (N, C)."""
+    with torch.enable_grad():
+        logits = input.detach().requires_grad_()
+        loss = _sigmoid_focal_loss(logits, target, weight, gamma, alpha).sum()
+        grad_input.copy_(torch.autograd.grad(loss, logits)[0])
+
+
+def get_compiler_version() -> str:
+    """Part of mmcv's report of the environment, which is how a log tells that the stand-in is at work."""
+    return 'none (mmhoga stands in for mmcv._ext)'
+
+
+def get_compiling_cuda_version() -> str:
+    """See :func:`get_compiler_version`."""
+    return 'none (mmhoga stands in for mmcv._ext)'
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    operation.__name__: operation
+    for operation in (
+        nms,
+        softnms,
+        nms_match,
+        roi_align_forward,
+        roi_align_backward,
+        sigmoid_focal_loss_forward,
+        sigmoid_focal_loss_backward,
+        get_compiler_version,
+        get_compiling_cuda_version,
+    )
+}
