@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all (standard library only)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+
+def write_atomic(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` to ``path``: a reader, or a kill at any moment, sees the old file or the new one.
+
+    The text goes to a temporary file beside ``path``, reaches the disk, and takes its name in one step. If anything
+    fails (a full disk, say), the old file is untouched and the temporary one is removed.
+
+    Raises:
+        OSError: the folder does not exist or the file system refuses.
+    """
+    path = Path(path)
+    # O_EXCL: never somebody else's file; the plain mode leaves permissions to the umask, unlike tempfile's 0600.
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp')
+    try:
+        with temporary.open('x', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,35 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from mmhoga.files import write_atomic
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / 'a.txt'
+    write_atomic(path, 'one')
+    write_atomic(path, 'two')
+    assert path.read_text() == 'two'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('step', ['fsync', 'replace'])
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+    path = tmp_path / 'a.txt'
+    write_atomic(path, 'old')
+
+    def full_disk(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os if step == 'fsync' else Path, step, full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        write_atomic(path, 'new')
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    (tmp_path / 'plain').write_text('')
+    write_atomic(tmp_path / 'atomic', '')
+    assert (tmp_path / 'atomic').stat().st_mode == (tmp_path / 'plain').stat().st_mode
