@@ -1,0 +1,16 @@
+"""HOGA, its supernet, and the attentions that it is compared with."""
+
+from mmhoga.models.attention import Attention
+from mmhoga.models.hoga import HOGA
+from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.supernet import SearchableHOGA, derive_genotype
+
+__all__ = [
+    'HOGA',
+    'OPERATIONS',
+    'Attention',
+    'AttentionOperation',
+    'SearchableHOGA',
+    'Source',
+    'derive_genotype',
+]

@@ -1,0 +1,93 @@
+"""The attentions that HOGA is compared with, from timm, as plugins."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmhoga.registry import MODELS
+
+# timm's factory is a chain of comparisons without a list of its own; this one serves error messages only.
+NAMES = (
+    *('se', 'ese', 'eca', 'ecam', 'ceca', 'ge', 'gc', 'gca', 'cbam', 'lcbam'),
+    *('sk', 'splat', 'lambda', 'bottleneck', 'halo', 'nl', 'bat'),
+)
+# SE's paper does not round the squeezed width; timm does, to multiples of 8.
+DEFAULTS: dict[str, dict[str, Any]] = {'se': dict(rd_divisor=1)}
+
+
+@MODELS.register_module()
+class Attention(BaseModule):
+    """Any attention of ``timm.layers.create_attn``, by timm's name.
+
+    The paper's baselines in ResNet-50, ``after_conv3``:
+
+    - ``name='se'``: Squeeze-and-Excitation (Hu et al. 2018), reduction 16, biases, no rounding of the squeezed width;
+      28.09 M parameters, the paper's figure.
+    - ``name='cbam'``: CBAM (Woo et al. 2018), reduction 16, 7x7; 28.07 M (paper: 28.09).
+    - ``name='ge', extra_params=True, extent=0, use_mlp=False, feat_size=...``: GE-theta of Gather-Excite (Hu et al.
+      2018b), a learned global gather; ``feat_size`` is the map's size, so: one plugin a stage, a fixed input.
+    - ``name='gc'``: the global context of GCNet (Cao et al. 2019) fused by scaling; ``'gca'`` adds it, as GCNet does.
+
+    timm calls its CBAM "sort-of", and its authors report mixed results with such layers.
+
+    Args:
+        in_channels: C.
+        name: ``'se'``, ``'cbam'``, ``'ge'``, ``'gc'``, ``'eca'``, ... as timm has them.
+        kwargs: the attention's own arguments, e.g. ``rd_ratio=1 / 8``.
+
+    Raises:
+        ImportError: timm is not installed.
+        ValueError: an unknown name, or arguments that this attention does not take.
+
+    Example:
+        >>> import torch
+        >>> Attention(64, name='cbam')(torch.rand(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    _abbr_ = 'attention'
+
+    def __init__(self, in_channels: int, *, name: str, **kwargs: Any) -> None:
+        super().__init__()
+        self.layer = _build(name, in_channels, {**DEFAULTS.get(name, {}), **kwargs})
+
+    def init_weights(self) -> None:
+        """Restore what timm wants to begin with after the backbone's ``init_cfg`` went over all convolutions."""
+        super().init_weights()
+        reset = getattr(self.layer, 'reset_parameters', None)
+        if reset is not None:
+            reset()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, C, H, W)``."""
+        return self.layer(x)
+
+
+def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
+    try:
+        from timm.layers import get_attn
+    except ImportError as error:
+        raise ImportError(
+            f'The attention {name!r} comes from timm, which is not installed: pip install mmhoga[attention]'
+        ) from error
+    try:
+        factory = get_attn(name) if isinstance(name, str) else None
+    except AssertionError:
+        factory = None
+    if factory is None:
+        near = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.5)
+        hint = f'Did you mean {" or ".join(map(repr, near))}? ' if near else ''
+        raise ValueError(f'timm has no attention {name!r}. {hint}It has: {", ".join(NAMES)}.')
+    try:
+        return factory(in_channels, **kwargs)
+    except (TypeError, ValueError, AssertionError) as error:
+        taken = list(inspect.signature(factory).parameters.values())[1:]
+        raise ValueError(
+            f'The attention {name!r} of timm cannot be built for {in_channels} channels with {kwargs}: {error}. '
+            f'It takes: {", ".join(map(str, taken))}.'
+        ) from error

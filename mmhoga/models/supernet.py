@@ -1,0 +1,180 @@
+"""The continuous relaxation of HOGA (section 3.3): every candidate on every edge, weighted by softmax(alpha)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges
+from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
+from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.registry import MODELS
+
+
+class MixedEdges(nn.ModuleDict):
+    """Eq. (13) for E edges that leave one node, or for the K edges F_k -> U_k: one product an edge.
+
+    Args:
+        channels: C/K, the channels of a group.
+        edges: E.
+        primitives: the candidates' names.
+        reduction: squeeze of the channel MLPs.
+    """
+
+    def __init__(self, channels: int, edges: int, primitives: Sequence[str], *, reduction: int) -> None:
+        super().__init__(
+            {name: OPERATIONS[name](channels, edges, reduction=reduction, affine=False) for name in primitives}
+        )
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
+        source = Source(x)
+        columns = weights.t().reshape(len(self), 1, -1, 1, 1, 1)  # (M, 1, E, 1, 1, 1)
+        gate: Any = 0
+        for weight, operation in zip(columns, self.values()):
+            gate = gate + weight * cast(AttentionOperation, operation).gate(source)
+        return gate * x
+
+
+@MODELS.register_module()
+class SearchableHOGA(GroupAttention):
+    """HOGA's supernet.
+
+    Args:
+        in_channels: C.
+        num_groups: K.
+        primitives: the candidates, a subset of :data:`mmhoga.genotype.PRIMITIVES`; alpha's columns, in this order.
+        summary, summary_reduction, output_reduction, operation_reduction: as in :class:`mmhoga.models.HOGA`, so that
+            the derived cell is the searched one.
+
+    Attributes:
+        alpha: ``(K (K + 1) / 2, M)``, rows o_00; o_01, o_11; o_02, ... (:func:`mmhoga.genotype.edge_list`),
+            initialised to 1e-3 N(0, 1) (section 4.2). A search gives all its cells one and the same Parameter.
+
+    Raises:
+        ValueError: K does not divide C; fewer than one candidate besides ``none``, a repeated or an unknown one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        num_groups: int = 4,
+        primitives: Sequence[str] = PRIMITIVES,
+        summary: str = 'nodes',
+        summary_reduction: int = 16,
+        output_reduction: int = 8,
+        operation_reduction: int = 4,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            num_groups=num_groups,
+            summary=summary,
+            summary_reduction=summary_reduction,
+            output_reduction=output_reduction,
+            init_cfg=init_cfg,
+        )
+        self.primitives = _check_primitives(primitives)
+        self._derived = partial(
+            HOGA,
+            in_channels,
+            summary=summary,
+            summary_reduction=summary_reduction,
+            output_reduction=output_reduction,
+            operation_reduction=operation_reduction,
+        )
+        self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
+
+        def mixed(edges: int) -> MixedEdges:
+            return MixedEdges(self.group_channels, edges, self.primitives, reduction=operation_reduction)
+
+        self.inputs = mixed(num_groups)
+        self.nodes = nn.ModuleList(mixed(num_groups - 1 - j) for j in range(num_groups - 1))
+        row = {edge: i for i, edge in enumerate(edge_list(num_groups))}
+        self._input_rows = [row[k, k] for k in range(num_groups)]
+        self._node_rows = [[row[j, k] for k in range(j + 1, num_groups)] for j in range(num_groups - 1)]
+
+    def enter(self, groups: Tensor) -> list[Tensor]:
+        return list(self.inputs(groups, self.alpha[self._input_rows].softmax(-1)).unbind(1))
+
+    def leave(self, source: int, node: Tensor) -> list[Tensor]:
+        weights = self.alpha[self._node_rows[source]].softmax(-1)
+        return list(self.nodes[source](node.unsqueeze(1), weights).unbind(1))
+
+    def derive(self, genotype: Any = None) -> HOGA:
+        """The cell with one operation an edge, with this supernet's weights.
+
+        With a one-hot softmax(alpha) the two compute the same. Candidates' batch norms have no scale and shift; the
+        derived ones get 1 and 0.
+
+        Args:
+            genotype: by default what alpha says (:func:`derive_genotype`).
+
+        Raises:
+            ValueError: a genotype with another K, or with an operation that is no candidate here.
+        """
+        if genotype is None:
+            genotype = derive_genotype(self.alpha, self.primitives)
+        genotype = Genotype.from_config(genotype)
+        if genotype.num_groups != self.num_groups:
+            raise ValueError(f'The genotype has K = {genotype.num_groups}, this supernet K = {self.num_groups}.')
+        cell = self._derived(genotype=genotype).to(self.alpha)
+        for name in ('summary_attention', 'phi', 'output_attention'):
+            getattr(cell, name).load_state_dict(getattr(self, name).state_dict())
+        for j, k in edge_list(self.num_groups):
+            name = genotype.operation(j, k)
+            if name not in self.primitives:
+                raise ValueError(f'o_{j}{k} is {name!r}, no candidate here: {self.primitives}.')
+            mixed, index = (self.inputs, k) if j == k else (self.nodes[j], k - j - 1)
+            candidate = cast(AttentionOperation, cast(MixedEdges, mixed)[name])
+            target = cell.edges[edge_key(j, k)]
+            target.load_state_dict({**target.state_dict(), **candidate.edge_state(index)})
+        return cell.train(self.training)
+
+
+def derive_genotype(
+    alpha: Tensor, primitives: Sequence[str] = PRIMITIVES, meta: Mapping[str, Any] | None = None
+) -> Genotype:
+    """Discretise: the most likely operation of each edge but ``none`` (Eqs. 14, 16).
+
+    Eq. (16) prints argmin, the text says "most likely"; the release takes the argmax and leaves ``none`` out, so that
+    every edge carries something. Of equal weights the first primitive wins.
+
+    Args:
+        alpha: ``(K (K + 1) / 2, M)``.
+        primitives: its columns' names.
+        meta: what to record of its origin.
+    """
+    primitives = list(primitives)
+    rows = alpha.detach().double().cpu()
+    num_groups = next((k for k in range(1, len(rows) + 1) if num_edges(k) == len(rows)), None)
+    if num_groups is None or rows.dim() != 2 or rows.size(1) != len(primitives):
+        raise ValueError(
+            f'alpha of shape {tuple(alpha.shape)} does not fit: expected K(K+1)/2 rows and {len(primitives)} columns.'
+        )
+    if not rows.isfinite().all():
+        raise ValueError('alpha has values that are not finite; no genotype can be derived from it.')
+    if 'none' in primitives and len(primitives) > 1:
+        rows[:, primitives.index('none')] = -torch.inf
+    best = iter(rows.argmax(1).tolist())
+    return Genotype(
+        tuple(tuple(primitives[next(best)] for _ in range(k + 1)) for k in range(num_groups)),
+        meta or {},
+    )
+
+
+def _check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(primitives)
+    for name in names:
+        if name not in OPERATIONS:
+            raise GenotypeError(f'Unknown primitive {name!r}. Allowed: {", ".join(OPERATIONS)}.')
+    if len(set(names)) != len(names):
+        raise ValueError(f'A primitive is named twice: {names}.')
+    if not set(names) - {'none'}:
+        raise ValueError(f'There is nothing to choose from in primitives = {names}.')
+    return names

@@ -1,0 +1,238 @@
+"""What a load of a checkpoint says about HOGA's weights, and when."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import pickle
+import weakref
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmhoga.backbones import CIFARResNet
+from mmhoga.models import HOGA, SearchableHOGA
+from mmhoga.models.loading import report_loading, watch_loading
+
+
+class Cell(nn.Module):
+    """A watched module with three keys."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width, track_running_stats=False)
+        watch_loading(self)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+@pytest.fixture
+def log():
+    """The messages about HOGA weights, as (level, text)."""
+    report_loading()
+    records = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            if 'HOGA weights' in record.getMessage():
+                records.append((record.levelname, record.getMessage()))
+
+    logger, handler = MMLogger.get_current_instance(), Keep()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+    report_loading()
+
+
+def net(genotype='autola', **arguments):
+    plugins = [dict(cfg=dict(type='mmhoga.HOGA', genotype=genotype), position='after_conv2')] if genotype else None
+    return CIFARResNet(8, base_channels=8, plugins=plugins, **arguments)
+
+
+def save(tmp_path, model):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+def keys_of_a_cell(width=8):
+    return len([key for key in HOGA(width).state_dict() if 'num_batches_tracked' not in key])
+
+
+def test_a_plain_checkpoint_warns_at_once(tmp_path, log):
+    load_checkpoint(net(), save(tmp_path, net(genotype=None)), strict=False)
+    ((level, text),) = log
+    assert level == 'WARNING'
+    assert f'0 of {3 * keys_of_a_cell()} keys matched; 0 of 3 cells are complete' in text
+    assert 'trained without HOGA' in text
+    assert 'layer1.0.hoga.' in text
+    assert 'frozen' not in text
+
+
+def test_pretrained_backbones_warn(tmp_path, log):
+    pretrained = dict(type='Pretrained', checkpoint=save(tmp_path, net(genotype=None)))
+    net(init_cfg=pretrained).init_weights()
+    assert [level for level, _ in log] == ['WARNING']
+
+
+def test_its_own_checkpoint_is_confirmed(tmp_path, log):
+    load_checkpoint(net(), save(tmp_path, net()), strict=True)
+    assert log == [('INFO', f'HOGA weights: all {3 * keys_of_a_cell()} keys of 3 cells matched.')]
+
+
+def test_another_genotype_is_told_apart(tmp_path, log):
+    load_checkpoint(net('autola'), save(tmp_path, net('hog_se')), strict=False)
+    ((level, text),) = log
+    assert level == 'WARNING'
+    assert '0 of 3 cells are complete' in text
+    assert ' 0 of ' not in text.split('keys')[0]
+    assert 'another genotype' in text
+
+
+def test_cells_of_some_stages_only(tmp_path, log):
+    source = net().state_dict()
+    partial = {key: value for key, value in source.items() if not key.startswith('layer3')}
+    net().load_state_dict(partial, strict=False)
+    ((level, text),) = log
+    assert level == 'WARNING'
+    assert f'{2 * keys_of_a_cell()} of {3 * keys_of_a_cell()} keys matched; 2 of 3 cells are complete' in text
+    assert 'layer3.0.hoga' in text
+
+
+def test_the_supernet_is_watched_too(log):
+    model = nn.Sequential(SearchableHOGA(8))
+    model.load_state_dict({}, strict=False)
+    report_loading()
+    assert log[0][0] == 'WARNING'
+    assert '0 of 1 cells are complete' in log[0][1]
+
+
+def test_frozen_cells_make_it_worse(log):
+    plain = net(genotype=None).state_dict()
+    net(frozen_stages=1, norm_eval=True).load_state_dict(plain, strict=False)
+    net(frozen_stages=1).load_state_dict(plain, strict=False)
+    both, frozen = (text for _, text in log)
+    assert '1 of these cells are frozen for good (frozen_stages)' in both
+    assert 'in 2 the batch norms keep their statistics (norm_eval=True)' in both
+    assert '1 of these cells are frozen' in frozen
+    assert 'norm_eval=True' not in frozen
+
+
+def test_counters_of_old_checkpoints_do_not_count(log):
+    model = net()
+    old = {key: value for key, value in model.state_dict().items() if 'num_batches_tracked' not in key}
+    model.load_state_dict(old, strict=False)
+    assert [level for level, _ in log] == ['INFO']
+
+
+def test_another_shape_is_no_match(tmp_path, log):
+    model = nn.Sequential(Cell(4))
+    load_checkpoint(model, save(tmp_path, nn.Sequential(Cell(8))), strict=False)
+    report_loading()
+    assert '0 of 3 keys matched' in log[0][1]
+
+
+def hooks(model):
+    return sum(len(module._forward_pre_hooks) for module in model.modules())
+
+
+def mmdet_net(plugins=True):
+    backbones = pytest.importorskip('mmdet.models.backbones')
+    plugin = dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')
+    arguments = dict(num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,), base_channels=8)
+    return backbones.ResNet(50, plugins=[plugin] if plugins else None, **arguments)
+
+
+def test_without_an_enclosing_resnet_the_first_forward_pass_reports_once(tmp_path, log):
+    model = mmdet_net()
+    load_checkpoint(model, save(tmp_path, mmdet_net(plugins=False)), strict=False)
+    assert log == []
+    assert hooks(model) == 3
+    for _ in range(2):
+        model(torch.rand(2, 3, 32, 32))
+        assert len(log) == 1
+        assert hooks(model) == 0
+    assert '0 of 3 cells are complete' in log[0][1]
+
+
+def test_without_an_enclosing_resnet_the_next_load_reports(tmp_path, log):
+    model = mmdet_net()
+    load_checkpoint(model, save(tmp_path, mmdet_net(plugins=False)), strict=False)
+    load_checkpoint(model, save(tmp_path, model), strict=False)
+    assert [level for level, _ in log] == ['WARNING']
+    model(torch.rand(2, 3, 32, 32))
+    assert [level for level, _ in log] == ['WARNING', 'INFO']
+    assert hooks(model) == 0
+
+
+def test_two_loads_of_one_model_are_two_reports(log):
+    model = nn.Sequential(Cell(), Cell())
+    for _ in range(2):
+        model.load_state_dict(model.state_dict())
+    report_loading()
+    assert log == [('INFO', 'HOGA weights: all 6 keys of 2 cells matched.')] * 2
+
+
+def test_nothing_is_said_without_a_load_or_without_cells(log):
+    net()(torch.rand(2, 3, 8, 8))
+    model = net(genotype=None)
+    model.load_state_dict(model.state_dict())
+    report_loading()
+    assert log == []
+
+
+@pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_report_for_themselves(clone, log):
+    model = nn.Sequential(Cell())
+    model.load_state_dict({}, strict=False)
+    twin = clone(model)  # while a report on the original is pending
+    x = torch.rand(2, 4, 3, 3)
+    twin(x)
+    assert [level for level, _ in log] == ['WARNING']
+    assert hooks(twin) == 0
+    model(x)
+    assert len(log) == 1
+    assert hooks(model) == 0
+
+    state = model.state_dict()
+    del model
+    gc.collect()
+    twin.load_state_dict(state)
+    twin(x)
+    assert log[1:] == [('INFO', 'HOGA weights: all 3 keys of 1 cells matched.')]
+
+
+def test_copies_of_a_whole_resnet_load(log):
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(net())))
+    twin.load_state_dict(net(genotype=None).state_dict(), strict=False)
+    assert [level for level, _ in log] == ['WARNING']
+
+
+def test_a_pending_report_keeps_no_model_alive(log):
+    model = nn.Sequential(Cell())
+    model.load_state_dict({}, strict=False)
+    alive = weakref.ref(model[0])
+    del model
+    gc.collect()
+    assert alive() is None
+    report_loading()
+    assert '0 of 3 keys matched' in log[0][1]
+
+
+def test_under_distributed_data_parallel(tmp_path, log):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path / "store"}', rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(nn.Sequential(Cell()))
+        load_checkpoint(model, save(tmp_path, nn.Sequential(Cell())), strict=False)
+        model(torch.rand(2, 4, 3, 3)).sum().backward()
+        model.load_state_dict({}, strict=False)
+        model(torch.rand(2, 4, 3, 3)).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert [level for level, _ in log] == ['INFO', 'WARNING']
