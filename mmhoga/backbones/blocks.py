@@ -1,0 +1,189 @@
+"""Residual blocks that take plugins behind any of their convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class ResidualBlock(BaseModule):
+    """``relu(shortcut(x) + branch(x))``: the branch is what :meth:`layout` lists, with plugins after any of it.
+
+    The contract of the family: ``layout`` returns the arguments of one convolution a position; convolution i becomes
+    ``conv{i}``, the norm behind it ``bn{i}`` (by ``norm_cfg``), then come a ReLU, except after the last, and the
+    plugins of position ``after_conv{i}``. The names are the hosts', so that checkpoints interchange.
+
+    Args:
+        in_channels: channels of x.
+        channels: the nominal width; the block returns ``expansion * channels``.
+        width: channels inside a Bottleneck (``channels`` but for a ResNeXt).
+        stride, dilation, groups: of the block's 3x3 convolution (Basic: its first).
+        style: ``'pytorch'`` puts the stride of a Bottleneck on its 3x3 convolution, ``'caffe'`` on its first 1x1.
+        downsample: the shortcut, where it is not the identity.
+        plugins: checked ones (:func:`mmhoga.backbones.plugins.plugins_per_stage`).
+        with_cp: recompute the block in the backward pass to save memory.
+        zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
+
+    Raises:
+        ValueError: two plugins would get the same name.
+    """
+
+    expansion: ClassVar[int]
+    positions: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        width: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        style: str = 'pytorch',
+        downsample: nn.Module | None = None,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        plugins: Sequence[Mapping[str, Any]] = (),
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        layers = self.layout(channels, width, stride, dilation, groups, style)
+        self.conv_names, self.norm_names, widths = [], [], []
+        for i, layer in enumerate(layers, start=1):
+            out_channels = layer['out_channels']
+            self.add_module(f'conv{i}', build_conv_layer(conv_cfg, in_channels, bias=False, **layer))
+            name, norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels, postfix=i)
+            self.add_module(name, norm)
+            self.conv_names.append(f'conv{i}')
+            self.norm_names.append(name)
+            widths.append(out_channels)
+            in_channels = out_channels
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+        self.plugin_names = [
+            [self._add_plugin(p['cfg'], size) for p in plugins if p['position'] == position]
+            for position, size in zip(self.positions, widths)
+        ]
+        behind_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
+        if zero_init_residual and not any(getattr(plugin, 'normalizes_input', False) for plugin in behind_last_norm):
+            self.init_cfg = dict(type='Constant', val=0, override=dict(name=self.norm_names[-1]))
+
+    def layout(
+        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
+    ) -> tuple[dict[str, int], ...]:
+        """The convolutions of the branch, as arguments of ``build_conv_layer``, one a position."""
+        raise NotImplementedError(f'{type(self).__name__} must define layout(...).')
+
+    def _add_plugin(self, cfg: Mapping[str, Any], in_channels: int) -> str:
+        cfg = dict(cfg)
+        postfix = cfg.pop('postfix', '')
+        name, plugin = build_plugin_layer(cfg, postfix=postfix, in_channels=in_channels)
+        if hasattr(self, name):
+            raise ValueError(
+                f'Two modules of one block would both be called {name!r}; the second is {cfg}. '
+                "Tell plugins of one type apart with a postfix: cfg=dict(type=..., postfix='_2')."
+            )
+        self.add_module(name, plugin)
+        return name
+
+    def _residual(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        last = self.norm_names[-1]
+        for conv, norm, plugins in zip(self.conv_names, self.norm_names, self.plugin_names):
+            x = getattr(self, norm)(getattr(self, conv)(x))
+            if norm != last:
+                x = self.relu(x)
+            for plugin in plugins:
+                x = getattr(self, plugin)(x)
+        # Not in place: a plugin may need its output again in the backward pass.
+        return x + shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, in_channels, H, W)`` to ``(N, expansion * channels, H / stride, W / stride)``."""
+        if self.with_cp and x.requires_grad:
+            return self.relu(checkpoint(self._residual, x, use_reentrant=False))
+        return self.relu(self._residual(x))
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions, of ResNet-18, 34 and the CIFAR nets.
+
+    ``after_conv1`` is behind the first norm and its ReLU; ``after_conv2`` behind the second norm, before the addition.
+    """
+
+    expansion = 1
+    positions = ('after_conv1', 'after_conv2')
+
+    def layout(
+        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
+    ) -> tuple[dict[str, int], ...]:
+        return (
+            dict(
+                out_channels=channels,
+                kernel_size=3,
+                stride=stride,
+                padding=dilation,
+                dilation=dilation,
+            ),
+            dict(out_channels=channels, kernel_size=3, padding=1),
+        )
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3, 1x1, of ResNet-50 and deeper, and of ResNeXt.
+
+    ``after_conv1`` and ``after_conv2`` are behind norm and ReLU, at the inner width; ``after_conv3`` is behind the last
+    norm, before the addition, at four times the nominal width.
+    """
+
+    expansion = 4
+    positions = ('after_conv1', 'after_conv2', 'after_conv3')
+
+    def layout(
+        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
+    ) -> tuple[dict[str, int], ...]:
+        first, second = (1, stride) if style == 'pytorch' else (stride, 1)
+        return (
+            dict(out_channels=width, kernel_size=1, stride=first),
+            dict(
+                out_channels=width,
+                kernel_size=3,
+                stride=second,
+                padding=dilation,
+                dilation=dilation,
+                groups=groups,
+            ),
+            dict(out_channels=channels * self.expansion, kernel_size=1),
+        )
+
+
+def build_shortcut(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int,
+    avg_down: bool,
+    conv_cfg: dict | None,
+    norm_cfg: dict,
+) -> nn.Sequential | None:
+    """The projection of a stage's first block, or None where the identity does."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    layers: list[nn.Module] = []
+    if avg_down:
+        # Also at stride 1, where it does nothing: it is part of mmdet's key names.
+        layers.append(nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False))
+        stride = 1
+    layers += [
+        build_conv_layer(conv_cfg, in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
+        build_norm_layer(norm_cfg, out_channels)[1],
+    ]
+    return nn.Sequential(*layers)

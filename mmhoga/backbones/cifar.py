@@ -1,0 +1,77 @@
+"""The CIFAR ResNets (He et al. 2016, section 4.2) that the search and Tables 1, 2 and 6 use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from mmhoga.backbones.blocks import BasicBlock, ResidualBlock
+from mmhoga.backbones.resnet import ResNet
+from mmhoga.registry import MODELS
+
+
+@MODELS.register_module()
+class CIFARResNet(ResNet):
+    """Three stages of n BasicBlocks, depth 6n + 2, behind a 3x3 stem without pooling.
+
+    Where He et al. pad the shortcut with zeros, stages 2 and 3 begin with a projection (1x1 convolution and norm), as
+    in the authors' code. With ``base_channels=16`` and a 10-class head ResNet-20 has 272,474 parameters.
+
+    Args:
+        depth: 6n + 2: 20, 32, 44, 56, 110, ...
+        base_channels: width of the stem and the first stage; the later ones have twice and four times as many.
+        out_indices: the stages to return, by default the last.
+        in_channels, frozen_stages, conv_cfg, norm_cfg, norm_eval, plugins, with_cp, zero_init_residual, init_cfg: as in
+            :class:`ResNet`; a plugin's ``stages`` has three entries.
+
+    Raises:
+        ValueError: a depth that is not 6n + 2, and what :class:`ResNet` raises.
+
+    Shape: ``(N, in_channels, H, W)`` to a tuple with, for stage i, ``(N, base_channels * 2^i, H / 2^i, W / 2^i)``.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        base_channels: int = 16,
+        out_indices: Sequence[int] = (2,),
+        frozen_stages: int = -1,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        plugins: Sequence[Mapping[str, Any]] | None = None,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            base_channels=base_channels,
+            num_stages=3,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            conv_cfg=conv_cfg,
+            norm_cfg=norm_cfg,
+            norm_eval=norm_eval,
+            plugins=plugins,
+            with_cp=with_cp,
+            zero_init_residual=zero_init_residual,
+            init_cfg=init_cfg,
+        )
+
+    def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
+        n = max(1, (depth - 2) // 6)
+        if depth != 6 * n + 2:
+            raise ValueError(
+                f'A CIFARResNet has depth 6n + 2, not {depth}: the nearest are {6 * n + 2} and {6 * n + 8}.'
+            )
+        return BasicBlock, (n, n, n)
+
+    def _make_stem(self, in_channels: int, channels: int, *, conv_cfg: dict | None, norm_cfg: dict) -> None:
+        self._make_conv_stem(in_channels, channels, kernel_size=3, stride=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        self.maxpool = nn.Identity()

@@ -1,0 +1,65 @@
+"""The ``plugins`` argument of a backbone: checked once, in full, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+REQUIRED = ('cfg', 'position')
+ALLOWED = (*REQUIRED, 'stages')
+
+
+def plugins_per_stage(
+    plugins: Sequence[Mapping[str, Any]] | None, num_stages: int, positions: Sequence[str]
+) -> list[list[Mapping[str, Any]]]:
+    """Sort plugins by the stage that they go into.
+
+    Args:
+        plugins: each ``dict(cfg=dict(type=...), position='after_conv2', stages=(True, ...))``; ``stages`` says which
+            stages get it, by default all. ``cfg`` may hold a ``postfix``, which becomes part of the module's name.
+        num_stages: how many entries ``stages`` must have.
+        positions: where the backbone's block takes plugins.
+
+    Returns:
+        One list of plugins a stage, in the order given.
+
+    Raises:
+        ValueError: an entry that lacks ``cfg`` or ``position`` or has an unknown key; a position that the block does
+            not have; ``stages`` of another length.
+    """
+    if isinstance(plugins, Mapping):
+        raise ValueError(f'plugins must be a list of dicts, not one dict: write plugins=[{dict(plugins)}].')
+    stages: list[list[Mapping[str, Any]]] = [[] for _ in range(num_stages)]
+    for index, plugin in enumerate(plugins or ()):
+        _check_plugin(plugin, f'plugins[{index}]', num_stages, positions)
+        chosen = plugin.get('stages') or (True,) * num_stages
+        for stage, wanted in zip(stages, chosen):
+            if wanted:
+                stage.append(plugin)
+    return stages
+
+
+def _check_plugin(plugin: Any, where: str, num_stages: int, positions: Sequence[str]) -> None:
+    if not isinstance(plugin, Mapping):
+        raise ValueError(f'{where} must be a dict with the keys {ALLOWED}, not {plugin!r}.')
+    missing = [key for key in REQUIRED if key not in plugin]
+    unknown = [key for key in plugin if key not in ALLOWED]
+    if missing or unknown:
+        problem = f'lacks {missing}' if missing else f'has unknown keys {unknown}'
+        raise ValueError(
+            f'{where} {problem}: {dict(plugin)}. A plugin is dict(cfg=dict(type=...), position=..., '
+            "stages=...), where stages is optional; the plugin's own arguments, and postfix, go into cfg."
+        )
+    if not isinstance(plugin['cfg'], Mapping) or 'type' not in plugin['cfg']:
+        raise ValueError(f"{where}['cfg'] must be a dict with a 'type', not {plugin['cfg']!r}.")
+    if plugin['position'] not in positions:
+        raise ValueError(
+            f"{where}['position'] is {plugin['position']!r}, which this block does not have. "
+            f'Its positions: {", ".join(positions)}.'
+        )
+    chosen = plugin.get('stages')
+    if chosen is not None and len(chosen) != num_stages:
+        raise ValueError(
+            f"{where}['stages'] has {len(chosen)} entries, {tuple(chosen)}, but the backbone has {num_stages} stages: "
+            'give one True or False a stage, or leave stages out for all of them.'
+        )

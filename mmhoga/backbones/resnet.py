@@ -1,0 +1,280 @@
+"""One ResNet for mmpretrain, mmdet and mmpose, whose blocks all take plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock, build_shortcut
+from mmhoga.backbones.plugins import plugins_per_stage
+from mmhoga.models.loading import report_when_loaded
+from mmhoga.registry import MODELS
+
+
+@MODELS.register_module()
+class ResNet(BaseModule):
+    """ResNet, wide ResNet or ResNeXt, with the hosts' arguments, key names and numerics.
+
+    Checkpoints of mmdet's ResNet and ResNeXt fit as they are. So do those of mmpretrain and mmpose, except with
+    ``deep_stem``, and ``avg_down`` of a Bottleneck: there the hosts' own key names differ, and these are mmdet's.
+
+    ``zero_init_residual`` zeroes the last norm's weight of a block, as in the hosts, *except* where a plugin with the
+    class attribute ``normalizes_input = True`` (HOGA, SearchableHOGA) stands behind that norm. At an all-zero input all
+    gradients inside HOGA are zero but that of one shift, and next to it each batch norm inside amplifies by up to
+    ``1 / sqrt(eps)``. So in a BasicBlock with HOGA ``after_conv2`` the norm starts at one. In a Bottleneck with HOGA
+    ``after_conv2`` the last norm stands behind HOGA and is zeroed as ever; so is the norm before any other attention.
+
+    Args:
+        depth: 18, 34 (BasicBlock), 50, 101 or 152 (Bottleneck).
+        in_channels: of the image.
+        stem_channels: width of the stem, by default ``base_channels``.
+        base_channels: width of the first stage. ``depth=18, base_channels=96, stem_channels=64`` is WRN-18, width 1.5:
+            25.88 M parameters with 1000 classes, and 26.07 M with SE, as in the paper's Table 4.
+        groups, width_per_group: of a ResNeXt, 32 and 4 for 32x4d (Bottleneck only).
+        base_width: mmdet's name for ``width_per_group``.
+        num_stages: 1 to 4.
+        strides, dilations: one a stage; by default (1, 2, 2, 2) and 1 throughout.
+        out_indices: the stages to return, by default the last.
+        style: ``'pytorch'`` or ``'caffe'``, see :class:`ResidualBlock`.
+        deep_stem: three 3x3 convolutions in place of the 7x7.
+        avg_down: average pooling and stride 1 in place of a strided projection.
+        frozen_stages: 0 freezes the stem, n also the first n stages, plugins included; -1 nothing.
+        conv_cfg, norm_cfg: for mmcv's builders.
+        norm_eval: batch norms keep their statistics while training.
+        plugins: a list of ``dict(cfg=dict(type='mmhoga.HOGA', ...), position='after_conv2', stages=(True,) * 4)``, see
+            :func:`plugins_per_stage`.
+        with_cp: recompute blocks in the backward pass to save memory.
+        zero_init_residual: start each block as the identity, see above.
+        init_cfg: by default Kaiming for convolutions and one for norms.
+
+    Raises:
+        ValueError: an unknown depth or style, stages that do not fit ``num_stages``, groups without a Bottleneck, and
+            the mistakes that :func:`plugins_per_stage` and :class:`ResidualBlock` name.
+
+    Shape: ``(N, in_channels, H, W)`` to a tuple, with ``(N, expansion * base_channels * 2^i, H / s, W / s)`` for stage
+    i, where s = 4, 8, 16, 32 by default.
+    """
+
+    arch_settings: dict[int, tuple[type[ResidualBlock], tuple[int, ...]]] = {
+        18: (BasicBlock, (2, 2, 2, 2)),
+        34: (BasicBlock, (3, 4, 6, 3)),
+        50: (Bottleneck, (3, 4, 6, 3)),
+        101: (Bottleneck, (3, 4, 23, 3)),
+        152: (Bottleneck, (3, 8, 36, 3)),
+    }
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 64,
+        groups: int = 1,
+        width_per_group: int | None = None,
+        base_width: int | None = None,
+        num_stages: int = 4,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
+        style: str = 'pytorch',
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        frozen_stages: int = -1,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        plugins: Sequence[Mapping[str, Any]] | None = None,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        if init_cfg is None:
+            init_cfg = [
+                dict(type='Kaiming', layer='Conv2d'),
+                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+            ]
+        super().__init__(init_cfg)
+        block, stage_blocks = self.architecture(depth)
+        if strides is None:
+            strides = (1, 2, 2, 2)[:num_stages]
+        if dilations is None:
+            dilations = (1,) * num_stages
+        if out_indices is None:
+            out_indices = (num_stages - 1,)
+        _check_stages(num_stages, len(stage_blocks), strides, dilations, out_indices, frozen_stages)
+        if style not in ('pytorch', 'caffe'):
+            raise ValueError(f"style must be 'pytorch' or 'caffe', not {style!r}.")
+        width_per_group = _width_per_group(groups, width_per_group, base_width, block)
+
+        self.deep_stem = deep_stem
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'))
+        channels = stem_channels or base_channels
+        self._make_stem(in_channels, channels, **layers)
+
+        self.res_layers = []
+        stage_plugins = plugins_per_stage(plugins, num_stages, block.positions)
+        for i in range(num_stages):
+            planes = base_channels * 2**i
+            out_channels = planes * block.expansion
+            shortcut = build_shortcut(channels, out_channels, stride=strides[i], avg_down=avg_down, **layers)
+            blocks = []
+            for j in range(stage_blocks[i]):
+                blocks.append(
+                    block(
+                        channels,
+                        planes,
+                        width=planes if groups == 1 else groups * width_per_group * 2**i,
+                        stride=strides[i] if j == 0 else 1,
+                        dilation=dilations[i],
+                        groups=groups,
+                        style=style,
+                        downsample=shortcut if j == 0 else None,
+                        plugins=stage_plugins[i],
+                        with_cp=with_cp,
+                        zero_init_residual=zero_init_residual,
+                        **layers,
+                    )
+                )
+                channels = out_channels
+            name = f'layer{i + 1}'
+            self.add_module(name, Sequential(*blocks))
+            self.res_layers.append(name)
+
+        self.feat_dim = channels
+        self.train()
+        report_when_loaded(self)
+
+    def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
+        """The block, and how many of them each stage has."""
+        if depth not in self.arch_settings:
+            raise ValueError(
+                f'There is no {type(self).__name__} of depth {depth!r}. '
+                f'Depths: {", ".join(map(str, self.arch_settings))}.'
+            )
+        return self.arch_settings[depth]
+
+    def _make_stem(self, in_channels: int, channels: int, *, conv_cfg: dict | None, norm_cfg: dict) -> None:
+        if self.deep_stem:
+            half, layers = channels // 2, []
+            for out_channels, stride in ((half, 2), (half, 1), (channels, 1)):
+                layers += [
+                    build_conv_layer(
+                        conv_cfg,
+                        in_channels,
+                        out_channels,
+                        kernel_size=3,
+                        stride=stride,
+                        padding=1,
+                        bias=False,
+                    ),
+                    build_norm_layer(norm_cfg, out_channels)[1],
+                    nn.ReLU(inplace=True),
+                ]
+                in_channels = out_channels
+            self.stem = nn.Sequential(*layers)
+        else:
+            self._make_conv_stem(in_channels, channels, kernel_size=7, stride=2, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+    def _make_conv_stem(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        kernel_size: int,
+        stride: int,
+        conv_cfg: dict | None,
+        norm_cfg: dict,
+    ) -> None:
+        self.conv1 = build_conv_layer(
+            conv_cfg,
+            in_channels,
+            channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=False,
+        )
+        self.norm1_name, norm1 = build_norm_layer(norm_cfg, channels, postfix=1)
+        self.add_module(self.norm1_name, norm1)
+        self.relu = nn.ReLU(inplace=True)
+
+    @property
+    def norm1(self) -> nn.Module:
+        """The stem's norm, whatever ``norm_cfg`` calls it."""
+        return getattr(self, self.norm1_name)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
+        x = self.maxpool(x)
+        outputs = []
+        for i, name in enumerate(self.res_layers):
+            x = getattr(self, name)(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Train, but for what ``frozen_stages`` and ``norm_eval`` keep still."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+            module.requires_grad_(False)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        frozen = [getattr(self, name) for name in self.res_layers[: max(0, self.frozen_stages)]]
+        if self.frozen_stages >= 0:
+            frozen += [self.stem] if self.deep_stem else [self.conv1, self.norm1]
+        return frozen
+
+
+def _check_stages(
+    num_stages: int,
+    most: int,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    out_indices: Sequence[int],
+    frozen_stages: int,
+) -> None:
+    if not 1 <= num_stages <= most:
+        raise ValueError(f'num_stages must be 1 to {most}, not {num_stages}.')
+    for name, values in (('strides', strides), ('dilations', dilations)):
+        if len(values) != num_stages:
+            raise ValueError(
+                f'{name} has {len(values)} entries, {tuple(values)}, but num_stages is {num_stages}: give one a stage.'
+            )
+    wrong = [i for i in out_indices if not 0 <= i < num_stages]
+    if wrong or not out_indices:
+        raise ValueError(
+            f'out_indices is {tuple(out_indices)}, but with num_stages={num_stages} the stages are '
+            f'{tuple(range(num_stages))}.'
+        )
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(f'frozen_stages must be -1 (none) to {num_stages} (all stages), not {frozen_stages}.')
+
+
+def _width_per_group(
+    groups: int, width_per_group: int | None, base_width: int | None, block: type[ResidualBlock]
+) -> int:
+    if groups != 1 and block is not Bottleneck:
+        raise ValueError(f'groups={groups} makes a ResNeXt, which has Bottleneck blocks: depth 50, 101 or 152.')
+    if width_per_group and base_width and width_per_group != base_width:
+        raise ValueError(
+            f'width_per_group={width_per_group} and base_width={base_width} are two names of one number: give one.'
+        )
+    return width_per_group or base_width or 4

@@ -1,0 +1,47 @@
+"""The plugins argument, read."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmhoga.backbones.plugins import plugins_per_stage
+
+POSITIONS = ('after_conv1', 'after_conv2')
+
+
+def plugin(**changes):
+    return {**dict(cfg=dict(type='ContextBlock', ratio=0.5), position='after_conv2'), **changes}
+
+
+def test_sorted_by_stage_in_the_order_given():
+    first, second, third = plugin(stages=(True, False, True)), plugin(), plugin(stages=[False, False, True])
+    assert plugins_per_stage([first, second, third], 3, POSITIONS) == [
+        [first, second],
+        [second],
+        [first, second, third],
+    ]
+
+
+@pytest.mark.parametrize('nothing', [None, [], ()])
+def test_no_plugins(nothing):
+    assert plugins_per_stage(nothing, 2, POSITIONS) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ('plugins', 'message'),
+    [
+        (plugin(), r'must be a list of dicts, not one dict'),
+        (['mmhoga.HOGA'], r"plugins\[0\] must be a dict.*'mmhoga.HOGA'"),
+        ([plugin(), dict(cfg=dict(type='ContextBlock'))], r"plugins\[1\] lacks \['position'\]"),
+        ([dict(position='after_conv2')], r"plugins\[0\] lacks \['cfg'\]"),
+        ([plugin(postfix='_1')], r"unknown keys \['postfix'\].*postfix, go into cfg"),
+        ([plugin(cfg='mmhoga.HOGA')], r"\['cfg'\] must be a dict with a 'type'"),
+        ([plugin(cfg=dict(ratio=0.5))], r"\['cfg'\] must be a dict with a 'type'"),
+        ([plugin(position='after_conv3')], r"'after_conv3'.*Its positions: after_conv1, after_conv2\."),
+        ([plugin(stages=(True,) * 4)], r"\['stages'\] has 4 entries.*has 3 stages"),
+        ([plugin(stages=())], r"\['stages'\] has 0 entries"),
+    ],
+)
+def test_mistakes_are_named(plugins, message):
+    with pytest.raises(ValueError, match=message):
+        plugins_per_stage(plugins, 3, POSITIONS)
