@@ -1,0 +1,154 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import TRANSFORMS
+from mmengine.runner import Runner
+
+from mmhoga.genotype import Genotype
+from mmhoga.models import HOGA, derive_genotype
+from mmhoga.search import GenotypeHook, SearchLoop, SearchModel
+
+
+class ToyPack:
+    def __call__(self, data):
+        return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
+
+
+@pytest.fixture(autouse=True)
+def toy_pack():
+    TRANSFORMS.register_module(module=ToyPack, force=True)
+    yield
+    TRANSFORMS.module_dict.pop('ToyPack')
+
+
+def run(config, name, **changes):
+    config = config.copy()
+    config.merge_from_dict({'experiment_name': name, **changes})
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def stop_at(iteration, run_iter):
+    """``run_iter`` of a run that dies in the middle of its second epoch."""
+
+    def run_or_die(self, *args):
+        if self.iter == iteration:
+            raise KeyboardInterrupt
+        run_iter(self, *args)
+
+    return run_or_die
+
+
+def test_a_search_records_what_it_found(search_config):
+    runner = run(search_config, 'record')
+    work_dir = runner.work_dir
+    history = json.loads(Path(work_dir, 'search_history.json').read_text())
+    assert [entry['epoch'] for entry in history['epochs']] == [1, 2]
+    genotype = Genotype.load(f'{work_dir}/genotype.json')
+    assert genotype.meta['epoch'] == 2 and genotype.meta['seed'] == 0
+    torch.testing.assert_close(torch.tensor(genotype.meta['alpha']), runner.model.alpha.detach())
+    assert genotype == derive_genotype(runner.model.alpha) == Genotype(history['epochs'][-1]['genotype'])
+    alpha = torch.tensor(history['epochs'][0]['alpha'])
+    p = alpha.softmax(-1)
+    torch.testing.assert_close(torch.tensor(history['epochs'][0]['entropy']), -(p * p.log()).sum(-1))
+    HOGA(8, genotype=f'{work_dir}/genotype.json')
+
+
+def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
+    seen = {'A': [], 'B': []}
+    alpha_step, train_step = SearchLoop.alpha_step, SearchModel.train_step
+
+    def spy_alpha(self, data):
+        seen['B'].append(data['inputs'])
+        before = {n: p.clone() for n, p in self.runner.model.named_parameters()}
+        outputs = alpha_step(self, data)
+        moved = {n for n, p in self.runner.model.named_parameters() if not torch.equal(p, before[n])}
+        assert moved == {'alpha'}, 'the step on alpha moves alpha alone'
+        return outputs
+
+    def spy_train(self, data, optim_wrapper):
+        seen['A'].append(data['inputs'])
+        before = {n: p.clone() for n, p in self.named_parameters()}
+        outputs = train_step(self, data, optim_wrapper)
+        moved = {n for n, p in self.named_parameters() if not torch.equal(p, before[n])}
+        assert 'alpha' not in moved and len(moved) > 20, 'the step on the weights leaves alpha'
+        return outputs
+
+    monkeypatch.setattr(SearchLoop, 'alpha_step', spy_alpha)
+    monkeypatch.setattr(SearchModel, 'train_step', spy_train)
+    run(search_config, 'halves')
+    images = {part: {image.numpy().tobytes() for batch in batches for image in batch} for part, batches in seen.items()}
+    assert len(images['A']) == len(images['B']) == 24 and not images['A'] & images['B']
+    assert not torch.equal(seen['B'][0], seen['B'][3]), 'trainB is shuffled anew each epoch'
+
+
+def test_one_alpha_step_is_adam_on_the_trainb_gradient(search_config):
+    """Against the update written by hand: first order, the gradient of the trainB loss at the current weights."""
+    runner = Runner.from_cfg(search_config)
+    loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    model = runner.model.eval()  # batch norm statistics stay, so that the same loss can be computed twice
+    data = next(iter(loop.alpha_dataloader))
+    before = model.alpha.detach().clone()
+    with model.differentiating_alpha() as alpha:
+        (gradient,) = torch.autograd.grad(model.loss(data)[0], [alpha])
+    loop.alpha_step(data)
+    expected = before - 3e-2 * gradient / (gradient.abs() + 1e-8)  # Adam's first step
+    torch.testing.assert_close(model.alpha.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_trainb_starts_again_when_it_is_shorter(search_config):
+    cfg = search_config
+    cfg.train_cfg.alpha_dataloader.dataset.fraction = 0.8
+    cfg.train_dataloader.dataset.fraction = 0.8
+    runner = run(cfg, 'short')
+    assert len(runner.train_loop.alpha_dataloader) == 2 < len(runner.train_dataloader) == 5
+    assert runner.iter == 10
+
+
+def test_a_stopped_search_goes_on_to_the_same_end(search_config, monkeypatch):
+    whole = run(search_config, 'whole')
+    elsewhere = search_config.work_dir + '2'
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SearchLoop, 'run_iter', stop_at(4, SearchLoop.run_iter))
+        run(search_config, 'stopped', work_dir=elsewhere)
+    resumed = run(search_config, 'resumed', work_dir=elsewhere, resume=True)
+    assert torch.equal(resumed.model.alpha, whole.model.alpha)
+    histories = [Path(runner.work_dir, 'search_history.json').read_text() for runner in (whole, resumed)]
+    assert histories[0] == histories[1]
+
+
+def test_an_accumulated_step_waits(search_config):
+    search_config.optim_wrapper.alpha.accumulative_counts = 3
+    search_config.train_cfg.max_epochs = 1
+    runner = run(search_config, 'accumulate')
+    state = runner.optim_wrapper['alpha'].optimizer.state[runner.model.alpha]
+    assert int(state['step']) == 1, 'three iterations, one step'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'model': dict(type='ToyClassifier', _delete_=True)}, "model=dict\\(type='mmhoga.SearchModel'"),
+        ({'optim_wrapper': dict(_delete_=True, optimizer=dict(type='SGD', lr=0.1))}, 'needs optim_wrapper=dict'),
+        (
+            {'train_cfg.alpha_dataloader.drop_last': True, 'train_cfg.alpha_dataloader.batch_size': 64},
+            'yields no batch',
+        ),
+    ],
+)
+def test_configs_that_are_no_search(search_config, changes, message):
+    search_config.custom_hooks = []
+    search_config.param_scheduler = None
+    with pytest.raises((TypeError, ValueError), match=message):
+        run(search_config, 'bad', **changes)
+
+
+def test_the_hook_refuses_a_model_without_alpha(search_config):
+    runner = Runner.from_cfg(search_config)
+    runner.model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match='not a Linear; remove it'):
+        GenotypeHook().after_train_epoch(runner)
