@@ -1,0 +1,74 @@
+"""Reading a config, and the hosts (mmdet, mmpretrain, mmpose) that it needs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmhoga.launch.errors import LaunchError, leaves, near_names
+
+EXTRAS = {'mmdet': 'det', 'mmpretrain': 'cls', 'mmpose': 'pose'}
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config, override keys of it, and make sure that the hosts it needs are installed.
+
+    Raises:
+        LaunchError: no such config or base, or a host that is not installed.
+    """
+    if not Path(path).is_file():
+        raise LaunchError(f'there is no config {path}.{near_names(Path(path))}')
+    try:
+        cfg = Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        if error.name == 'pkg_resources':
+            raise LaunchError(
+                f'{path}: mmengine resolves bases like mmdet::... through pkg_resources, which '
+                "setuptools no longer ships: pip install 'setuptools<81'."
+            ) from error
+        base = next((host for host in EXTRAS if f'{host} is not installed' in str(error)), None)
+        if base is None:
+            raise
+        raise LaunchError(_not_installed(path, base, f"_base_ = '{base}::...'")) from error
+    except FileNotFoundError as error:
+        raise LaunchError(f'{path}: a file that it builds on is missing: {error}') from error
+    if options:
+        cfg.merge_from_dict(options)
+    for key, host in hosts_of(cfg):
+        if importlib.util.find_spec(host) is None:
+            raise LaunchError(_not_installed(path, host, key))
+    return cfg
+
+
+def hosts_of(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Every mention of a host, as ``(place, host)``: ``default_scope``, ``_scope_``, ``type``."""
+    for key, value in leaves(cfg):
+        name = key.rpartition('.')[2]
+        host, dot, _ = value.partition('.')
+        if host in EXTRAS and (name in ('default_scope', '_scope_') or (name == 'type' and dot)):
+            yield f'{key} = {value!r}', host
+
+
+def import_mmpretrain(cfg: Config) -> None:
+    """Import mmpretrain ahead of its registries, without mmdet unless the config mentions it.
+
+    mmpretrain imports all of mmdet, where it is installed, to register one shared head there. That
+    takes as long as importing mmpretrain itself, and a demo or a test starts many runs.
+    """
+    hosts = {host for _, host in hosts_of(cfg)}
+    if hosts != {'mmpretrain'} or 'mmdet' in sys.modules:
+        return
+    sys.modules['mmdet'] = None  # type: ignore[assignment]  # Python's way to forbid an import
+    try:
+        importlib.import_module('mmpretrain.models')
+    finally:
+        del sys.modules['mmdet']
+
+
+def _not_installed(path: str, host: str, key: str) -> str:
+    return f"{path} needs {host} ({key}), which is not installed: pip install 'mmhoga[{EXTRAS[host]}]'."
