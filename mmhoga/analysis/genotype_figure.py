@@ -1,0 +1,106 @@
+"""The same drawing as a file: SVG as text, PNG and PDF through matplotlib, from one and the same layout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path as Curve
+
+from mmhoga.analysis.genotype_drawing import draw_genotype
+from mmhoga.analysis.genotype_layout import FONT_SIZE, Box, Wire, layout
+from mmhoga.analysis.palette import FAMILIES
+from mmhoga.files import write_atomic
+from mmhoga.genotype import Genotype
+
+_DPI = 72  # one unit of the layout is one point
+_INK, _LINE = '#1c2430', '#7b828b'
+
+
+def save_drawing(genotype: Genotype, path: str | os.PathLike, *, title: str = 'Genotype') -> None:
+    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels a unit) or ``.pdf``.
+
+    Raises:
+        ValueError: another suffix.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix not in ('.svg', '.png', '.pdf'):
+        raise ValueError(f'Cannot draw into {str(path)!r}: the name must end in .svg, .png or .pdf.')
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'No folder {str(path.parent)!r} to draw {path.name} into; create it first.')
+    if path.suffix == '.svg':
+        write_atomic(path, draw_genotype(genotype, title=title, alone=True))
+    else:
+        genotype_figure(genotype).savefig(path, dpi=3 * _DPI)
+
+
+def genotype_figure(genotype: Genotype) -> Figure:
+    """The drawing as a matplotlib figure, dark on white."""
+    plan = layout(genotype)
+    figure = Figure(figsize=(plan.width / _DPI, plan.height / _DPI), dpi=_DPI, facecolor='white')
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, plan.width)
+    axes.set_ylim(plan.height, 0)
+    axes.set_axis_off()
+    for wire in plan.wires:
+        axes.add_patch(_curve(wire))
+        axes.add_patch(Polygon(wire.head(), facecolor=_LINE, edgecolor='none'))
+    for box in plan.boxes:
+        _draw_box(axes, box)
+    return figure
+
+
+def _curve(wire: Wire) -> PathPatch:
+    vertices, codes = [wire.points[0]], [Curve.MOVETO]
+    for piece in wire.rounded():
+        vertices += piece
+        codes += [Curve.LINETO] if len(piece) == 1 else [Curve.CURVE3, Curve.CURVE3]
+    return PathPatch(
+        Curve(vertices, codes),
+        fill=False,
+        edgecolor=_LINE,
+        linewidth=1.2,
+        linestyle=(0, (1, 3)) if wire.dotted else '-',
+    )
+
+
+def _draw_box(axes, box: Box) -> None:
+    x, y = box.centre
+    colour = FAMILIES[box.family].colour if box.family else _INK
+    if box.kind == 'legend':
+        axes.add_patch(_plate(box.x + 1, y - 6, 12, 12, 3, colour, box.family))
+        axes.text(box.x + 18, y, box.lines[0], size=FONT_SIZE - 2, va='center', color=_INK)
+        return
+    if box.kind in ('node', 'sum'):
+        axes.add_patch(
+            Circle(
+                (x, y), box.width / 2, facecolor='white', edgecolor=_INK, linewidth=1.5 if box.kind == 'node' else 0.7
+            )
+        )
+    else:
+        radius = 7 if box.kind == 'operation' else 4
+        axes.add_patch(_plate(box.x, box.y, box.width, box.height, radius, colour, box.family))
+    weight = 'bold' if box.kind in ('group', 'node', 'operation') else 'normal'
+    rise = 6.5 if len(box.lines) == 2 else 0.0
+    axes.text(x, y - rise, box.lines[0], size=FONT_SIZE - 1, weight=weight, ha='center', va='center', color=_INK)
+    if len(box.lines) == 2:
+        axes.text(x, y + 7, box.lines[1], size=FONT_SIZE - 2, ha='center', va='center', color=_INK)
+
+
+def _plate(
+    x: float, y: float, width: float, height: float, radius: float, colour: str, family: str | None
+) -> FancyBboxPatch:
+    fill = (colour, 0.0 if family == 'none' else 0.17 if family else 0.06)
+    return FancyBboxPatch(
+        (x, y),
+        width,
+        height,
+        boxstyle=f'round,pad=0,rounding_size={radius}',
+        facecolor=fill,
+        edgecolor=colour if family else _LINE,
+        linewidth=1.1,
+        linestyle=(0, (1.5, 3)) if family == 'none' else '-',
+    )

@@ -1,0 +1,88 @@
+"""How an operation is called and coloured, the same in every drawing, plot and page.
+
+The colours are mid-tones that stand out on white and on near-black alike. Colour is never the only sign: drawings
+carry the name, lines differ in dash as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TIMES = '\N{MULTIPLICATION SIGN}'
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of attention: one colour, one sentence for the legend."""
+
+    title: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class OperationStyle:
+    """The look of one primitive: one or two lines of label, its family, whether its curve is dashed."""
+
+    lines: tuple[str, ...]
+    family: str
+    dashed: bool = False
+
+    @property
+    def label(self) -> str:
+        """The label on one line."""
+        return ' '.join(self.lines)
+
+    @property
+    def colour(self) -> str:
+        return FAMILIES[self.family].colour
+
+
+FAMILIES = {
+    'identity': Family('identity', '#78818c'),
+    'channel': Family('channel attention', '#2b7fd4'),
+    'spatial': Family('spatial attention', '#d3761a'),
+    'normalization': Family('normalization attention', '#22986a'),
+    'cbam': Family('CBAM', '#a05bd6'),
+    'other': Family('other', '#b8527a'),
+    'none': Family('none (no edge)', '#9098a1'),
+}
+
+_STYLES = {
+    'none': OperationStyle(('none',), 'none', dashed=True),
+    'skip_connect': OperationStyle(('skip',), 'identity'),
+    'norm_3x3': OperationStyle(('norm', f'3{TIMES}3'), 'normalization'),
+    'norm_3x3_d2': OperationStyle(('norm', f'3{TIMES}3 d2'), 'normalization', dashed=True),
+    'spatial_3x3': OperationStyle(('spatial', f'3{TIMES}3'), 'spatial'),
+    'spatial_3x3_d2': OperationStyle(('spatial', f'3{TIMES}3 d2'), 'spatial', dashed=True),
+    'se': OperationStyle(('SE',), 'channel'),
+    'se_avgmax': OperationStyle(('SE', 'avg+max'), 'channel', dashed=True),
+    'cbam': OperationStyle(('CBAM',), 'cbam'),
+}
+
+#: Colours of the networks in a comparison, in order; they repeat after the last.
+SERIES = ('#2b7fd4', '#d3761a', '#22986a', '#a05bd6', '#cf4a5b', '#1f9cae', '#9b6b43', '#c45fa8')
+
+
+def style(operation: str) -> OperationStyle:
+    """The style of a primitive; one that is new here gets its own name as label and the colour of "other"."""
+    return _STYLES.get(operation) or OperationStyle(_two_lines(operation), 'other')
+
+
+def series_colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def subscript(number: int) -> str:
+    """``12 -> '₁₂'``."""
+    return str(number).translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))
+
+
+def edge_label(source: int, target: int) -> str:
+    """``F₁→U₁`` for source = target, else ``U₀→U₁``."""
+    origin = 'F' if source == target else 'U'
+    return f'{origin}{subscript(source)}→U{subscript(target)}'
+
+
+def _two_lines(operation: str) -> tuple[str, ...]:
+    first, _, rest = operation.partition('_')
+    return (first, rest.replace('_', ' ')) if rest else (first,)

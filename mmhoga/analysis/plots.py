@@ -1,0 +1,217 @@
+"""The report's plots, each an SVG element: alpha and its entropy over epochs, curves, accuracies of the networks."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from mmhoga.analysis.palette import edge_label, series_colour, style
+from mmhoga.analysis.runs import Metric
+from mmhoga.analysis.search_runs import SearchHistory
+from mmhoga.analysis.svg_figure import INK, figure_style, to_svg
+
+#: A curve: epochs and values.
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def plot_alpha(history: SearchHistory, *, name: str = 'alpha') -> str:
+    """softmax(alpha) of every edge over epochs, laid out as the genotype's drawing is: column k is what enters U_k."""
+    groups = history.num_groups
+    with figure_style():
+        figure = Figure(figsize=(max(0.7 + 2.2 * groups, 4.6), 0.8 + 1.55 * groups), layout='constrained')
+        grid = figure.subplots(groups, groups, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for index, (source, target) in enumerate(history.edges):
+            # The drawing's rows: what F_k brings on top, then what leaves U_0, U_1, ...
+            axes = grid[0 if source == target else source + 1][target]
+            axes.set_axis_on()
+            _alpha_panel(axes, history, index)
+            lowest = source == target - 1 or target == 0
+            axes.tick_params(labelleft=source == target == 0, labelbottom=lowest, length=2)
+            if lowest:
+                axes.set_xlabel('epoch')
+        grid[0][0].set_ylabel('probability')
+        handles = [Line2D([], [], linewidth=1.8, label=style(op).label, **_line(op)) for op in history.primitives]
+        uniform = f'1/{len(history.primitives)}'
+        handles.append(Line2D([], [], color=INK, linewidth=0.7, linestyle=':', label=uniform))
+        # From three groups on, the lower left of the staircase has room for it.
+        place: Any = 'lower left' if groups > 2 else 'outside lower left'
+        figure.legend(handles=handles, loc=place, ncols=2, handlelength=2.8, columnspacing=1.6)
+        return to_svg(figure, name=name, title='Probability of each operation on every edge over epochs')
+
+
+def _alpha_panel(axes: Axes, history: SearchHistory, index: int) -> None:
+    probabilities = history.probabilities[:, index]
+    source, target = history.edges[index]
+    chosen = history.genotypes[-1].operation(source, target)
+    marker = _marker(history.epochs)
+    for column, operation in enumerate(history.primitives):
+        picked = operation == chosen
+        width, opacity = (2.4, 1.0) if picked else (1.0, 0.75)
+        look = _line(operation)
+        axes.plot(
+            history.epochs,
+            probabilities[:, column],
+            linewidth=width,
+            alpha=opacity,
+            marker=marker,
+            zorder=3 if picked else 2,
+            **look,
+        )
+    axes.axhline(1 / len(history.primitives), color=INK, linewidth=0.7, linestyle=':', alpha=0.6)
+    _whole_numbers(axes, 4)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title(f'{edge_label(source, target)}  {style(chosen).label}', loc='left', pad=3)
+
+
+def _line(operation: str) -> dict[str, Any]:
+    look = style(operation)
+    dashes = (0, (1, 1.6)) if operation == 'none' else (0, (4, 1.6)) if look.dashed else '-'
+    return {'color': look.colour, 'linestyle': dashes}
+
+
+def _marker(xs: Sequence[float]) -> str | None:
+    """A single value makes no line: show it as a dot."""
+    return 'o' if len(xs) == 1 else None
+
+
+def _whole_numbers(axes: Axes, ticks: int) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))
+
+
+def plot_entropy(history: SearchHistory, *, name: str = 'entropy') -> str:
+    """Entropy of softmax(alpha) over epochs in nats: each edge thin, the mean thick, log(M) as reference."""
+    with figure_style():
+        figure = Figure(figsize=(5.6, 3.0), layout='constrained')
+        axes = figure.subplots()
+        values, mean = history.entropy, history.entropy.mean(axis=1)
+        marker = _marker(history.epochs)
+        for index in range(len(history.edges)):
+            axes.plot(
+                history.epochs, values[:, index], color=INK, linewidth=0.8, alpha=0.4, marker=marker, markersize=3
+            )
+        axes.plot(history.epochs, mean, color=series_colour(0), linewidth=2.6, marker=marker)
+        axes.axhline(history.max_entropy, color=INK, linewidth=0.9, linestyle=':')
+        operations = len(history.primitives)
+        axes.annotate(
+            f'log {operations} = {history.max_entropy:.3f}: all {operations} equally likely',
+            (0, history.max_entropy),
+            (4, 4),
+            xycoords=('axes fraction', 'data'),
+            textcoords='offset points',
+            fontsize=8.5,
+        )
+        axes.annotate(
+            f'mean {mean[-1]:.3f}',
+            (history.epochs[-1], mean[-1]),
+            (6, -3),
+            textcoords='offset points',
+            color=series_colour(0),
+            weight='bold',
+            annotation_clip=False,
+        )
+        lowest = values.min()
+        axes.set_ylim(
+            lowest - 0.08 * (history.max_entropy - lowest) - 1e-3,
+            history.max_entropy + 0.14 * (history.max_entropy - lowest) + 2e-3,
+        )
+        _whole_numbers(axes, 8)
+        axes.set(xlabel='epoch', ylabel='entropy (nats)')
+        return to_svg(figure, name=name, title='Entropy of alpha over epochs')
+
+
+def plot_curves(
+    networks: Mapping[str, Sequence[Curve]], *, xlabel: str, ylabel: str, name: str, log: bool = False
+) -> str:
+    """One line a network: the mean over the curves of its runs, in a band from the lowest to the highest.
+
+    Args:
+        networks: the curves of each; colours go by their order.
+        xlabel: ``epoch`` or ``iteration``.
+        ylabel: what is shown, with its unit.
+        name: unique on the page.
+        log: a logarithmic scale, if the values span more than a power of ten.
+    """
+    with figure_style():
+        figure = Figure(figsize=(4.9, 3.6), layout='constrained')
+        axes = figure.subplots()
+        for index, curves in enumerate(networks.values()):
+            _band(axes, curves, series_colour(index))
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        _whole_numbers(axes, 8)
+        values = [y for curves in networks.values() for _, ys in curves for y in ys]
+        if not values:
+            axes.text(0.5, 0.5, 'not measured', ha='center', transform=axes.transAxes)
+        elif log and min(values) > 0 and max(values) > 10 * min(values):
+            axes.set(yscale='log', ylabel=f'{ylabel} (log scale)')
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        if len(networks) > 1:
+            handles = [
+                Line2D([], [], color=series_colour(index), linewidth=2.2, label=key)
+                for index, key in enumerate(networks)
+            ]
+            figure.legend(handles=handles, loc='outside upper left', ncols=3, columnspacing=1.4)
+        return to_svg(figure, name=name, title=f'{ylabel} over {xlabel}s')
+
+
+def mean_curve(curves: Sequence[Curve]) -> tuple[list[float], list[float], list[float], list[float]]:
+    """(x, mean, lowest, highest) of several curves, at every x that any of them has."""
+    values: dict[float, list[float]] = defaultdict(list)
+    for xs, ys in curves:
+        for x, y in zip(xs, ys):
+            values[x].append(y)
+    xs = sorted(values)
+    return xs, [statistics.fmean(values[x]) for x in xs], [min(values[x]) for x in xs], [max(values[x]) for x in xs]
+
+
+def _band(axes: Axes, curves: Sequence[Curve], colour: str) -> None:
+    xs, mean, low, high = mean_curve(curves)
+    if not xs:
+        return
+    axes.plot(xs, mean, color=colour, marker=_marker(xs))
+    if len(curves) > 1:
+        axes.fill_between(xs, low, high, color=colour, alpha=0.16, linewidth=0)
+
+
+def plot_scores(scores: Mapping[str, Sequence[float]], *, metric: Metric, split: str, name: str = 'scores') -> str:
+    """One row a network: a dot for each seed's value, a bar at the mean, the mean in figures."""
+    label = f'{split} {metric.axis}'
+    with figure_style():
+        figure = Figure(figsize=(5.6, 0.8 + 0.4 * len(scores)), layout='constrained')
+        axes = figure.subplots()
+        for index, values in enumerate(scores.values()):
+            colour = series_colour(index)
+            if not values:
+                axes.text(0.01, index, 'not measured', transform=axes.get_yaxis_transform(), va='center', alpha=0.7)
+                continue
+            mean = statistics.fmean(values)
+            # Equal values of two seeds must remain two dots.
+            heights = [index + 0.13 * (i - (len(values) - 1) / 2) for i in range(len(values))]
+            axes.plot(values, heights, 'o', color=colour, alpha=0.75, markersize=6.5, markeredgewidth=0)
+            axes.plot([mean, mean], [index - 0.3, index + 0.3], color=colour, linewidth=2.4)
+            axes.annotate(
+                metric.format(mean),
+                (1, index),
+                (6, 0),
+                xycoords=('axes fraction', 'data'),
+                textcoords='offset points',
+                va='center',
+                annotation_clip=False,
+            )
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_ylim(len(scores) - 0.5, -0.5)
+        axes.tick_params(axis='y', length=0, labelsize=9)
+        axes.grid(axis='y', visible=False)
+        axes.spines['left'].set_visible(False)
+        axes.set_xlabel(label)
+        return to_svg(figure, name=name, title=f'{label} of each network; a dot for each seed, a bar at the mean')

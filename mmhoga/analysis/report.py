@@ -1,0 +1,105 @@
+"""The report of a search and of the networks that were trained with what it found: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmhoga.analysis import page
+from mmhoga.analysis import report_sections as sections
+from mmhoga.analysis.comparison import NetworkRow, network_complexity, score_source
+from mmhoga.analysis.environment import describe_environment
+from mmhoga.analysis.runs import pick_metric, read_run
+from mmhoga.analysis.search_runs import SearchRun, read_search
+from mmhoga.files import write_atomic
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    search: SearchRun | None = None,
+    comparison: Sequence[NetworkRow] = (),
+    environment: Mapping[str, Any] | None = None,
+    commands: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    highlight: str | None = None,
+    metric: str | None = None,
+    split: str | None = None,
+    reference: str = 'autola',
+) -> Path:
+    """Write a report, whole or not at all.
+
+    Args:
+        path: the ``.html`` file; its folder is made if need be.
+        title: of the page.
+        search: the search, finished or not.
+        comparison: the networks, in the order of the table.
+        environment: versions, threads, processor.
+        commands: what a reader types to get these numbers.
+        notes: what a reader must know of the comparison's numbers: what else ran on the machine, say.
+        highlight: the name of the network that the headline is about; None: the best.
+        metric: key of the metric in the logs; None: the first known one that the runs have.
+        split: what the metric was measured on, for the labels; None: ``test`` if tools/test.py measured it, else
+            ``validation``.
+        reference: a genotype to draw beside the searched one.
+
+    Returns:
+        ``path``, absolute.
+
+    Raises:
+        ValueError: two networks of one name, a ``highlight`` that is none of them, or a metric that none has.
+    """
+    names = [row.name for row in comparison]
+    if len(set(names)) != len(names):
+        raise ValueError(f'Two networks of the comparison have one name: {names}.')
+    if highlight is not None and highlight not in names:
+        raise ValueError(f'highlight={highlight!r} is no network of the comparison: {names}.')
+    chosen = pick_metric([run for row in comparison for run in row.runs], metric)
+    place = split or (score_source(comparison, chosen) if chosen else 'validation')
+    html = [
+        *sections.headline(search, comparison, chosen, place, highlight),
+        page.section('Genotype', sections.genotypes(search, reference)),
+        page.section('Search', sections.search(search)),
+        page.section('Comparison', sections.comparison(comparison, chosen, place, highlight, notes)),
+        page.section('How it was made', sections.provenance(search, comparison, environment or {}, commands)),
+    ]
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, page.page(title, html))
+    return path
+
+
+def report_from_work_dirs(
+    out: str | os.PathLike,
+    *,
+    title: str = 'HOGA report',
+    search_dir: str | os.PathLike | None = None,
+    networks: Mapping[str, Sequence[str | os.PathLike]] | None = None,
+    shape: Sequence[int] | None = None,
+    **options: Any,
+) -> Path:
+    """Read the work_dirs, count the models, and :func:`write_report`.
+
+    Args:
+        out: the ``.html`` file.
+        title: of the page.
+        search_dir: work_dir of the search.
+        networks: work_dirs, one a seed, of every network, by its name.
+        shape: (C, H, W) of an input, for the multiply-accumulates.
+        options: further arguments of :func:`write_report`.
+
+    Raises:
+        FileNotFoundError: a work_dir is missing, or holds no log or no search.
+    """
+    search = read_search(search_dir) if search_dir is not None else None
+    rows = []
+    for name, folders in (networks or {}).items():
+        runs = tuple(read_run(folder) for folder in folders)
+        config = next((run.config_path for run in runs if run.config_path), None)
+        params, macs = network_complexity(config, shape) if config else (None, None)
+        rows.append(NetworkRow(name, runs, params, macs))
+    options.setdefault('environment', describe_environment())
+    return write_report(out, title=title, search=search, comparison=rows, **options)

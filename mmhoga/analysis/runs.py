@@ -1,0 +1,240 @@
+"""What a run left in its work_dir: the curves, final metrics, seed and config that mmengine wrote.
+
+A run that is still going, was killed, or was resumed reads like any other. Every start of a run has a folder of its
+own, named by its time; what a later one did again replaces what an earlier one had.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured quantity of which more is better: its key in the logs, name, unit, digits after the point."""
+
+    key: str
+    title: str
+    unit: str = ''
+    digits: int = 3
+
+    @property
+    def axis(self) -> str:
+        return f'{self.title} ({self.unit})' if self.unit else self.title
+
+    def format(self, value: float) -> str:
+        """Without the unit."""
+        return f'{value:.{self.digits}f}'
+
+
+#: Metrics that a report may be about: the first of them that a run has.
+METRICS = (
+    Metric('accuracy/top1', 'accuracy', '%', 2),
+    Metric('coco/bbox_mAP', 'box AP'),
+    Metric('coco/AP', 'keypoint AP'),
+    Metric('pascal_voc/mAP', 'mAP'),
+    Metric('single-label/f1-score', 'F1 score', '%', 2),
+)
+
+# A search logs its alpha among the validations, as alpha/...
+_NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory'}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        work_dir: the folder that was read.
+        train: logged training steps in order; ``time`` is seconds a step, averaged over the log's window.
+        val: one row a validation; ``step`` is the epoch (the iteration in a run by iterations).
+        test: metrics of the last ``tools/test.py`` into the same work_dir, if there was one.
+        seed: ``randomness.seed`` of the config; None if it has none.
+        config_path: the config as mmengine dumped it at the last start.
+        notes: what could not be read, in words.
+    """
+
+    work_dir: Path
+    train: tuple[Row, ...]
+    val: tuple[Row, ...]
+    test: Row | None = None
+    seed: int | None = None
+    config_path: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def by_epoch(self) -> bool:
+        return all('epoch' in row for row in self.train)
+
+    @property
+    def config_text(self) -> str | None:
+        return self.config_path.read_text(encoding='utf-8') if self.config_path else None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that was measured, in the order in which it was met."""
+        rows = (*self.val, *((self.test,) if self.test else ()))
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return tuple(key for key in keys if key not in _NOT_METRICS and not key.startswith('alpha/'))
+
+    def final(self, metric: str) -> float | None:
+        """The metric of the test, or else of the last validation that has it; None if it was never measured."""
+        rows = (*self.val, *((self.test,) if self.test else ()))
+        values = [row[metric] for row in rows if _is_number(row.get(metric))]
+        return values[-1] if values else None
+
+    def tested(self, metric: str) -> bool:
+        """Whether :meth:`final` is a test's value."""
+        return self.test is not None and _is_number(self.test.get(metric))
+
+    def train_curve(self, key: str) -> tuple[list[float], list[float]]:
+        """(epochs, mean of ``key`` over the epoch's logged steps), or (iterations, values) in a run by iterations."""
+        groups: dict[float, list[float]] = defaultdict(list)
+        for row in self.train:
+            if _is_number(row.get(key)):
+                groups[row['epoch'] if self.by_epoch else row['step']].append(row[key])
+        return list(groups), [statistics.fmean(values) for values in groups.values()]
+
+    def val_curve(self, key: str) -> tuple[list[float], list[float]]:
+        """(epochs or iterations, values of the validations)."""
+        rows = [row for row in self.val if _is_number(row.get(key))]
+        return [row['step'] for row in rows], [row[key] for row in rows]
+
+    @property
+    def step_time(self) -> float | None:
+        """Median of the logged seconds a training step after the first epoch (first row, in a run by iterations)."""
+        rows = [row for row in self.train if row['epoch'] > 1] if self.by_epoch else self.train[1:]
+        times = [row['time'] for row in rows if _is_number(row.get('time'))]
+        return statistics.median(times) if times else None
+
+
+def read_run(work_dir: str | os.PathLike) -> Run:
+    """Read the work_dir of a training run of any host.
+
+    Raises:
+        FileNotFoundError: the folder, or any log in it, is missing; the message says what was looked for.
+    """
+    work_dir = existing_work_dir(work_dir)
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise FileNotFoundError(
+            f'No log in {str(work_dir)!r}: looked for <timestamp>/vis_data/scalars.json, which mmengine writes at the '
+            f'first logged step. {_contents(work_dir)}'
+        )
+    notes: list[str] = []
+    train, val = _merge([_read_rows(path, notes) for path in logs])
+    configs = sorted(work_dir.glob('*/vis_data/config.py'))
+    return Run(
+        work_dir=work_dir,
+        train=train,
+        val=val,
+        test=_read_test(work_dir),
+        seed=_read_seed(configs[-1]) if configs else None,
+        config_path=configs[-1] if configs else None,
+        notes=tuple(notes),
+    )
+
+
+def existing_work_dir(work_dir: str | os.PathLike) -> Path:
+    """The path, if there is such a folder; else FileNotFoundError."""
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise FileNotFoundError(
+            f'No work_dir at {str(work_dir)!r} (absolute: {work_dir.resolve()}). '
+            'It is what tools/train.py got as --work-dir, by default work_dirs/<name of the config>.'
+        )
+    return work_dir
+
+
+def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
+    """The metric to compare runs by: the one of that key, else the first of :data:`METRICS` or of theirs.
+
+    Raises:
+        ValueError: no run has the metric that was asked for.
+    """
+    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
+    if key is not None and key not in measured:
+        raise ValueError(f'No run measured {key!r}; measured were: {", ".join(measured) or "none"}.')
+    known = {metric.key: metric for metric in METRICS}
+    wanted = [key] if key else [*known, *measured]
+    return next((known.get(name, Metric(name, name)) for name in wanted if name in measured), None)
+
+
+def _read_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict) and _is_number(row.get('step')):
+            rows.append(row)
+        elif line.strip():
+            cut = 'was cut off' if number == len(lines) else 'is not a log row'
+            notes.append(f'Line {number} of {path.parent.parent.name}/vis_data/{path.name} {cut} and was left out.')
+    return rows
+
+
+def _merge(logs: list[list[dict[str, Any]]]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Later logs replace what they repeat: after a resume the last epoch, after a fresh start everything."""
+    train: dict[float, dict] = {}
+    val: dict[float, dict] = {}
+    for rows in logs:
+        steps = [row for row in rows if 'iter' in row]
+        if steps:
+            first = steps[0]
+            train = {step: row for step, row in train.items() if step < first['step']}
+            val = {step: row for step, row in val.items() if step < first.get('epoch', first['step'])}
+        for row in rows:
+            kept = train if 'iter' in row else val
+            # Hooks may log a step's values one by one.
+            kept[row['step']] = {**kept.get(row['step'], {}), **row}
+    return tuple(train[step] for step in sorted(train)), tuple(val[step] for step in sorted(val))
+
+
+def _read_test(work_dir: Path) -> Row | None:
+    """mmengine dumps a test's metrics to <timestamp>/<timestamp>.json."""
+    for path in sorted(work_dir.glob('*/*.json'), reverse=True):
+        if path.stem == path.parent.name:
+            try:
+                metrics = json.loads(path.read_text(encoding='utf-8'))
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                continue
+            if isinstance(metrics, dict):
+                return metrics
+    return None
+
+
+def _read_seed(config: Path) -> int | None:
+    """``randomness = dict(seed=...)`` of a dumped config, without running it."""
+    try:
+        statements = ast.parse(config.read_text(encoding='utf-8')).body
+    except SyntaxError:
+        return None
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'randomness':
+            keywords = getattr(statement.value, 'keywords', [])
+            seeds = [getattr(word.value, 'value', None) for word in keywords if word.arg == 'seed']
+            return seeds[0] if seeds and isinstance(seeds[0], int) else None
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return f'It holds {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}.' if names else 'It is empty.'

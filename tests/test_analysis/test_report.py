@@ -1,0 +1,193 @@
+"""The report: whole or not there, escaped, alone, and without a number that was not measured."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from test_analysis.made_up_runs import CONFIG, train_row
+
+from mmhoga.analysis import report_sections
+from mmhoga.analysis.comparison import NetworkRow
+from mmhoga.analysis.report import report_from_work_dirs, write_report
+from mmhoga.analysis.runs import METRICS, read_run
+from mmhoga.analysis.search_runs import read_search
+
+VOID = {'meta', 'link', 'br', 'img', 'input', 'hr'}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects tags, attributes, text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self):
+        return ' '.join(' '.join(self.text).split())
+
+
+@pytest.fixture
+def rows(write_run):
+    return [NetworkRow(name, tuple(read_run(write_run(name, seed, best)) for seed in range(3)), 1234, 5_000_000)
+            for name, best in (('plain', 95.0), ('searched', 97.0))]  # fmt: skip
+
+
+def test_a_full_report(tmp_path, search_dir, rows):
+    path = write_report(
+        tmp_path / 'out' / 'report.html',
+        title='Digits',
+        search=read_search(search_dir),
+        comparison=rows,
+        environment={'torch': '2.14', 'threads': 2},
+        commands=['make demo'],
+        notes=['two at a time'],
+        highlight='searched',
+        split='test',
+    )
+    html = path.read_text(encoding='utf-8')
+    page = Page(html)
+    assert html.startswith('<!doctype html>')
+    for part in (
+        'Genotype',
+        'Alpha',
+        'Entropy',
+        'Comparison',
+        'make demo',
+        'two at a time',
+        '2.14',
+        '1,234',
+        '5.00 M',
+        '40.0 ms',
+    ):
+        assert part in page.words
+    assert 'randomness = dict(deterministic=False, seed=0)' in page.words
+    assert '5 epochs of search with seed 0 chose' in page.words
+    assert '“searched” reaches' in page.words
+    assert page.tags.count('svg') == 2 + 2 + 2 + 3
+    for run in rows[0].runs:
+        assert f'{run.final("accuracy/top1"):.2f}' in page.words
+    ids = [value for name, value in page.attributes if name == 'id']
+    assert len(ids) == len(set(ids))
+
+
+def test_it_needs_nothing_from_elsewhere(tmp_path, search_dir, rows):
+    html = write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir), comparison=rows).read_text()
+    page = Page(html)
+    assert not {'script', 'link', 'img', 'iframe'} & set(page.tags)
+    links = [value for name, value in page.attributes if name in ('src', 'href', 'xlink:href')]
+    assert all(value.startswith('#') for value in links)
+    assert set(re.findall(r'https?://[^"\s<]+', html)) == {'http://www.w3.org/2000/svg'}
+    assert '@import' not in html and 'url(http' not in html
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, rows):
+    texts = [write_report(tmp_path / f'{i}.html', title='t', comparison=rows).read_bytes() for i in range(2)]
+    assert texts[0] == texts[1]
+
+
+def test_everything_is_escaped(tmp_path, write_run):
+    evil = '<script>alert("1")</script>&amp;'
+    rows = [NetworkRow(evil, (read_run(write_run('a')),))]
+    path = write_report(tmp_path / 'r.html', title=evil, comparison=rows, environment={evil: evil}, commands=[evil],
+                        highlight=evil, split=evil)  # fmt: skip
+    page = Page(path.read_text())
+    assert 'script' not in page.tags
+    assert page.words.count(evil) > 5
+
+
+def test_what_was_not_measured_is_said(tmp_path, write_log):
+    run = read_run(write_log(tmp_path / 'run', [train_row(1, 1, 1.0)]))
+    page = Page(write_report(tmp_path / 'r.html', title='t', comparison=[NetworkRow('a', (run,))]).read_text())
+    cells = [value for name, value in page.attributes if name == 'class' and value and 'missing' in value]
+    assert len(cells) == 6  # mean, spread, each run, parameters, MACs, time
+    assert page.words.count('not measured') == 6
+    assert 'nan' not in page.words.lower().split()
+
+
+def test_a_search_before_its_first_epoch(tmp_path, search_dir):
+    (search_dir / 'search_history.json').unlink()
+    words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
+    assert 'Alpha over epochs: not measured' in words
+
+
+def test_nothing_at_all(tmp_path):
+    assert 'Nothing has been measured yet.' in write_report(tmp_path / 'r.html', title='t').read_text()
+
+
+def test_unreadable_lines_are_reported(tmp_path, write_log):
+    run = read_run(write_log(tmp_path / 'run', [train_row(1, 1, 1.0)], tail='{"lo'))
+    page = Page(write_report(tmp_path / 'r.html', title='t', comparison=[NetworkRow('a', (run,))]).read_text())
+    assert 'Line 2 of' in page.words
+
+
+def test_a_failure_leaves_the_old_report_and_no_other_file(tmp_path, rows, monkeypatch):
+    path = tmp_path / 'out' / 'r.html'
+    write_report(path, title='old', comparison=rows[:1])
+    old = path.read_bytes()
+    monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
+    with pytest.raises(OSError, match='disk full'):
+        write_report(path, title='new', comparison=rows)
+    assert path.read_bytes() == old
+    assert [file.name for file in path.parent.iterdir()] == ['r.html']
+
+
+def test_names_must_be_one_of_a_kind_and_known(tmp_path, rows):
+    with pytest.raises(ValueError, match='one name'):
+        write_report(tmp_path / 'r.html', title='t', comparison=[rows[0], rows[0]])
+    with pytest.raises(ValueError, match="'hoga' is no network"):
+        write_report(tmp_path / 'r.html', title='t', comparison=rows, highlight='hoga')
+
+
+def test_from_work_dirs(tmp_path, search_dir, write_run):
+    folders = [write_run('plain', seed) for seed in (4, 7)]
+    path = report_from_work_dirs(
+        tmp_path / 'r.html', search_dir=search_dir, networks={'plain': folders}, shape=(3, 8, 8)
+    )
+    words = Page(path.read_text()).words
+    assert 'seeds 4, 7' in words
+    assert 'python' in words and '78,042' in words
+    assert 'not measured' not in words
+
+
+def test_values_are_under_their_seeds_only_if_none_is_missing(rows, tmp_path, write_log):
+    metric = METRICS[0]
+    unfinished = read_run(write_log(tmp_path / 'x', [train_row(1, 1, 1.0)], config=CONFIG.format(seed=2)))
+    cut = NetworkRow('cut', (*rows[0].runs[:2], unfinished))
+    assert report_sections._runs(rows, metric) == 'seeds 0, 1, 2'
+    assert report_sections._runs([NetworkRow('one', rows[0].runs[:1])], metric) == 'seed 0'
+    assert report_sections._runs([*rows, cut], metric) == 'each run'
+    assert report_sections._runs([rows[0], NetworkRow('two', rows[0].runs[:2])], metric) == 'each run'
+
+
+def test_a_missing_work_dir_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        report_from_work_dirs(tmp_path / 'r.html', networks={'a': [tmp_path / 'nowhere']})
+    assert not (tmp_path / 'r.html').exists()
+
+
+def test_none_that_comes_out_highest_is_explained(search_dir):
+    history = read_search(search_dir).history
+    history.alpha[-1, :, 0] = 100.0
+    assert 'next operation' in report_sections._none(history)
+    history.alpha[-1, :, 0] = -100.0
+    assert report_sections._none(history) == ''
