@@ -45,6 +45,7 @@ EXTRAS = {
     # mmpose itself is not here: it requires chumpy, which current pip cannot build and nothing of this uses.
     # README.md has the one line that installs mmpose without it. These are the other things mmpose needs.
     'pose': [
+        'mmdet>=3.3.0',  # mmpose imports it for one of its heads
         'json_tricks',
         'munkres',
         'numpy<2',  # xtcocotools' wheels are built against numpy 1

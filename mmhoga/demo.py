@@ -24,14 +24,14 @@ from mmhoga.analysis.report import report_from_work_dirs
 from mmhoga.analysis.runs import read_run
 
 ROOT = Path(__file__).resolve().parent.parent
-SEARCH = 'configs/search/hoga-search_resnet8_1xb64-20e_digits.py'
+SEARCH = 'configs/search/hoga-search_resnet8_1xb64-12e_digits.py'
 SEARCHED = 'HOGA (searched)'
 NETWORKS = {
-    'plain': 'configs/digits/resnet8_1xb64-20e_digits.py',
-    'SE': 'configs/digits/se-resnet8_1xb64-20e_digits.py',
-    'CBAM': 'configs/digits/cbam-resnet8_1xb64-20e_digits.py',
-    'HOGA (autola)': 'configs/digits/hoga-resnet8_1xb64-20e_digits.py',
-    SEARCHED: 'configs/digits/hoga-resnet8_1xb64-20e_digits.py',
+    'plain': 'configs/digits/resnet8_1xb96-14e_digits.py',
+    'SE': 'configs/digits/se-resnet8_1xb96-14e_digits.py',
+    'CBAM': 'configs/digits/cbam-resnet8_1xb96-14e_digits.py',
+    'HOGA (autola)': 'configs/digits/hoga-resnet8_1xb96-14e_digits.py',
+    SEARCHED: 'configs/digits/hoga-resnet8_1xb96-14e_digits.py',
 }
 ACCURACY = 'accuracy/top1'
 
@@ -172,6 +172,7 @@ def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None
         search_dir=search.work_dir,
         networks={name: [job.work_dir for job in network] for name, network in trainings.items()},
         shape=(1, 8, 8),
+        measure_steps=True,
         highlight=SEARCHED,
         metric=ACCURACY,
         split='test',

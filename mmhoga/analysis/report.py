@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmhoga.analysis.comparison import NetworkRow, network_complexity, score_sou
 from mmhoga.analysis.environment import describe_environment
 from mmhoga.analysis.runs import pick_metric, read_run
 from mmhoga.analysis.search_runs import SearchRun, read_search
+from mmhoga.analysis.step_time import step_times
 from mmhoga.files import write_atomic
 
 
@@ -79,6 +81,7 @@ def report_from_work_dirs(
     search_dir: str | os.PathLike | None = None,
     networks: Mapping[str, Sequence[str | os.PathLike]] | None = None,
     shape: Sequence[int] | None = None,
+    measure_steps: bool = False,
     **options: Any,
 ) -> Path:
     """Read the work_dirs, count the models, and :func:`write_report`.
@@ -89,6 +92,8 @@ def report_from_work_dirs(
         search_dir: work_dir of the search.
         networks: work_dirs, one a seed, of every network, by its name.
         shape: (C, H, W) of an input, for the multiply-accumulates.
+        measure_steps: time a training step of every network here and now, by turns, in place of the times in the logs,
+            which are not comparable if the runs were on a busy machine.
         options: further arguments of :func:`write_report`.
 
     Raises:
@@ -101,5 +106,8 @@ def report_from_work_dirs(
         config = next((run.config_path for run in runs if run.config_path), None)
         params, macs = network_complexity(config, shape) if config else (None, None)
         rows.append(NetworkRow(name, runs, params, macs))
+    if measure_steps:
+        times = step_times({row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path})
+        rows = [replace(row, step_time=times.get(row.name)) for row in rows]
     options.setdefault('environment', describe_environment())
     return write_report(out, title=title, search=search, comparison=rows, **options)

@@ -138,10 +138,11 @@ def comparison(
     ]
     colours = [series_colour(index) for index in range(len(rows))]
     yield page.table(head, cells, numbers=3, colours=colours, missing=NOT_MEASURED, mark=highlight)
+    measured = 'forward, backward, update; measured by turns in one process'
+    logged = 'forward, backward, update, data; in the logs after the first epoch'
+    how = measured if any(row.step_time is not None for row in rows) else logged
     yield page.paragraph(
-        'MACs: multiply-accumulates for one input. Time a step: median seconds of a training step (forward, backward, '
-        'update and data) in the logs after the first epoch.',
-        'soft',
+        f'MACs: multiply-accumulates for one input. Time a step: median seconds of a training step ({how}).', 'soft'
     )
     yield from (page.paragraph(note, 'soft') for note in notes)
     if metric:

@@ -30,6 +30,8 @@ class SearchOptimWrapperConstructor:
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        # A base config of a host may leave its scope in the dict.
+        optim_wrapper_cfg = {key: value for key, value in optim_wrapper_cfg.items() if key != '_scope_'}
         if set(optim_wrapper_cfg) != {'weights', 'alpha'} or paramwise_cfg:
             raise ValueError(
                 'A search has two optimizers: optim_wrapper must hold "weights" and "alpha" beside "constructor" (and '

@@ -8,7 +8,7 @@ train_pipeline = [
 test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=96,
     num_workers=0,
     dataset=dict(type='mmhoga.Digits', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
