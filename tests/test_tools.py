@@ -198,7 +198,7 @@ def test_slurm(root, tmp_path, tool):
         assert '' not in out
         there = '--work-dir=there' if tool == 'train' else 'there'
         path = str(root / 'tools' / f'{tool}.py')
-        assert out[out.index(path) + 1 :] == ['a config.py', there, '--launcher=slurm', '--cfg-options', 'a=b c']
+        assert out[out.index(path) + 1 :] == ['--launcher=slurm', 'a config.py', there, '--cfg-options', 'a=b c']
 
 
 def test_no_data(start, root, workspace):

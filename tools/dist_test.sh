@@ -10,28 +10,5 @@ if (($# < 3)); then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [arguments of tools/test.py]" >&2
     exit 2
 fi
-config=$1
-checkpoint=$2
-gpus=$3
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-
-# The environment that make has set up, unless another one is active.
-if [[ -x $root/.venv/bin/python && -z ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]]; then
-    PATH=$root/.venv/bin:$PATH
-fi
-
-# Processes without a GPU each share its cores out; torchrun would give each a single one.
-if [[ -z ${OMP_NUM_THREADS:-} ]] && ! command -v nvidia-smi >/dev/null; then
-    cores=$(getconf _NPROCESSORS_ONLN)
-    export OMP_NUM_THREADS=$((cores > gpus ? cores / gpus : 1))
-    export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
-fi
-
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec python -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$gpus" \
-    "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "${@:4}"
+source "$(dirname -- "${BASH_SOURCE[0]}")/_processes.sh"
+on_this_machine "$3" test.py "$1" "$2" "${@:4}"
