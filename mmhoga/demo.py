@@ -24,14 +24,14 @@ from mmhoga.analysis.report import report_from_work_dirs
 from mmhoga.analysis.runs import read_run
 
 ROOT = Path(__file__).resolve().parent.parent
-SEARCH = 'configs/search/hoga-search_resnet8_1xb64-12e_digits.py'
+SEARCH = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
 SEARCHED = 'HOGA (searched)'
 NETWORKS = {
-    'plain': 'configs/digits/resnet8_1xb96-14e_digits.py',
-    'SE': 'configs/digits/se-resnet8_1xb96-14e_digits.py',
-    'CBAM': 'configs/digits/cbam-resnet8_1xb96-14e_digits.py',
-    'HOGA (autola)': 'configs/digits/hoga-resnet8_1xb96-14e_digits.py',
-    SEARCHED: 'configs/digits/hoga-resnet8_1xb96-14e_digits.py',
+    'plain': 'configs/digits/resnet8_1xb96-8e_digits.py',
+    'SE': 'configs/digits/se-resnet8_1xb96-8e_digits.py',
+    'CBAM': 'configs/digits/cbam-resnet8_1xb96-8e_digits.py',
+    'HOGA (autola)': 'configs/digits/hoga-resnet8_1xb96-8e_digits.py',
+    SEARCHED: 'configs/digits/hoga-resnet8_1xb96-8e_digits.py',
 }
 ACCURACY = 'accuracy/top1'
 

@@ -22,12 +22,12 @@ def test_commands_are_what_a_person_can_type(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     jobs = training_jobs(tmp_path / 'work_dirs/demo', seeds=[3])
     assert jobs['SE'][0].typed == (
-        f'{Path(sys.executable).name} tools/train.py configs/digits/se-resnet8_1xb96-14e_digits.py '
+        f'{Path(sys.executable).name} tools/train.py configs/digits/se-resnet8_1xb96-8e_digits.py '
         '--work-dir work_dirs/demo/se-seed3 --resume --cfg-options randomness.seed=3'
     )
     assert jobs[SEARCHED][0].typed.endswith('model.backbone.plugins.0.cfg.genotype=work_dirs/demo/search/genotype.json')
     assert len({job.work_dir for network in jobs.values() for job in network}) == len(NETWORKS)
-    assert search_job(tmp_path).epochs == 12 and search_job(tmp_path, epochs=2).epochs == 2
+    assert search_job(tmp_path).epochs == 8 and search_job(tmp_path, epochs=2).epochs == 2
 
 
 def test_a_failed_step_says_where_its_log_is(tmp_path, capsys, monkeypatch):

@@ -20,5 +20,5 @@ def test_networks_take_turns(monkeypatch, tmp_path):
 
 
 def test_a_step_trains(root):
-    path = root / 'configs/digits/resnet8_1xb96-14e_digits.py'
+    path = root / 'configs/digits/resnet8_1xb96-8e_digits.py'
     assert 0 < step_time.step_times({'plain': path}, rounds=2, warmup=0)['plain'] < 60

@@ -2,7 +2,6 @@
 data_preprocessor = dict(num_classes=10, mean=[77.8], std=[95.9], to_rgb=False)
 
 train_pipeline = [
-    dict(type='RandomCrop', crop_size=8, padding=1),
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='PackInputs')]

@@ -1,6 +1,6 @@
 """The paper's search at a size for two CPU cores: ResNet-8 on handwritten digits, a minute or two.
 
-    python tools/train.py configs/search/hoga-search_resnet8_1xb64-12e_digits.py
+    python tools/train.py configs/search/hoga-search_resnet8_1xb64-8e_digits.py
 
 It ends with genotype.json in its work_dir. Against the paper's search (hoga-search_resnet20_1xb128-100e_cifar10.py): a
 smaller network and data set, fewer epochs, and higher learning rates, since it takes only a few hundred steps.
@@ -50,7 +50,7 @@ alpha_dataloader = dict(
     collate_fn=dict(type='default_collate'),
 )
 
-train_cfg = dict(type='mmhoga.SearchLoop', alpha_dataloader=alpha_dataloader, max_epochs=12)
+train_cfg = dict(type='mmhoga.SearchLoop', alpha_dataloader=alpha_dataloader, max_epochs=8)
 val_cfg = dict()
 test_cfg = dict()
 
@@ -63,7 +63,7 @@ optim_wrapper = dict(
     ),
     alpha=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=3e-2, betas=(0.5, 0.999))),
 )
-param_scheduler = dict(weights=[dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, T_max=12)])
+param_scheduler = dict(weights=[dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, T_max=8)])
 auto_scale_lr = dict(base_batch_size=64)
 
 custom_hooks = [dict(type='mmhoga.GenotypeHook')]

@@ -1,11 +1,11 @@
 """ResNet-8 with HOGA, the paper's genotype (Fig. 3), on handwritten digits.
 
-    python tools/train.py configs/digits/hoga-resnet8_1xb96-14e_digits.py
+    python tools/train.py configs/digits/hoga-resnet8_1xb96-8e_digits.py
 
 With a genotype that you have searched, add
 --cfg-options model.backbone.plugins.0.cfg.genotype=work_dirs/YOUR_SEARCH/genotype.json
 """
 
-_base_ = './resnet8_1xb96-14e_digits.py'
+_base_ = './resnet8_1xb96-8e_digits.py'
 
 model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), position='after_conv2')]))
