@@ -10,33 +10,47 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges
+from mmhoga.models.fused import FusedGates
 from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.registry import MODELS
 
 
-class MixedEdges(nn.ModuleDict):
+class MixedEdges(nn.Module):
     """Eq. (13) for E edges that leave one node, or for the K edges F_k -> U_k: one product an edge.
+
+    Where all of :data:`mmhoga.models.fused.LEARNED` are candidates they are computed together
+    (:class:`mmhoga.models.fused.FusedGates`); anything else contributes its own gate.
 
     Args:
         channels: C/K, the channels of a group.
         edges: E.
-        primitives: the candidates' names.
+        primitives: the candidates' names; ``mixed[name]`` is the operation.
         reduction: squeeze of the channel MLPs.
     """
 
     def __init__(self, channels: int, edges: int, primitives: Sequence[str], *, reduction: int) -> None:
-        super().__init__(
-            {name: OPERATIONS[name](channels, edges, reduction=reduction, affine=False) for name in primitives}
-        )
+        super().__init__()
+        self.primitives = tuple(primitives)
+        for name in self.primitives:
+            self.add_module(name, OPERATIONS[name](channels, edges, reduction=reduction, affine=False))
+        self._fused = FusedGates.of({name: self[name] for name in self.primitives})
+
+    def __getitem__(self, name: str) -> AttentionOperation:
+        return cast(AttentionOperation, self._modules[name])
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
-        source = Source(x)
-        columns = weights.t().reshape(len(self), 1, -1, 1, 1, 1)  # (M, 1, E, 1, 1, 1)
+        operations = {name: self[name] for name in self.primitives}
+        columns = dict(zip(self.primitives, weights.unbind(1)))  # (E,) each
         gate: Any = 0
-        for weight, operation in zip(columns, self.values()):
-            gate = gate + weight * cast(AttentionOperation, operation).gate(source)
+        if self._fused is not None and self._fused.serves(operations):
+            gate = self._fused(x, columns, operations)
+            for name in self._fused.served(operations):
+                del operations[name]
+        source = Source(x)
+        for name, operation in operations.items():
+            gate = gate + columns[name].view(-1, 1, 1, 1) * operation.gate(source)
         return gate * x
 
 
@@ -131,7 +145,7 @@ class SearchableHOGA(GroupAttention):
             if name not in self.primitives:
                 raise ValueError(f'o_{j}{k} is {name!r}, no candidate here: {self.primitives}.')
             mixed, index = (self.inputs, k) if j == k else (self.nodes[j], k - j - 1)
-            candidate = cast(AttentionOperation, cast(MixedEdges, mixed)[name])
+            candidate = cast(MixedEdges, mixed)[name]
             target = cell.edges[edge_key(j, k)]
             target.load_state_dict({**target.state_dict(), **candidate.edge_state(index)})
         return cell.train(self.training)
