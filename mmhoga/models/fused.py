@@ -22,12 +22,12 @@ takes C times the arithmetic: measured in channels_last it took 2.5 times (C = 4
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmhoga.models.kernels import channel_max, depthwise, pixel_max, weighted_sum
+from mmhoga.models.kernels import Norm, channel_max, pixel_max, separable, weighted_gates
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -64,13 +64,25 @@ class FusedGates(nn.Module):
         channels: C, of a group.
         edges: E.
         hidden: units of each channel MLP.
+        primitives: the candidates' names, in the order of their weights.
     """
 
-    def __init__(self, channels: int, edges: int, hidden: int) -> None:
+    pairs: Tensor  # (E, 2E, 1, 1), adds up the two maps of an edge
+    selector: Tensor  # (M, 2 (C + 1) + 9 + 3), from an edge's weights to the coefficients of its gates in G
+    constant: Tensor  # of G's coefficients
+
+    def __init__(self, channels: int, edges: int, hidden: int, primitives: Sequence[str]) -> None:
         super().__init__()
         self.channels, self.edges = channels, edges
         self.groups = 1 if edges * (channels + 2) <= DENSE_WIDTH else edges
         self.packing = _packing(channels, edges, hidden, self.groups)
+        buffers = {
+            'pairs': torch.eye(edges).repeat_interleave(2, dim=1)[..., None, None],
+            'selector': _selector(channels, primitives),
+            'constant': torch.eye(2 * channels + 14)[-2],  # the 1 in [A, 1, w_cbam b]
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
 
     @classmethod
     def of(cls, operations: Mapping[str, nn.Module]) -> FusedGates | None:
@@ -78,12 +90,12 @@ class FusedGates(nn.Module):
         if any(type(operations.get(name)) is not kind for name, kind in LEARNED.items()):
             return None
         se = operations['se']
-        return cls(se.channels, se.edges, se.squeeze.out_channels // se.edges)
+        return cls(se.channels, se.edges, se.squeeze.out_channels // se.edges, list(operations))
 
     @staticmethod
     def served(operations: Mapping[str, nn.Module]) -> list[str]:
         """The names of those candidates whose gates are in G."""
-        return [name for name, op in operations.items() if name in LEARNED or type(op) in (Zero, Identity)]
+        return [name for name in operations if name in (*LEARNED, 'none', 'skip_connect')]
 
     @staticmethod
     def serves(operations: Mapping[str, nn.Module]) -> bool:
@@ -97,40 +109,41 @@ class FusedGates(nn.Module):
             for norm in norms
         )
 
-    def forward(self, x: Tensor, weights: Mapping[str, Tensor], operations: Mapping[str, nn.Module]) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, operations: Mapping[str, nn.Module]) -> Tensor:
         """G.
 
         Args:
             x: ``(N, E or 1, C, H, W)``.
-            weights: ``(E,)`` for each candidate.
-            operations: the candidates; those that are not served are left out of G.
+            weights: ``(E, M)``.
+            operations: the candidates by name; those that are not :meth:`served` are left out of G.
 
         Returns:
             ``(N, E, C, H, W)``.
         """
         packed = self.packing(_parameters(operations))
-        w = {name: weight.view(-1, 1) for name, weight in weights.items()}
-        s, s2, b = self._channel_gates(x, packed)
-        q = self._cbam_map(x, b, operations['cbam'])
-        local = weighted_sum(self._local_gates(x, packed, operations), self._local_weights(w))
+        # All coefficients in G are linear in the weights.
+        coefficients = torch.addmm(self.constant, weights, self.selector)
+        mix, rank3, one = coefficients.split((2 * self.channels + 2, 9, 3), dim=1)
+
+        gates = self._channel_gates(x, packed)  # (E, N, C, 3)
+        q = self._cbam_map(x, gates[..., 2].transpose(0, 1), operations['cbam'])
+        mix = mix.view(self.edges, 2, self.channels + 1).transpose(0, 1)[None, ..., None, None]
+        local = self._local_gates(x, packed, mix, operations).flatten(3)
         first, spatial = local.split((self.channels, 1), dim=2)  # (N, E, C, P), (N, E, 1, P)
 
-        a = w['se'] * s + w['se_avgmax'] * s2
-        for name, operation in operations.items():
-            if type(operation) is Identity:
-                a = a + w[name]
-        left = torch.stack((a, torch.ones_like(a), w['cbam'] * b), dim=-1)  # (N, E, C, 3)
-        right = torch.cat((torch.ones_like(q), spatial, q), dim=2)  # (N, E, 3, P)
-        gates = torch.baddbmm(first.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
-        return gates.view(len(x), self.edges, self.channels, *x.shape[-2:])
+        left = torch.baddbmm(one.view(-1, 1, 3), gates.flatten(1, 2), rank3.view(-1, 3, 3))
+        left = left.view(self.edges, -1, self.channels, 3).transpose(0, 1)  # [A, 1, w_cbam b], (N, E, C, 3)
+        right = torch.cat((torch.ones_like(q), spatial, q), dim=2)  # [1; B; q], (N, E, 3, P)
+        total = torch.baddbmm(first.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
+        return total.view(len(x), self.edges, self.channels, *x.shape[-2:])
 
-    def _channel_gates(self, x: Tensor, packed: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """s, s2 and b, ``(N, E, C)`` each."""
+    def _channel_gates(self, x: Tensor, packed: Mapping[str, Tensor]) -> Tensor:
+        """s, s2 and b, ``(E, N, C, 3)``."""
         pooled = torch.cat((x.mean((-2, -1)), pixel_max(x)), dim=2).transpose(0, 1)  # (E or 1, N, 2C)
         hidden = torch.baddbmm(packed['squeeze_bias'], pooled.expand(self.edges, -1, -1), packed['squeeze']).relu()
         # Both poolings bring the bias.
         gates = torch.baddbmm(2 * packed['excite_bias'], hidden, packed['excite']).sigmoid()
-        return gates.transpose(0, 1).chunk(3, dim=2)
+        return gates.unflatten(2, (self.channels, 3))
 
     def _cbam_map(self, x: Tensor, b: Tensor, cbam: nn.Module) -> Tensor:
         """q, ``(N, E, 1, P)``."""
@@ -141,37 +154,28 @@ class FusedGates(nn.Module):
             mean = b.flatten(0, 1).unsqueeze(1).bmm(x.flatten(3).flatten(0, 1))  # (N * E, 1, P)
         mean = mean.view_as(top) / self.channels
         maps = _channels_last(torch.cat((top, mean), dim=2))  # (N, 2E, H, W)
-        pairs = depthwise(maps, cbam.conv.weight.view(-1, 1, *cbam.conv.kernel_size)).unflatten(1, (self.edges, 2))
-        return cbam.bn(pairs.sum(2)).sigmoid().flatten(2).unsqueeze(2)
+        logits = separable(maps, cbam.conv.weight.view(-1, 1, *cbam.conv.kernel_size), self.pairs)
+        return cbam.bn(logits).sigmoid().flatten(2).unsqueeze(2)
 
-    def _local_gates(self, x: Tensor, packed: Mapping[str, Tensor], operations: Mapping[str, nn.Module]) -> Tensor:
-        """n with m, and n2 with m2: ``(N, 2, E, C + 1, P)``."""
+    def _local_gates(
+        self, x: Tensor, packed: Mapping[str, Tensor], weights: Tensor, operations: Mapping[str, nn.Module]
+    ) -> Tensor:
+        """The weighted sums over dilations of n and m, ``(N, E, C + 1, H, W)``."""
         maps = torch.cat((x, channel_max(x), x.mean(2, keepdim=True)), dim=2)
         maps = _channels_last(maps.expand(-1, self.edges, -1, -1, -1))  # (N, E * (C + 2), H, W)
-        first_norms, last_norms = _norms(operations)
 
-        def separable(maps: Tensor, layer: str, dilation: int) -> Tensor:
-            maps = depthwise(maps, packed[f'depthwise{layer}'], dilation)
-            return F.conv2d(maps, packed[f'pointwise{layer}'], groups=self.groups)
+        def layer(maps: Tensor, name: str, **kwargs: Any) -> Tensor:
+            kernels = packed[f'depthwise{name}'], packed[f'pointwise{name}']
+            return separable(maps, *kernels, groups=self.groups, **kwargs)
 
-        near = _batch_norm(separable(maps, '1', 1), first_norms, self.edges).relu_()
-        logits = torch.stack(
-            [
-                part.unflatten(1, (self.edges, -1))
-                for part in (separable(near, '2', 1), separable(maps, '_d2', 2))
-            ],
-            dim=1,
-        )  # (N, 2, E, C + 1, H, W)
-        gates = _batch_norm(logits.flatten(1, 3), last_norms, self.edges).sigmoid()
-        return gates.view(*logits.shape[:4], -1)
-
-    def _local_weights(self, w: Mapping[str, Tensor]) -> Tensor:
-        """Weights of :meth:`_local_gates`, ``(1, 2, E, C + 1, 1)``."""
-        rows = [
-            torch.cat((w[f'norm_3x3{dilation}'].expand(-1, self.channels), w[f'spatial_3x3{dilation}']), dim=1)
-            for dilation in ('', '_d2')
-        ]
-        return torch.stack(rows)[None, ..., None]
+        first, last = (JointNorm(norms, self.edges) for norms in _norms(operations))
+        near = layer(layer(maps, '1'), '2', norm=first.norm)
+        far = layer(maps, '_d2', dilation=2)
+        logits = torch.stack([part.unflatten(1, (self.edges, -1)) for part in (near, far)], dim=1)
+        gates = weighted_gates(logits, weights, last.norm)
+        for norm in (first, last):
+            norm.update()
+        return gates
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -186,29 +190,35 @@ def _norms(operations: Mapping[str, nn.Module]) -> tuple[list[list[nn.BatchNorm2
     return [[norm[2], spatial[2]]], [[norm[6], spatial[6]], [norm_d2[2], spatial_d2[2]]]
 
 
-def _batch_norm(x: Tensor, norms: Sequence[Sequence[nn.BatchNorm2d]], edges: int) -> Tensor:
-    """Several batch norms at once; x's channels are those of each row, for each edge, of each norm in the row."""
-    flat = [norm for row in norms for norm in row]
-    first = flat[0]
-    if not first.training:
-        mean, var = (
-            torch.cat([torch.cat([getattr(n, key).view(edges, -1) for n in row], 1).flatten() for row in norms])
-            for key in ('running_mean', 'running_var')
-        )
-        return F.batch_norm(x, mean, var, eps=first.eps)
-    # With momentum 1 the "running" statistics are the batch's own.
-    batch = first.running_mean.new_zeros(2, x.size(1))
-    y = F.batch_norm(x, batch[0], batch[1], training=True, momentum=1.0, eps=first.eps)
-    new: list[Tensor] = []
-    for row, statistics in zip(norms, batch.chunk(len(norms), dim=1)):
-        sizes = [norm.num_features // edges for norm in row]
-        new += [part for key in statistics.view(2, edges, -1) for part in key.split(sizes, dim=1)]
-    running = [
-        getattr(norm, key).view(edges, -1) for row in norms for key in ('running_mean', 'running_var') for norm in row
-    ]
-    torch._foreach_lerp_(running, new, first.momentum)
-    torch._foreach_add_([norm.num_batches_tracked for norm in flat], 1)
-    return y
+class JointNorm:
+    """Several batch norms as one; its channels are those of each row, for each edge, of each norm in the row."""
+
+    def __init__(self, norms: Sequence[Sequence[nn.BatchNorm2d]], edges: int) -> None:
+        self.rows, self.edges = norms, edges
+        self.modules = [norm for row in norms for norm in row]
+        some = self.modules[0]
+        self.training, self.momentum = some.training, some.momentum
+        if self.training:
+            mean, var = some.running_mean.new_zeros(2, sum(norm.num_features for norm in self.modules))
+        else:
+            mean, var = (self._joined(key) for key in ('running_mean', 'running_var'))
+        self.norm = Norm(mean, var, self.training, some.eps)
+
+    def _joined(self, key: str) -> Tensor:
+        rows = [torch.cat([getattr(norm, key).view(self.edges, -1) for norm in row], dim=1) for row in self.rows]
+        return torch.cat([row.flatten() for row in rows])
+
+    def update(self) -> None:
+        """Move the running statistics towards the batch's, after a forward pass in training mode."""
+        if not self.training:
+            return
+        running, batch = [], []
+        for key, joined in (('running_mean', self.norm.mean), ('running_var', self.norm.var)):
+            for row, part in zip(self.rows, joined.view(len(self.rows), self.edges, -1)):
+                running += [getattr(norm, key).view(self.edges, -1) for norm in row]
+                batch += part.split([norm.num_features // self.edges for norm in row], dim=1)
+        torch._foreach_lerp_(running, batch, self.momentum)
+        torch._foreach_add_([norm.num_batches_tracked for norm in self.modules], 1)
 
 
 def _parameters(operations: Mapping[str, nn.Module]) -> list[Tensor]:
@@ -220,6 +230,26 @@ def _parameters(operations: Mapping[str, nn.Module]) -> list[Tensor]:
     weights = [getattr(mlp, layer).weight for layer in ('squeeze', 'excite') for mlp in mlps]
     biases = [cbam.channel.squeeze.bias] * 2 + [cbam.channel.excite.bias]
     return [*near, *far, *weights, *biases]
+
+
+def _selector(channels: int, primitives: Sequence[str]) -> Tensor:
+    """Where each candidate's weight stands: with n and m, with n2 and m2, in ``rank3``, in ``one``."""
+    near, far, rank3, one = torch.arange(2 * channels + 14).split((channels + 1, channels + 1, 9, 3))
+    places = {
+        'norm_3x3': near[:-1],
+        'spatial_3x3': near[-1:],
+        'norm_3x3_d2': far[:-1],
+        'spatial_3x3_d2': far[-1:],
+        'se': rank3[0],  # from s to A
+        'se_avgmax': rank3[3],  # from s2 to A
+        'cbam': rank3[8],
+        'skip_connect': one[0],
+    }
+    selector = torch.zeros(len(primitives), 2 * channels + 14)
+    for row, name in zip(selector, primitives):
+        if name in places:
+            row[places[name]] = 1
+    return selector
 
 
 def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
@@ -266,8 +296,8 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     ]
     units = [slice(i * hidden, (i + 1) * hidden) for i in range(5)]
     poolings = [x, x, x, pooled, pooled]
-    gates = [slice(i * c, (i + 1) * c) for i in (0, 1, 2, 1, 2)]
+    gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
     squeeze = [layout['squeeze'][:, rows, own].mT for rows, own in zip(poolings, units)]
     excite = [layout['excite'][:, own, columns].mT for own, columns in zip(units, gates)]
     biases = [layout['squeeze_bias'][:, 0, units[2]], layout['squeeze_bias'][:, 0, units[4]]]
-    return Packing(layout, [*near, *far, *squeeze, *excite, *biases, layout['excite_bias'][:, 0, 2 * c :]])
+    return Packing(layout, [*near, *far, *squeeze, *excite, *biases, layout['excite_bias'][:, 0, gates[2]]])

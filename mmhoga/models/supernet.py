@@ -42,15 +42,15 @@ class MixedEdges(nn.Module):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
         operations = {name: self[name] for name in self.primitives}
-        columns = dict(zip(self.primitives, weights.unbind(1)))  # (E,) each
         gate: Any = 0
         if self._fused is not None and self._fused.serves(operations):
-            gate = self._fused(x, columns, operations)
+            gate = self._fused(x, weights, operations)
             for name in self._fused.served(operations):
                 del operations[name]
         source = Source(x)
         for name, operation in operations.items():
-            gate = gate + columns[name].view(-1, 1, 1, 1) * operation.gate(source)
+            weight = weights[:, self.primitives.index(name)].view(-1, 1, 1, 1)
+            gate = gate + weight * operation.gate(source)
         return gate * x
 
 
