@@ -173,15 +173,15 @@ class FusedGates(nn.Module):
         far = layer(maps, '_d2', dilation=2)
         logits = torch.stack([part.unflatten(1, (self.edges, -1)) for part in (near, far)], dim=1)
         gates = weighted_gates(logits, weights, last.norm)
-        for norm in (first, last):
-            norm.update()
+        update(first, last)
         return gates
 
 
 def _channels_last(x: Tensor) -> Tensor:
     """``(N, E, C, H, W)`` to ``(N, E * C, H, W)`` with the channels of a pixel side by side, in one copy."""
     edges, channels = x.shape[1:3]
-    return x.permute(0, 3, 4, 1, 2).reshape(len(x), *x.shape[-2:], edges * channels).permute(0, 3, 1, 2)
+    maps = x.permute(0, 3, 4, 1, 2).reshape(len(x), *x.shape[-2:], edges * channels).permute(0, 3, 1, 2)
+    return maps.contiguous(memory_format=torch.channels_last)  # where the reshape was a view
 
 
 def _norms(operations: Mapping[str, nn.Module]) -> tuple[list[list[nn.BatchNorm2d]], list[list[nn.BatchNorm2d]]]:
@@ -208,17 +208,22 @@ class JointNorm:
         rows = [torch.cat([getattr(norm, key).view(self.edges, -1) for norm in row], dim=1) for row in self.rows]
         return torch.cat([row.flatten() for row in rows])
 
-    def update(self) -> None:
-        """Move the running statistics towards the batch's, after a forward pass in training mode."""
-        if not self.training:
-            return
+    def statistics(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The norms' running statistics, and beside each the batch's, after a forward pass in training mode."""
         running, batch = [], []
         for key, joined in (('running_mean', self.norm.mean), ('running_var', self.norm.var)):
             for row, part in zip(self.rows, joined.view(len(self.rows), self.edges, -1)):
                 running += [getattr(norm, key).view(self.edges, -1) for norm in row]
                 batch += part.split([norm.num_features // self.edges for norm in row], dim=1)
-        torch._foreach_lerp_(running, batch, self.momentum)
-        torch._foreach_add_([norm.num_batches_tracked for norm in self.modules], 1)
+        return running, batch
+
+
+def update(*norms: JointNorm) -> None:
+    """Move the running statistics towards the batch's, as batch norms do in training mode."""
+    if norms[0].training:
+        running, batch = zip(*(norm.statistics() for norm in norms))
+        torch._foreach_lerp_(sum(running, []), sum(batch, []), norms[0].momentum)
+        torch._foreach_add_([module.num_batches_tracked for norm in norms for module in norm.modules], 1)
 
 
 def _parameters(operations: Mapping[str, nn.Module]) -> list[Tensor]:

@@ -66,7 +66,7 @@ class Norm:
     """A batch norm without scale and shift, whose output is computed again when the backward pass needs it.
 
     Args:
-        mean, var: of each channel; when ``training`` they are written, with the statistics of the batch.
+        mean, var: of each channel; when ``training`` they are written, with the batch's mean and unbiased variance.
     """
 
     mean: Tensor
@@ -85,7 +85,8 @@ class Norm:
             return F.batch_norm(x, self.mean, self.var, eps=self.eps)
         if torch.is_grad_enabled():
             return F.batch_norm(x, None, None, training=True, eps=self.eps)
-        return F.batch_norm(x, mean, inverse.pow(-2) - self.eps, eps=self.eps)
+        values = x.numel() // x.size(1)
+        return F.batch_norm(x, mean, self.var * ((values - 1) / values), eps=self.eps)
 
     def backward(self, grad: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
         """The gradient with respect to x."""
@@ -120,7 +121,8 @@ class _Separable(Function):
         if need_x:
             grads[0] = _depthwise(grad, depthwise.flip(2, 3), ctx.dilation)
             if ctx.norm is not None:
-                grads[0] = ctx.norm.backward(grads[0] * (maps > 0), x, *ctx.saved_tensors[3:])
+                grad = torch.ops.aten.threshold_backward(grads[0], maps, 0)
+                grads[0] = ctx.norm.backward(grad, x, *ctx.saved_tensors[3:])
         typed = [g if g is None else g.to(tensor.dtype) for g, tensor in zip(grads, ctx.saved_tensors)]
         return *typed, None, None, None
 

@@ -73,6 +73,8 @@ class SearchableHOGA(GroupAttention):
         ValueError: K does not divide C; fewer than one candidate besides ``none``, a repeated or an unknown one.
     """
 
+    _bundle_rows: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -110,15 +112,21 @@ class SearchableHOGA(GroupAttention):
         self.inputs = mixed(num_groups)
         self.nodes = nn.ModuleList(mixed(num_groups - 1 - j) for j in range(num_groups - 1))
         row = {edge: i for i, edge in enumerate(edge_list(num_groups))}
-        self._input_rows = [row[k, k] for k in range(num_groups)]
-        self._node_rows = [[row[j, k] for k in range(j + 1, num_groups)] for j in range(num_groups - 1)]
+        bundles = [[(k, k) for k in range(num_groups)]]
+        bundles += [[(j, k) for k in range(j + 1, num_groups)] for j in range(num_groups - 1)]
+        self._bundle_sizes = [len(bundle) for bundle in bundles]
+        rows = torch.tensor([row[edge] for bundle in bundles for edge in bundle])
+        self.register_buffer('_bundle_rows', rows, persistent=False)
 
-    def enter(self, groups: Tensor) -> list[Tensor]:
-        return list(self.inputs(groups, self.alpha[self._input_rows].softmax(-1)).unbind(1))
+    def prepare(self) -> Sequence[Tensor]:
+        """softmax(alpha) for the edges of each bundle: those from the inputs, then those from each node."""
+        return self.alpha.softmax(-1).index_select(0, self._bundle_rows).split(self._bundle_sizes)
 
-    def leave(self, source: int, node: Tensor) -> list[Tensor]:
-        weights = self.alpha[self._node_rows[source]].softmax(-1)
-        return list(self.nodes[source](node.unsqueeze(1), weights).unbind(1))
+    def enter(self, groups: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.inputs(groups, prepared[0]).unbind(1))
+
+    def leave(self, source: int, node: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.nodes[source](node.unsqueeze(1), prepared[source + 1]).unbind(1))
 
     def derive(self, genotype: Any = None) -> HOGA:
         """The cell with one operation an edge, with this supernet's weights.
