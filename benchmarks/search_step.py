@@ -1,32 +1,27 @@
-"""One first-order search step, weights and alpha: the library's supernet against the textbook form.
+"""One first-order search step, alpha and weights: the library's supernet against the textbook form.
 
-    python benchmarks/search_step.py --threads 2
+    python benchmarks/search_step.py --depth 20 --threads 2
+    python benchmarks/search_step.py --depth 8 --size 8            # the demo's
 
-The textbook form (benchmarks/textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` in
-both steps, as the released code does. Both sides start from the same parameters and run alternately. Beside the clock:
-the bytes that autograd saves for the backward pass (unique storages), and the operator calls that launch work (what
-reaches the dispatcher below autograd, without views and allocations).
+The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both steps,
+as the released code does. Both sides start from the same parameters, see the same batch and run alternately; the losses are
+printed too. Optimizers are left out: they would be the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import logging
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
+from side_by_side import alternate, calls, ratio, saved_bytes, spread, table
 from textbook_modules import textbook
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmhoga.backbones import CIFARResNet
 from mmhoga.search import SearchModel
-from mmengine.model import BaseModel
-
-# Operators that launch nothing: they allocate, or return another view.
-FREE = {'aten.empty', 'aten.empty_like', 'aten.new_empty', 'aten.empty_strided', 'aten.new_empty_strided', 'aten._unsafe_view', 'aten.detach'}
 
 
 class Classifier(BaseModel):
@@ -42,42 +37,87 @@ class Classifier(BaseModel):
         return F.cross_entropy(self.fc(self.backbone(inputs)[0].mean((2, 3))), labels)
 
 
-class Calls(TorchDispatchMode):
-    """Counts operator calls that launch work, inside the context."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--depth', type=int, default=8)
+    parser.add_argument('--width', type=int, default=16)
+    parser.add_argument('--groups', type=int, default=4, help='K')
+    parser.add_argument('--batch', type=int, default=64)
+    parser.add_argument('--size', type=int, default=32, help='height and width of the images')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    logging.disable(logging.INFO)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
+    model = SearchModel(Classifier(args.depth, args.width, args.groups))
+    model.init_weights()
+    batch = (torch.randn(args.batch, 3, args.size, args.size), torch.randint(10, (args.batch,)))
+    with model.differentiating_alpha():
+        old = textbook(model.architecture)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        view = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
-        if not view and str(func).rpartition('.')[0] not in FREE:
-            self.count += 1
-        return func(*args, **(kwargs or {}))
+    def textbook_step() -> Tensor:
+        loss = old(*batch)
+        loss.backward()
+        old.zero_grad()
+        return loss.detach()
 
-
-def textbook_step(model: nn.Module, alpha: Tensor, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
-    def alpha_step() -> Tensor:
+    def weight_step() -> Tensor:
         loss = model(*batch)
         loss.backward()
-        return loss
+        model.zero_grad()
+        return loss.detach()
 
-    return alpha_step
+    def alpha_step() -> Tensor:
+        with model.differentiating_alpha() as alpha, model.frozen_weights():
+            loss = model(*batch)
+            loss.backward(inputs=[alpha])
+        alpha.grad = None
+        return loss.detach()
+
+    def alpha_forward() -> Tensor:
+        with model.differentiating_alpha(), model.frozen_weights():
+            return model(*batch)
+
+    losses = [f'{float(step()):.6f}' for step in (textbook_step, weight_step, alpha_step)]
+    seconds = alternate(dict(textbook=textbook_step, weights=weight_step, alpha=alpha_step), args.rounds)
+    count = {step.__name__: calls(step) for step in (textbook_step, weight_step, alpha_step)}
+    saved = [saved_bytes(lambda: old(*batch), old)]
+    saved += [saved_bytes(lambda: model(*batch), model), saved_bytes(alpha_forward, model)]
+    both = {
+        'textbook': [2 * t for t in seconds['textbook']],
+        'mmhoga': [w + a for w, a in zip(seconds['weights'], seconds['alpha'])],
+    }
+    new_calls = count['weight_step'] + count['alpha_step']
+    print(
+        f'ResNet-{args.depth} of width {args.width}, K = {args.groups}, batch {args.batch}, {args.size} x {args.size}, '
+        f'{args.threads} threads; losses {", ".join(losses)}'
+    )
+    megabytes = [f'{size / 1e6:.0f} MB' for size in saved]
+    print(
+        table(
+            [
+                ('', 'textbook', 'mmhoga', 'ratio'),
+                ('step on weights', spread(seconds['textbook']), spread(seconds['weights']), _ratio(seconds, 'weights')),
+                ('step on alpha', spread(seconds['textbook']), spread(seconds['alpha']), _ratio(seconds, 'alpha')),
+                ('both', spread(both['textbook']), spread(both['mmhoga']), f'{ratio(*both.values()):.2f}'),
+                ('saved, weights', megabytes[0], megabytes[1], f'{saved[0] / saved[1]:.2f}'),
+                ('saved, alpha', megabytes[0], megabytes[2], f'{saved[0] / saved[2]:.2f}'),
+                (
+                    'operator calls, both',
+                    str(2 * count['textbook_step']),
+                    str(new_calls),
+                    f'{2 * count["textbook_step"] / new_calls:.2f}',
+                ),
+            ]
+        )
+    )
 
 
-def saved_bytes(forward: Callable[[], Tensor], parameters: list[Tensor]) -> int:
-    """Of the storages that one forward pass keeps for the backward pass, parameters apart."""
-    storages: dict[int, int] = {}
-    kept = []
+def _ratio(seconds: dict[str, list[float]], step: str) -> str:
+    return f'{ratio(seconds["textbook"], seconds[step]):.2f}'
 
-    def pack(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        kept.append(tensor)
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = forward()
-    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    total = sum(size for pointer, size in storages.items() if pointer not in own)
-    del loss, kept
-    return total
+if __name__ == '__main__':
+    main()
