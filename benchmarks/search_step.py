@@ -3,9 +3,9 @@
     python benchmarks/search_step.py --depth 20 --threads 2
     python benchmarks/search_step.py --depth 8 --size 8            # the demo's
 
-The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both steps,
-as the released code does. Both sides start from the same parameters, see the same batch and run alternately; the losses are
-printed too. Optimizers are left out: they would be the same.
+The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both
+steps, as the released code does. Both sides start from the same parameters, see the same batch and run alternately; the
+losses are printed too. Optimizers are left out: they would be the same.
 """
 
 from __future__ import annotations
@@ -99,7 +99,12 @@ def main() -> None:
         table(
             [
                 ('', 'textbook', 'mmhoga', 'ratio'),
-                ('step on weights', spread(seconds['textbook']), spread(seconds['weights']), _ratio(seconds, 'weights')),
+                (
+                    'step on weights',
+                    spread(seconds['textbook']),
+                    spread(seconds['weights']),
+                    _ratio(seconds, 'weights'),
+                ),
                 ('step on alpha', spread(seconds['textbook']), spread(seconds['alpha']), _ratio(seconds, 'alpha')),
                 ('both', spread(both['textbook']), spread(both['mmhoga']), f'{ratio(*both.values()):.2f}'),
                 ('saved, weights', megabytes[0], megabytes[1], f'{saved[0] / saved[1]:.2f}'),

@@ -1,7 +1,8 @@
 """The textbook form of the supernet, as the released code has it: a module for each candidate on each edge.
 
-What the benchmarks measure against. Each mixed edge is ``sum_o w_o o(x)``, each candidate a module of ordinary layers that
-returns its gated input, and nothing is shared. Parameters have the library's names, so that a supernet's can be loaded.
+What the benchmarks measure against. Each mixed edge is ``sum_o w_o o(x)``, each candidate a module of ordinary layers
+that returns its gated input, and nothing is shared. Parameters have the library's names, so that a supernet's can be
+loaded.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class GroupAttention(BaseModule):
     The paper's Eq. (3) names only the concatenation, 1x1 convolutions and channel attention; SE on the summary and the
     addition of F are the released code's, and with them the paper's parameter counts come out to the digit.
 
-    A subclass defines what an edge is, through :meth:`enter` and :meth:`leave`, and :meth:`prepare` for what those share.
+    A subclass defines what an edge is, through :meth:`enter` and :meth:`leave`; :meth:`prepare` is what both share.
 
     Args:
         in_channels: C, divisible by ``num_groups``.

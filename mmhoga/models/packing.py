@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Layout:
     """Where each element of some matrices lies in one flat buffer.
 
-    Indexing ``layout[name]`` gives the matrix of positions: slice it as the matrix, flatten what was sliced, and it says
-    where the elements of a block go.
+    ``layout[name]`` is the matrix of positions: slice it as the matrix, flatten what was sliced, and it says where the
+    elements of a block go.
 
     Args:
         shapes: of the matrices, by name.
@@ -49,6 +49,4 @@ class Packing(nn.Module):
         """The matrices by name; one tensor may stand in several blocks."""
         values = torch.cat([tensor.flatten() for tensor in tensors])
         flat = values.new_zeros(sum(self.sizes)).index_copy(0, self.index, values)
-        return {
-            name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), flat.split(self.sizes))
-        }
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), flat.split(self.sizes))}
