@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--only', choices=('inference', 'training'), help='one of the two alone')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -54,6 +55,8 @@ def main() -> None:
     )
     rows = [('', 'plain', 'format', 'HOGA', 'format', 'ratio')]
     for run in (inference, training):
+        if args.only not in (None, run.__name__):
+            continue
         sides: dict[str, Callable[[], None]] = {}
         for name, memory in FORMATS.items():
             for side, plugins in (('plain', None), ('HOGA', [plugin])):
