@@ -25,6 +25,14 @@ MAY_IMPORT = {
     'mmhoga.registry': {'mmengine', 'mmhoga.compat'},
     'mmhoga.models': {'torch', 'mmengine', 'mmhoga.registry', 'mmhoga.genotype'},
     'mmhoga.models.operations': {'torch'},
+    'mmhoga.models.packing': {'torch'},
+    'mmhoga.models.kernels': {'torch'},
+    'mmhoga.models.fused': {
+        'torch',
+        'mmhoga.models.operations',
+        'mmhoga.models.packing',
+        'mmhoga.models.kernels',
+    },
     'mmhoga.models.loading': {'torch', 'mmengine'},
     'mmhoga.models.hoga': {
         'torch',

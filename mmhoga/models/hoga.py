@@ -27,7 +27,7 @@ class GroupAttention(BaseModule):
     The paper's Eq. (3) names only the concatenation, 1x1 convolutions and channel attention; SE on the summary and the
     addition of F are the released code's, and with them the paper's parameter counts come out to the digit.
 
-    A subclass defines what an edge is, through :meth:`enter` and :meth:`leave`.
+    A subclass defines what an edge is, through :meth:`enter` and :meth:`leave`; :meth:`prepare` is what both share.
 
     Args:
         in_channels: C, divisible by ``num_groups``.
@@ -71,13 +71,16 @@ class GroupAttention(BaseModule):
         self.output_attention = ChannelAttention(in_channels, reduction=output_reduction)
         watch_loading(self)
 
-    def enter(self, groups: Tensor) -> list[Tensor]:
-        """o_kk(F_k) for every k: ``(N, K, C/K, H, W)`` to K tensors ``(N, C/K, H, W)``."""
-        raise NotImplementedError(f'{type(self).__name__} must define enter(groups).')
+    def prepare(self) -> Any:
+        """What is computed once a forward pass, and handed to the methods below."""
 
-    def leave(self, source: int, node: Tensor) -> list[Tensor]:
+    def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
+        """o_kk(F_k) for every k: ``(N, K, C/K, H, W)`` to K tensors ``(N, C/K, H, W)``."""
+        raise NotImplementedError(f'{type(self).__name__} must define enter(groups, prepared).')
+
+    def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         """o_jk(U_j) for j = ``source`` and every k > j, from U_j = ``node`` ``(N, C/K, H, W)``."""
-        raise NotImplementedError(f'{type(self).__name__} must define leave(source, node).')
+        raise NotImplementedError(f'{type(self).__name__} must define leave(source, node, prepared).')
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
@@ -88,9 +91,10 @@ class GroupAttention(BaseModule):
                 f'{tuple(x.shape)}. Set in_channels (a backbone sets it by itself) to the width at its position.'
             )
         groups = x.unflatten(1, (self.num_groups, self.group_channels))
-        nodes = self.enter(groups)
+        prepared = self.prepare()
+        nodes = self.enter(groups, prepared)
         for j in range(self.num_groups - 1):
-            for k, message in enumerate(self.leave(j, nodes[j]), start=j + 1):
+            for k, message in enumerate(self.leave(j, nodes[j], prepared), start=j + 1):
                 nodes[k] = nodes[k] + message
         summary = groups.sum(1) if self.summary == 'inputs' else _sum(nodes)
         mapped = self.phi(torch.cat((*nodes, _attend(self.summary_attention, summary)), dim=1))
@@ -143,10 +147,10 @@ class HOGA(GroupAttention):
             for j, name in enumerate(row):
                 self.edges[edge_key(j, k)] = OPERATIONS[name](self.group_channels, reduction=operation_reduction)
 
-    def enter(self, groups: Tensor) -> list[Tensor]:
+    def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
         return [self.edges[edge_key(k, k)](Source(groups[:, k : k + 1])).squeeze(1) for k in range(self.num_groups)]
 
-    def leave(self, source: int, node: Tensor) -> list[Tensor]:
+    def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         shared = Source(node.unsqueeze(1))
         return [self.edges[edge_key(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
 

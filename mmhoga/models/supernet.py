@@ -10,33 +10,47 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges
+from mmhoga.models.fused import FusedGates
 from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.registry import MODELS
 
 
-class MixedEdges(nn.ModuleDict):
+class MixedEdges(nn.Module):
     """Eq. (13) for E edges that leave one node, or for the K edges F_k -> U_k: one product an edge.
+
+    Where all of :data:`mmhoga.models.fused.LEARNED` are candidates they are computed together
+    (:class:`mmhoga.models.fused.FusedGates`); anything else contributes its own gate.
 
     Args:
         channels: C/K, the channels of a group.
         edges: E.
-        primitives: the candidates' names.
+        primitives: the candidates' names; ``mixed[name]`` is the operation.
         reduction: squeeze of the channel MLPs.
     """
 
     def __init__(self, channels: int, edges: int, primitives: Sequence[str], *, reduction: int) -> None:
-        super().__init__(
-            {name: OPERATIONS[name](channels, edges, reduction=reduction, affine=False) for name in primitives}
-        )
+        super().__init__()
+        self.primitives = tuple(primitives)
+        for name in self.primitives:
+            self.add_module(name, OPERATIONS[name](channels, edges, reduction=reduction, affine=False))
+        self._fused = FusedGates.of({name: self[name] for name in self.primitives})
+
+    def __getitem__(self, name: str) -> AttentionOperation:
+        return cast(AttentionOperation, self._modules[name])
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
-        source = Source(x)
-        columns = weights.t().reshape(len(self), 1, -1, 1, 1, 1)  # (M, 1, E, 1, 1, 1)
+        operations = {name: self[name] for name in self.primitives}
         gate: Any = 0
-        for weight, operation in zip(columns, self.values()):
-            gate = gate + weight * cast(AttentionOperation, operation).gate(source)
+        if self._fused is not None and self._fused.serves(operations):
+            gate = self._fused(x, weights, operations)
+            for name in self._fused.served(operations):
+                del operations[name]
+        source = Source(x)
+        for name, operation in operations.items():
+            weight = weights[:, self.primitives.index(name)].view(-1, 1, 1, 1)
+            gate = gate + weight * operation.gate(source)
         return gate * x
 
 
@@ -58,6 +72,8 @@ class SearchableHOGA(GroupAttention):
     Raises:
         ValueError: K does not divide C; fewer than one candidate besides ``none``, a repeated or an unknown one.
     """
+
+    _bundle_rows: Tensor
 
     def __init__(
         self,
@@ -96,15 +112,21 @@ class SearchableHOGA(GroupAttention):
         self.inputs = mixed(num_groups)
         self.nodes = nn.ModuleList(mixed(num_groups - 1 - j) for j in range(num_groups - 1))
         row = {edge: i for i, edge in enumerate(edge_list(num_groups))}
-        self._input_rows = [row[k, k] for k in range(num_groups)]
-        self._node_rows = [[row[j, k] for k in range(j + 1, num_groups)] for j in range(num_groups - 1)]
+        bundles = [[(k, k) for k in range(num_groups)]]
+        bundles += [[(j, k) for k in range(j + 1, num_groups)] for j in range(num_groups - 1)]
+        self._bundle_sizes = [len(bundle) for bundle in bundles]
+        rows = torch.tensor([row[edge] for bundle in bundles for edge in bundle])
+        self.register_buffer('_bundle_rows', rows, persistent=False)
 
-    def enter(self, groups: Tensor) -> list[Tensor]:
-        return list(self.inputs(groups, self.alpha[self._input_rows].softmax(-1)).unbind(1))
+    def prepare(self) -> Sequence[Tensor]:
+        """softmax(alpha) for the edges of each bundle: those from the inputs, then those from each node."""
+        return self.alpha.softmax(-1).index_select(0, self._bundle_rows).split(self._bundle_sizes)
 
-    def leave(self, source: int, node: Tensor) -> list[Tensor]:
-        weights = self.alpha[self._node_rows[source]].softmax(-1)
-        return list(self.nodes[source](node.unsqueeze(1), weights).unbind(1))
+    def enter(self, groups: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.inputs(groups, prepared[0]).unbind(1))
+
+    def leave(self, source: int, node: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.nodes[source](node.unsqueeze(1), prepared[source + 1]).unbind(1))
 
     def derive(self, genotype: Any = None) -> HOGA:
         """The cell with one operation an edge, with this supernet's weights.
@@ -131,7 +153,7 @@ class SearchableHOGA(GroupAttention):
             if name not in self.primitives:
                 raise ValueError(f'o_{j}{k} is {name!r}, no candidate here: {self.primitives}.')
             mixed, index = (self.inputs, k) if j == k else (self.nodes[j], k - j - 1)
-            candidate = cast(AttentionOperation, cast(MixedEdges, mixed)[name])
+            candidate = cast(MixedEdges, mixed)[name]
             target = cell.edges[edge_key(j, k)]
             target.load_state_dict({**target.state_dict(), **candidate.edge_state(index)})
         return cell.train(self.training)

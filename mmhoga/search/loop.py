@@ -99,7 +99,7 @@ class SearchLoop(EpochBasedTrainLoop):
     def alpha_step(self, data: Any) -> dict:
         """Descend alpha on the loss of one batch of trainB; returns what to log."""
         model, wrapper = unwrapped(self.runner.model), self.runner.optim_wrapper['alpha']
-        with model.differentiating_alpha() as alpha:
+        with model.differentiating_alpha() as alpha, model.frozen_weights():
             with wrapper.optim_context(model):
                 loss, outputs = model.loss(data)
             wrapper.backward(wrapper.scale_loss(loss), inputs=[alpha])

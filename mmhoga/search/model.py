@@ -78,6 +78,18 @@ class SearchModel(BaseModel):
         finally:
             self.alpha.requires_grad_(False)
 
+    @contextmanager
+    def frozen_weights(self) -> Iterator[None]:
+        """Inside, losses depend on alpha alone: nothing is stored for weight gradients, nor are they computed."""
+        weights = [p for p in self.parameters() if p.requires_grad and p is not self.alpha]
+        for weight in weights:
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for weight in weights:
+                weight.requires_grad_(True)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The architecture's own forward, in whichever mode."""
         return self.architecture(*args, **kwargs)

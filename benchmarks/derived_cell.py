@@ -1,0 +1,76 @@
+"""ResNet-50 with HOGA in every block against the plain one: inference and a training step.
+
+    python benchmarks/derived_cell.py --threads 2
+
+Each side is measured in both memory formats, all alternately, and stands in the table with its better one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from side_by_side import alternate, ratio, spread, table
+from torch import nn
+
+from mmhoga.backbones import ResNet
+
+FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
+
+
+def inference(model: nn.Module, x: torch.Tensor) -> None:
+    model.eval()
+    with torch.inference_mode():
+        model(x)
+
+
+def training(model: nn.Module, x: torch.Tensor) -> None:
+    model.train()
+    model(x)[0].mean().backward()
+    model.zero_grad()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--depth', type=int, default=50)
+    parser.add_argument('--genotype', default='autola')
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--only', choices=('inference', 'training'), help='one of the two alone')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    logging.disable(logging.INFO)
+
+    plugin = dict(cfg=dict(type='mmhoga.HOGA', genotype=args.genotype), position='after_conv2')
+    x = torch.randn(args.batch, 3, args.size, args.size)
+    print(
+        f'ResNet-{args.depth}, {args.genotype}, batch {args.batch}, {args.size} x {args.size}, {args.threads} threads'
+    )
+    rows = [('', 'plain', 'format', 'HOGA', 'format', 'ratio')]
+    for run in (inference, training):
+        if args.only not in (None, run.__name__):
+            continue
+        sides: dict[str, Callable[[], None]] = {}
+        for name, memory in FORMATS.items():
+            for side, plugins in (('plain', None), ('HOGA', [plugin])):
+                model = ResNet(args.depth, plugins=plugins).to(memory_format=memory)
+                sides[f'{side} {name}'] = partial(run, model, x.to(memory_format=memory))
+        seconds = alternate(sides, args.rounds)
+        plain, hoga = (
+            min((key for key in seconds if key.startswith(side)), key=lambda key: statistics.median(seconds[key]))
+            for side in ('plain', 'HOGA')
+        )
+        cells = [cell for key in (plain, hoga) for cell in (spread(seconds[key]), key.split()[1])]
+        rows.append((run.__name__, *cells, f'{ratio(seconds[hoga], seconds[plain]):.2f}'))
+    print(table(rows))
+
+
+if __name__ == '__main__':
+    main()

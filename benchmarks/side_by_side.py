@@ -1,0 +1,81 @@
+"""Two sides of a comparison, measured alternately in one run, and the table of what came out."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Operators that launch nothing: they only allocate.
+ALLOCATE = ('aten.empty', 'aten.new_empty', 'aten.empty_like', 'aten._unsafe_view')
+
+
+def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, after one round to warm up; within a round the sides take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for round_ in range(rounds + 1):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median, and the quartiles around it."""
+    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
+    return f'{1e3 * middle:.0f} ms [{1e3 * low:.0f}, {1e3 * high:.0f}]'
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median of the ratios of calls that stood side by side: what slows both down for a while drops out."""
+    return statistics.median(a / b for a, b in zip(above, below))
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operator calls that launch work: below autograd, views and mere allocations left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
+        self.count += not is_view and not str(func).startswith(ALLOCATE)
+        return func(*args, **(kwargs or {}))
+
+
+def calls(run: Callable[[], Any]) -> int:
+    with Calls() as counter:
+        run()
+    return counter.count
+
+
+def saved_bytes(forward: Callable[[], Any], model: torch.nn.Module) -> int:
+    """Of the storages, each once, that a forward pass keeps for the backward pass beside parameters and buffers."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    total = sum(tensor.untyped_storage().nbytes() for pointer, tensor in kept.items() if pointer not in own)
+    del result
+    return total
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table; the first is the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in rows]
+    lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
+    return '\n'.join(lines)
