@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +151,10 @@ def load_subject(
 def _read(checkpoint: str) -> dict[str, Any]:
     try:
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    except pickle.UnpicklingError as error:  # torch's message advises to read it without any safety
+        raise LaunchError(
+            f'{checkpoint} cannot be read as a checkpoint: it holds more, or other, than weights.'
+        ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
