@@ -208,7 +208,7 @@ def test_one_report_of_runs_of_three_hosts(models, tmp_path):
     ).read_text()
     for name in ('detector', 'pose'):
         assert f'>{network_complexity(models[name][0], None)[0]:,}<' in html
-    assert 'not measured' not in html
+    assert 'data-label="MACs">not measured' not in html
     assert 'box AP' in html and '50.0 ms' in html
     html = report_from_work_dirs(tmp_path / 'r.html', networks=networks, metric='coco/AP').read_text()
     assert 'keypoint AP' in html and 'hoga' in html
