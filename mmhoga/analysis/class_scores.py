@@ -37,7 +37,7 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
             return torch.stack(best).amax(0)
     raise ValueError(
         'This model returns no score a class: a classifier, a pose model with heatmaps and a one-stage detector do. '
-        'Of any other, the backbone can be looked at without classes (attention maps).'
+        'The backbone of any other can be looked at without: attention maps, selectivity, t-SNE.'
     )
 
 
