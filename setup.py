@@ -57,7 +57,7 @@ EXTRAS = {
     ],
     'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
     'analysis': ['matplotlib', 'scikit-learn'],
-    'dev': ['hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
+    'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
 }
 
 setup(

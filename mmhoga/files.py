@@ -8,10 +8,10 @@ import uuid
 from pathlib import Path
 
 
-def write_atomic(path: str | os.PathLike, text: str) -> None:
-    """Write ``text`` to ``path``: a reader, or a kill at any moment, sees the old file or the new one.
+def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write ``content`` (text as UTF-8) to ``path``: a reader, or a kill at any moment, sees the old file or the new.
 
-    The text goes to a temporary file beside ``path``, reaches the disk, and takes its name in one step. If anything
+    The content goes to a temporary file beside ``path``, reaches the disk, and takes its name in one step. If anything
     fails (a full disk, say), the old file is untouched and the temporary one is removed.
 
     Raises:
@@ -21,8 +21,8 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
     # O_EXCL: never somebody else's file; the plain mode leaves permissions to the umask, unlike tempfile's 0600.
     temporary = path.with_name(f'.{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp')
     try:
-        with temporary.open('x', encoding='utf-8') as file:
-            file.write(text)
+        with temporary.open('xb') as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

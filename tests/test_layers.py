@@ -72,12 +72,21 @@ MAY_IMPORT = {
         'mmhoga.files',
         'mmhoga.version',
     },
+    # What a gate is, only HOGA itself can say.
+    'mmhoga.analysis.attention_maps': {
+        'torch',
+        'mmhoga.genotype',
+        'mmhoga.models.hoga',
+        'mmhoga.analysis.hooks',
+    },
+    'mmhoga.analysis.attention_figure': {'torch', 'matplotlib', 'mmhoga.analysis'},
+    'mmhoga.analysis.hooks': {'torch'},
     'mmhoga.interop': {
         'torch',
         'mmhoga.genotype',
         'mmhoga.models.hoga',  # how our keys are spelled
     },
-    'mmhoga.launch': {'torch', 'mmengine', *HOSTS, 'mmhoga'},  # what tools/ would otherwise hold
+    'mmhoga.launch': {'torch', 'mmengine', 'cv2', *HOSTS, 'mmhoga'},  # what tools/ would otherwise hold
     'mmhoga.demo': {'mmengine', 'mmhoga.analysis', 'mmhoga.launch', 'mmhoga.genotype', 'mmhoga.files'},
 }
 

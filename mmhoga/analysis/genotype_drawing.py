@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
-from mmhoga.analysis.genotype_layout import FONT_SIZE, Box, Layout, Point, Wire, layout
+from mmhoga.analysis.genotype_layout import FONT_SIZE, Box, Layout, Point, Wire, layout, operation_name
 from mmhoga.analysis.palette import FAMILIES, edge_label, style
-from mmhoga.genotype import Genotype
+from mmhoga.genotype import Genotype, edge_list
+
+#: Above each of several drawings, for its name.
+TITLE_HEIGHT = 28.0
 
 # Inline, the drawing takes the page's colour; a file of its own brings a background for either scheme.
 _STYLE = f"""
@@ -20,6 +24,7 @@ _STYLE = f"""
 .hg .wires .head {{ fill: currentColor; stroke: none; }}
 .hg .plain {{ fill: currentColor; fill-opacity: .07; stroke: currentColor; stroke-opacity: .45; }}
 .hg .node {{ fill: currentColor; fill-opacity: .04; stroke: currentColor; stroke-width: 1.6; }}
+.hg .ring {{ fill: none; stroke: currentColor; stroke-width: 2.2; }}
 .hg .none {{ fill: none; stroke-dasharray: 2 4; }}
 """
 _ALONE = """
@@ -28,28 +33,84 @@ svg.hg { color: #1c2430; background: #ffffff; }
 """
 
 
-def draw_genotype(genotype: Genotype, *, title: str = 'Genotype', alone: bool = False) -> str:
+def draw_genotype(
+    genotype: Genotype,
+    *,
+    title: str = 'Genotype',
+    alone: bool = False,
+    ringed: Collection[tuple[int, int]] = (),
+) -> str:
     """Draw a genotype.
 
     Args:
         genotype: any number of groups.
         title: what a screen reader announces.
         alone: the text of a ``.svg`` file, with its own background, instead of an element for an HTML page.
+        ringed: edges (source, target) to stand out.
 
     Returns:
         Well-formed SVG. It has no ``id``, so any number can share a page.
     """
     plan = layout(genotype)
-    width, height = f'{plan.width:g}', f'{plan.height:g}'
-    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    return _document(plan.width, plan.height, title, describe(genotype), _body(plan, ringed), alone)
+
+
+def draw_comparison(genotypes: Mapping[str, Genotype]) -> str:
+    """The text of a ``.svg`` file: genotypes side by side, each under its name, ringed the edges that differ."""
+    ringed = differing_edges(list(genotypes.values()))
+    x = height = 0.0
+    parts, descriptions = [], []
+    for name, genotype in genotypes.items():
+        plan = layout(genotype)
+        heading = f'<text class="strong" x="{plan.width / 2:g}" y="20">{escape(name)}</text>\n'
+        drawing = f'<g transform="translate(0 {TITLE_HEIGHT:g})">\n{_body(plan, ringed)}</g>\n'
+        parts.append(f'<g transform="translate({x:g} 0)">\n{heading}{drawing}</g>\n')
+        descriptions.append(f'{name}: {describe(genotype)}')
+        x, height = x + plan.width, max(height, TITLE_HEIGHT + plan.height)
+    note = difference_note(list(genotypes.values()))
+    parts.append(f'<text class="small start" x="8" y="{height + 12:g}">{escape(note)}</text>\n')
+    title = f'Genotypes {" and ".join(genotypes)}'
+    return _document(x, height + TITLE_HEIGHT, title, ' '.join(descriptions), ''.join(parts), alone=True)
+
+
+def differing_edges(genotypes: Sequence[Genotype]) -> set[tuple[int, int]]:
+    """Edges (source, target) that not all genotypes have, or not with the same operation."""
+    tables = [{edge: genotype.operation(*edge) for edge in edge_list(genotype.num_groups)} for genotype in genotypes]
+    return {edge for table in tables for edge in table if len({other.get(edge) for other in tables}) > 1}
+
+
+def difference_note(genotypes: Sequence[Genotype]) -> str:
+    """In words, which rings there are."""
+    count = len(differing_edges(genotypes))
+    edges = max(len(edge_list(genotype.num_groups)) for genotype in genotypes)
+    return f'Ringed: the edges that differ, {count} of {edges}.' if count else 'All edges are the same.'
+
+
+def _document(width: float, height: float, title: str, description: str, body: str, alone: bool) -> str:
+    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
     # On a narrow page it shrinks to where the labels are still read, and scrolls from there on.
-    shrink = '' if alone else f' style="min-width:{plan.width * 0.74:.0f}px"'
-    head = (
+    shrink = '' if alone else f' style="min-width:{width * 0.74:.0f}px"'
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="hg" role="img" {size}{shrink} '
         f'aria-label="{escape(title)}">\n<title>{escape(title)}</title>\n'
-        f'<desc>{escape(describe(genotype))}</desc>\n<style>{_STYLE}{_ALONE if alone else ""}</style>\n'
+        f'<desc>{escape(description)}</desc>\n<style>{_STYLE}{_ALONE if alone else ""}</style>\n{body}</svg>\n'
     )
-    return head + _wires(plan) + ''.join(map(_box, plan.boxes)) + '</svg>\n'
+
+
+def _body(plan: Layout, ringed: Collection[tuple[int, int]]) -> str:
+    names = {operation_name(*edge) for edge in ringed}
+    rings = ''.join(_ring(box) for box in plan.boxes if box.name in names)
+    return _wires(plan) + ''.join(map(_box, plan.boxes)) + rings
+
+
+def _ring(box: Box) -> str:
+    x, y, width, height = ring(box)
+    return f'<rect class="ring" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="10"/>\n'
+
+
+def ring(box: Box) -> tuple[float, float, float, float]:
+    """x, y, width, height of what is drawn around a box to make it stand out."""
+    return box.x - 3.5, box.y - 3.5, box.width + 7, box.height + 7
 
 
 def describe(genotype: Genotype) -> str:

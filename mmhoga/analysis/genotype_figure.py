@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 
-from mmhoga.analysis.genotype_drawing import draw_genotype
-from mmhoga.analysis.genotype_layout import FONT_SIZE, Box, Wire, layout
+from mmhoga.analysis.genotype_drawing import (
+    TITLE_HEIGHT,
+    difference_note,
+    differing_edges,
+    draw_comparison,
+    draw_genotype,
+    ring,
+)
+from mmhoga.analysis.genotype_layout import FONT_SIZE, Box, Layout, Wire, layout, operation_name
 from mmhoga.analysis.palette import FAMILIES
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype
@@ -19,8 +29,10 @@ _DPI = 72  # one unit of the layout is one point
 _INK, _LINE = '#1c2430', '#7b828b'
 
 
-def save_drawing(genotype: Genotype, path: str | os.PathLike, *, title: str = 'Genotype') -> None:
-    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels a unit) or ``.pdf``.
+def save_drawing(
+    genotype: Genotype | Mapping[str, Genotype], path: str | os.PathLike, *, title: str = 'Genotype'
+) -> None:
+    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels a unit) or ``.pdf``; of several, by name, a comparison.
 
     Raises:
         ValueError: another suffix.
@@ -32,16 +44,52 @@ def save_drawing(genotype: Genotype, path: str | os.PathLike, *, title: str = 'G
     if not path.parent.is_dir():
         raise FileNotFoundError(f'No folder {str(path.parent)!r} to draw {path.name} into; create it first.')
     if path.suffix == '.svg':
-        write_atomic(path, draw_genotype(genotype, title=title, alone=True))
-    else:
-        genotype_figure(genotype).savefig(path, dpi=3 * _DPI)
+        if isinstance(genotype, Genotype):
+            write_atomic(path, draw_genotype(genotype, title=title, alone=True))
+        else:
+            write_atomic(path, draw_comparison(genotype))
+        return
+    figure = genotype_figure(genotype) if isinstance(genotype, Genotype) else comparison_figure(genotype)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=3 * _DPI)
+    write_atomic(path, content.getvalue())
 
 
 def genotype_figure(genotype: Genotype) -> Figure:
     """The drawing as a matplotlib figure, dark on white."""
     plan = layout(genotype)
     figure = Figure(figsize=(plan.width / _DPI, plan.height / _DPI), dpi=_DPI, facecolor='white')
-    axes = figure.add_axes((0, 0, 1, 1))
+    _draw(figure.add_axes((0, 0, 1, 1)), plan)
+    return figure
+
+
+def comparison_figure(genotypes: Mapping[str, Genotype]) -> Figure:
+    """Genotypes side by side, each under its name, ringed the edges that differ."""
+    plans = {name: layout(genotype) for name, genotype in genotypes.items()}
+    ringed = {operation_name(*edge) for edge in differing_edges(list(genotypes.values()))}
+    width = sum(plan.width for plan in plans.values())
+    height = max(plan.height for plan in plans.values()) + 2 * TITLE_HEIGHT
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor='white')
+    x = 0.0
+    for name, plan in plans.items():
+        bottom = height - TITLE_HEIGHT - plan.height
+        axes = figure.add_axes((x / width, bottom / height, plan.width / width, plan.height / height))
+        _draw(axes, plan)
+        for box in plan.boxes:
+            if box.name in ringed:
+                left, top, wide, high = ring(box)
+                style = 'round,pad=0,rounding_size=10'
+                axes.add_patch(
+                    FancyBboxPatch((left, top), wide, high, boxstyle=style, fill=False, edgecolor=_INK, linewidth=2)
+                )
+        middle = (x + plan.width / 2) / width
+        figure.text(middle, 1 - 18 / height, name, size=FONT_SIZE, weight='bold', ha='center', color=_INK)
+        x += plan.width
+    figure.text(8 / width, 10 / height, difference_note(list(genotypes.values())), size=FONT_SIZE - 1, color=_INK)
+    return figure
+
+
+def _draw(axes: Axes, plan: Layout) -> None:
     axes.set_xlim(0, plan.width)
     axes.set_ylim(plan.height, 0)
     axes.set_axis_off()
@@ -50,7 +98,6 @@ def genotype_figure(genotype: Genotype) -> Figure:
         axes.add_patch(Polygon(wire.head(), facecolor=_LINE, edgecolor='none'))
     for box in plan.boxes:
         _draw_box(axes, box)
-    return figure
 
 
 def _curve(wire: Wire) -> PathPatch:

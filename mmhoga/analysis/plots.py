@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mmhoga.analysis.palette import edge_label, series_colour, style
@@ -85,6 +86,55 @@ def _marker(xs: Sequence[float]) -> str | None:
 
 def _whole_numbers(axes: Axes, ticks: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))
+
+
+def plot_choices(history: SearchHistory, *, name: str = 'choices') -> str:
+    """The genotype's history: a bar an edge, from epoch to epoch in the colour of the operation it would have had."""
+    operations: dict[str, None] = {}
+    with figure_style():
+        figure = Figure(figsize=(6.6, 1.3 + 0.27 * len(history.edges)), layout='constrained')
+        axes = figure.subplots()
+        for row, edge in enumerate(history.edges):
+            for start, end, operation in choices(history, edge):
+                operations[operation] = None
+                look = style(operation)
+                hatch = '////' if look.dashed else None
+                face: dict[str, Any] = {'facecolor': look.colour, 'edgecolor': INK, 'linewidth': 0.4, 'hatch': hatch}
+                axes.broken_barh([(start - 0.5, end - start + 1)], (row - 0.36, 0.72), **face)
+        axes.set_yticks(range(len(history.edges)), [edge_label(*edge) for edge in history.edges])
+        axes.set_ylim(len(history.edges) - 0.5, -0.5)
+        axes.set_xlim(history.epochs[0] - 0.5, history.epochs[-1] + 0.5)
+        axes.set_xlabel('epoch')
+        axes.tick_params(axis='y', length=0)
+        axes.grid(visible=False)
+        _whole_numbers(axes, 10)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        handles = [
+            Patch(
+                facecolor=style(operation).colour,
+                edgecolor=INK,
+                linewidth=0.4,
+                hatch='////' if style(operation).dashed else None,
+                label=style(operation).label,
+            )
+            for operation in history.primitives
+            if operation in operations
+        ]
+        figure.legend(handles=handles, loc='outside upper left', ncols=5, columnspacing=1.2, handlelength=1.4)
+        return to_svg(figure, name=name, title='The chosen operation of every edge over epochs')
+
+
+def choices(history: SearchHistory, edge: tuple[int, int]) -> list[tuple[int, int, str]]:
+    """(first epoch, last epoch, operation) of every stretch in which an edge kept its operation."""
+    stretches: list[tuple[int, int, str]] = []
+    for epoch, genotype in zip(history.epochs, history.genotypes):
+        operation = genotype.operation(*edge)
+        if stretches and stretches[-1][2] == operation:
+            stretches[-1] = (stretches[-1][0], epoch, operation)
+        else:
+            stretches.append((epoch, epoch, operation))
+    return stretches
 
 
 def plot_entropy(history: SearchHistory, *, name: str = 'entropy') -> str:

@@ -31,6 +31,7 @@ def write_report(
     metric: str | None = None,
     split: str | None = None,
     reference: str = 'autola',
+    search_size: tuple[int | None, int | None] = (None, None),
 ) -> Path:
     """Write a report, whole or not at all.
 
@@ -47,6 +48,7 @@ def write_report(
         split: what the metric was measured on, for the labels; None: ``test`` if tools/test.py measured it, else
             ``validation``.
         reference: a genotype to draw beside the searched one.
+        search_size: (parameters, multiply-accumulates) of the network in which the search took place.
 
     Returns:
         ``path``, absolute.
@@ -64,7 +66,7 @@ def write_report(
     html = [
         *sections.headline(search, comparison, chosen, place, highlight),
         page.section('Genotype', sections.genotypes(search, reference)),
-        page.section('Search', sections.search(search)),
+        page.section('Search', sections.search(search, search_size)),
         page.section('Comparison', sections.comparison(comparison, chosen, place, highlight, notes)),
         page.section('How it was made', sections.provenance(search, comparison, environment or {}, commands)),
     ]
@@ -100,14 +102,30 @@ def report_from_work_dirs(
         FileNotFoundError: a work_dir is missing, or holds no log or no search.
     """
     search = read_search(search_dir) if search_dir is not None else None
+    notes = list(options.pop('notes', ()))
     rows = []
     for name, folders in (networks or {}).items():
         runs = tuple(read_run(folder) for folder in folders)
         config = next((run.config_path for run in runs if run.config_path), None)
-        params, macs = network_complexity(config, shape) if config else (None, None)
-        rows.append(NetworkRow(name, runs, params, macs))
+        rows.append(NetworkRow(name, runs, *_size(name, config, shape, notes)))
     if measure_steps:
         times = step_times({row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path})
         rows = [replace(row, step_time=times.get(row.name)) for row in rows]
+    if search is not None and search.run is not None:
+        options.setdefault('search_size', _size('the search', search.run.config_path, shape, notes))
     options.setdefault('environment', describe_environment())
-    return write_report(out, title=title, search=search, comparison=rows, **options)
+    return write_report(out, title=title, search=search, comparison=rows, notes=notes, **options)
+
+
+def _size(
+    name: str, config: Path | None, shape: Sequence[int] | None, notes: list[str]
+) -> tuple[int | None, int | None]:
+    """(parameters, multiply-accumulates); a model that cannot be built here is no reason to have no report."""
+    if config is None:
+        return None, None
+    try:
+        return network_complexity(config, shape)
+    except Exception as error:  # a host that is not installed, a genotype that has moved, an odd input size, ...
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        notes.append(f'Parameters and MACs of {name} could not be counted: {reason}')
+        return None, None

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmhoga.analysis import page, plots
 from mmhoga.analysis.comparison import NOT_MEASURED, NetworkRow, format_count, format_scores, format_seconds, summary
-from mmhoga.analysis.genotype_drawing import draw_genotype
+from mmhoga.analysis.genotype_drawing import difference_note, differing_edges, draw_genotype
 from mmhoga.analysis.palette import edge_label, series_colour
 from mmhoga.analysis.runs import Metric, Run, pick_metric
 from mmhoga.analysis.search_runs import SearchHistory, SearchRun
@@ -43,12 +43,14 @@ def genotypes(search: SearchRun | None, reference: str) -> Iterator[str]:
     if search.genotype is None:
         yield page.paragraph('The search has not written a genotype yet.')
     shown = {'searched': search.genotype, **known} if search.genotype else known
-    svgs = {name: draw_genotype(genotype, title=f'Genotype {name}') for name, genotype in shown.items()}
+    ringed = differing_edges(list(shown.values()))
+    svgs = {name: draw_genotype(genotype, title=f'Genotype {name}', ringed=ringed) for name, genotype in shown.items()}
+    note = f' {difference_note(list(shown.values()))}' if len(shown) > 1 else ''
     yield page.figure(
         list(svgs.values()),
         'From top to bottom: the groups F of the input; the nodes U, each the sum of what comes down its column; the '
         'concatenation with the summary of the nodes, and what maps it back to the width of the input. Every box on '
-        'the stairs is the operation of one edge.',
+        f'the stairs is the operation of one edge.{note}',
         size='own',
         titles=list(svgs),
     )
@@ -56,7 +58,7 @@ def genotypes(search: SearchRun | None, reference: str) -> Iterator[str]:
         yield page.folded('genotype.json', page.code(search.genotype.to_json()))
 
 
-def search(search: SearchRun | None) -> Iterator[str]:
+def search(search: SearchRun | None, size: tuple[int | None, int | None] = (None, None)) -> Iterator[str]:
     if search is None:
         return
     history = search.history
@@ -78,6 +80,12 @@ def search(search: SearchRun | None) -> Iterator[str]:
             f'{history.epochs[-1]}; {history.max_entropy:.3f} is no preference at all, 0 certainty.',
             size='medium',
         )
+        yield page.heading('History of the genotype')
+        yield page.figure(
+            [plots.plot_choices(history)],
+            'Which operation each edge would have had, had the search ended there.',
+            size='medium',
+        )
         rows = [[str(epoch), edge_label(*edge), old, new] for epoch, edge, old, new in history.changes()]
         changes = page.table(['epoch', 'edge', 'before', 'after'], rows)
         count = f'{len(rows)} change{"s" if len(rows) != 1 else ""} of the chosen operations'
@@ -91,6 +99,29 @@ def search(search: SearchRun | None) -> Iterator[str]:
         }
         svgs = _curves({'search': [search.run]}, losses, pick_metric([search.run]), 'validation', 'search')
         yield page.figure(svgs, caption, size='medium')
+    yield page.heading('Cost')
+    yield page.definitions(_cost(search, size))
+
+
+def _cost(search: SearchRun, size: tuple[int | None, int | None]) -> dict[str, str]:
+    """What the search took; what nobody measured is said to be so."""
+    run = search.run
+    done = len(search.history.epochs) if search.history else 0
+    facts = {'epochs': str(done)}
+    if run is not None and run.max_epochs is not None:
+        unfinished = ' (unfinished: still running, or stopped)' if done < run.max_epochs else ''
+        facts['epochs'] = f'{done} of {run.max_epochs}{unfinished}'
+    step = run.step_time if run is not None else None
+    facts['time a step, of alpha and weights'] = format_seconds(step)
+    if run is not None and step is not None:
+        seconds = step * run.steps
+        text = f'{seconds / 3600:.1f} h' if seconds >= 5400 else f'{seconds / 60:.1f} min'
+        facts['training time'] = f'about {text}: {run.steps} steps; validation not counted'
+    if run is not None and run.peak_memory is not None:
+        facts['memory of the accelerator'] = f'{run.peak_memory:.0f} MiB at most'
+    facts['parameters of the network that was searched'] = format_count(size[0])
+    facts['its MACs'] = format_count(size[1])
+    return facts
 
 
 def _curves(

@@ -61,6 +61,7 @@ class Run:
         val: one row a validation; ``step`` is the epoch (the iteration in a run by iterations).
         test: metrics of the last ``tools/test.py`` into the same work_dir, if there was one.
         seed: ``randomness.seed`` of the config; None if it has none.
+        max_epochs: ``train_cfg.max_epochs`` of the config; None if it has none.
         config_path: the config as mmengine dumped it at the last start.
         notes: what could not be read, in words.
     """
@@ -72,6 +73,7 @@ class Run:
     seed: int | None = None
     config_path: Path | None = None
     notes: tuple[str, ...] = ()
+    max_epochs: int | None = None
 
     @property
     def by_epoch(self) -> bool:
@@ -112,6 +114,17 @@ class Run:
         return [row['step'] for row in rows], [row[key] for row in rows]
 
     @property
+    def steps(self) -> int:
+        """Training steps so far, as far as they were logged."""
+        return int(self.train[-1]['step']) if self.train else 0
+
+    @property
+    def peak_memory(self) -> float | None:
+        """Highest logged memory of an accelerator in MiB; None where there is none."""
+        values = [row['memory'] for row in self.train if _is_number(row.get('memory'))]
+        return max(values) if values else None
+
+    @property
     def step_time(self) -> float | None:
         """Median of the logged seconds a training step after the first epoch (first row, in a run by iterations)."""
         rows = [row for row in self.train if row['epoch'] > 1] if self.by_epoch else self.train[1:]
@@ -140,9 +153,10 @@ def read_run(work_dir: str | os.PathLike) -> Run:
         train=train,
         val=val,
         test=_read_test(work_dir),
-        seed=_read_seed(configs[-1]) if configs else None,
+        seed=_read_number(configs[-1], 'randomness', 'seed') if configs else None,
         config_path=configs[-1] if configs else None,
         notes=tuple(notes),
+        max_epochs=_read_number(configs[-1], 'train_cfg', 'max_epochs') if configs else None,
     )
 
 
@@ -217,17 +231,17 @@ def _read_test(work_dir: Path) -> Row | None:
     return None
 
 
-def _read_seed(config: Path) -> int | None:
-    """``randomness = dict(seed=...)`` of a dumped config, without running it."""
+def _read_number(config: Path, name: str, key: str) -> int | None:
+    """The whole number in ``name = dict(key=...)`` of a dumped config, without running it."""
     try:
         statements = ast.parse(config.read_text(encoding='utf-8')).body
     except SyntaxError:
         return None
     for statement in statements:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'randomness':
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             keywords = getattr(statement.value, 'keywords', [])
-            seeds = [getattr(word.value, 'value', None) for word in keywords if word.arg == 'seed']
-            return seeds[0] if seeds and isinstance(seeds[0], int) else None
+            values = [getattr(word.value, 'value', None) for word in keywords if word.arg == key]
+            return values[0] if values and isinstance(values[0], int) else None
     return None
 
 

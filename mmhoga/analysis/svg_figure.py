@@ -43,6 +43,7 @@ _STYLE: dict[Any, Any] = {
     'savefig.facecolor': 'none',
     'legend.frameon': False,
     'legend.fontsize': 8.5,
+    'hatch.linewidth': 0.5,
     'lines.linewidth': 1.6,
     'lines.solid_capstyle': 'round',
 }

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mmhoga.analysis import palette
-from mmhoga.analysis.genotype_drawing import describe, draw_genotype
+from mmhoga.analysis.genotype_drawing import describe, differing_edges, draw_comparison, draw_genotype
 from mmhoga.analysis.genotype_figure import genotype_figure, save_drawing
 from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_list, uniform
 
@@ -77,3 +77,33 @@ def test_what_cannot_be_written_is_refused(tmp_path):
         save_drawing(AUTOLA, tmp_path / 'cell.jpg')
     with pytest.raises(FileNotFoundError, match='create it first'):
         save_drawing(Genotype((('se',),)), tmp_path / 'missing' / 'cell.svg')
+
+
+def test_rings_are_where_two_genotypes_differ():
+    """Fig. 3 and the released code differ in o_23 alone (spatial against norm)."""
+    pair = {'paper': AUTOLA, 'release': BUILTIN['autola_release']}
+    assert differing_edges(list(pair.values())) == {(2, 3)}
+    svg = draw_comparison(pair)
+    root = ElementTree.fromstring(svg)
+    assert svg.count('class="ring"') == 2  # one in each drawing
+    boxes = [float(group[1].get('x')) for group in root.iter(f'{SVG}g') if group.get('data-box') == 'o_2_3']
+    rings = [float(rect.get('x')) for rect in root.iter(f'{SVG}rect') if rect.get('class') == 'ring']
+    assert rings == [x - 3.5 for x in boxes]
+    words = [''.join(text.itertext()) for text in root.iter(f'{SVG}text')]
+    assert 'paper' in words and 'release' in words
+    assert 'Ringed: the edges that differ, 1 of 10.' in words
+    assert 'All edges are the same.' in draw_comparison({'a': AUTOLA, 'b': AUTOLA})
+
+
+def test_genotypes_of_different_size_can_be_compared():
+    """The edges that only one has differ."""
+    small, large = uniform('se', 2), uniform('se', 3)
+    assert differing_edges([small, large]) == {(0, 2), (1, 2), (2, 2)}
+    assert draw_comparison({'<2>': small, '3': large}).count('class="ring"') == 3
+
+
+@pytest.mark.parametrize('suffix', ['svg', 'png', 'pdf'])
+def test_a_comparison_as_a_file(tmp_path, suffix):
+    path = tmp_path / f'pair.{suffix}'
+    save_drawing({'a': AUTOLA, 'b': uniform('se', 2)}, path)
+    assert path.stat().st_size > 3000

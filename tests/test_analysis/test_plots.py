@@ -39,6 +39,7 @@ def _every_plot(history, networks):
     scores = {name: [ys[-1] for _, ys in curves] for name, curves in networks.items()}
     return {
         'alpha': plots.plot_alpha(history),
+        'choices': plots.plot_choices(history),
         'entropy': plots.plot_entropy(history),
         'losses': _losses(networks),
         'scores': plots.plot_scores(scores, metric=METRIC, split='test'),
@@ -108,3 +109,16 @@ def test_few_groups_and_a_single_epoch(tmp_path, groups):
     history = read_history(path)
     assert sum('→' in text for text in _texts(plots.plot_alpha(history))) == groups * (groups + 1) // 2
     ElementTree.fromstring(plots.plot_entropy(history))
+
+
+def test_the_history_of_the_genotype(history):
+    """A bar for every stretch: one an edge, and one more for every change."""
+    stretches = [stretch for edge in history.edges for stretch in plots.choices(history, edge)]
+    assert len(stretches) == len(history.edges) + len(history.changes()) > len(history.edges)
+    for edge in history.edges:
+        epochs = [epoch for start, end, _ in plots.choices(history, edge) for epoch in range(start, end + 1)]
+        assert tuple(epochs) == history.epochs
+        for start, _, operation in plots.choices(history, edge):
+            assert history.genotypes[history.epochs.index(start)].operation(*edge) == operation
+    texts = _texts(plots.plot_choices(history))
+    assert sum('\N{RIGHTWARDS ARROW}U' in text for text in texts) == len(history.edges)

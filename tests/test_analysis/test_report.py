@@ -83,7 +83,7 @@ def test_a_full_report(tmp_path, search_dir, rows):
     assert 'randomness = dict(deterministic=False, seed=0)' in page.words
     assert '5 epochs of search with seed 0 chose' in page.words
     assert '“searched” reaches' in page.words
-    assert page.tags.count('svg') == 2 + 2 + 2 + 3
+    assert page.tags.count('svg') == 2 + 3 + 2 + 3
     for run in rows[0].runs:
         assert f'{run.final("accuracy/top1"):.2f}' in page.words
     ids = [value for name, value in page.attributes if name == 'id']
@@ -191,3 +191,26 @@ def test_none_that_comes_out_highest_is_explained(search_dir):
     assert 'next operation' in report_sections._none(history)
     history.alpha[-1, :, 0] = -100.0
     assert report_sections._none(history) == ''
+
+
+def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
+    """5 epochs of 20 are in the history; 24 logged steps of 40 ms."""
+    (config,) = search_dir.glob('*/vis_data/config.py')
+    config.write_text(config.read_text() + 'train_cfg = dict(by_epoch=True, max_epochs=20)\n')
+    path = report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir, shape=(3, 8, 8))
+    words = Page(path.read_text()).words
+    assert 'epochs 5 of 20 (unfinished: still running, or stopped)' in words
+    assert 'time a step, of alpha and weights 40.0 ms' in words
+    assert 'about 0.0 min: 24 steps; validation not counted' in words
+    assert 'parameters of the network that was searched 78,042' in words
+    (history := search_dir / 'search_history.json').write_text(history.read_text()[:-30])
+    with pytest.raises(ValueError, match=r'search_history.json is not valid JSON, or was cut off'):
+        report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir)
+
+
+def test_a_model_that_cannot_be_built_here(tmp_path, write_log):
+    """The report is there all the same, and says what it lacks."""
+    config = "default_scope = 'mmengine'\nmodel = dict(type='Nowhere')\n"
+    folder = write_log(tmp_path / 'run', [train_row(1, 1, 1.0)], config=config)
+    words = Page(report_from_work_dirs(tmp_path / 'r.html', networks={'mine': [folder]}).read_text()).words
+    assert 'Parameters and MACs of mine could not be counted' in words and 'Nowhere' in words

@@ -1,0 +1,42 @@
+"""A layer's output as maps, whatever kind of network it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def as_maps(output: Tensor, layer: str = 'the layer') -> Tensor:
+    """``(N, C, H, W)`` from maps, from tokens ``(N, L, C)`` or from vectors ``(N, C)``.
+
+    Tokens are put on the largest square; up to two before them (class, distillation) are left out.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if output.dim() == 4:
+        return output
+    if output.dim() == 2:
+        return output[:, :, None, None]
+    if output.dim() == 3:
+        side = math.isqrt(output.size(1))
+        extra = output.size(1) - side * side
+        if extra <= 2:
+            return output[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+    raise ValueError(
+        f'{layer} returns a tensor of shape {tuple(output.shape)}: neither maps (N, C, H, W), nor tokens (N, L, C) '
+        'of a square image, nor vectors (N, C). Name another layer.'
+    )
+
+
+def pooled(output: Tensor, layer: str = 'the layer') -> Tensor:
+    """The mean of every channel over an image, ``(N, C)``."""
+    return as_maps(output, layer).mean((2, 3))
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """``(N, h, w)`` to ``(N, H, W)``, bilinear, as Grad-CAM is shown over its image."""
+    return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode='bilinear', align_corners=False).squeeze(1)

@@ -1,0 +1,44 @@
+"""Barnes-Hut t-SNE (van der Maaten 2014; supplement, Fig. 2) of features, and how well it keeps classes apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
+
+#: As in the paper of Barnes-Hut t-SNE: wider features are first projected on so many principal components.
+COMPONENTS = 50
+
+
+def embed(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """``(N, C)`` to ``(N, 2)`` float64. On one machine the same seed gives the same picture, whatever ran before.
+
+    The start is the first two principal components, so that another seed changes little.
+
+    Raises:
+        ValueError: a perplexity that is not below N, or features that are not finite.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    if not np.isfinite(features).all():
+        raise ValueError('The features are not all finite: the network diverged, or its checkpoint is damaged.')
+    if not 1 <= perplexity < len(features):
+        raise ValueError(
+            f'perplexity = {perplexity:g} must be at least 1 and below the number of images, {len(features)}. '
+            'It is about the number of neighbours that count.'
+        )
+    if features.shape[1] > COMPONENTS < len(features):
+        features = PCA(COMPONENTS, random_state=seed).fit_transform(features)
+    method = TSNE(
+        perplexity=perplexity, method='barnes_hut', init='pca', learning_rate='auto', random_state=seed, n_jobs=1
+    )
+    return np.asarray(method.fit_transform(features), dtype=np.float64)
+
+
+def neighbour_score(points: np.ndarray, labels: np.ndarray) -> float:
+    """The share of points ``(N, D)`` whose nearest other point has the same label: 1 is full separation."""
+    points, labels = np.asarray(points), np.asarray(labels)
+    if len(points) < 2:
+        raise ValueError(f'A nearest neighbour needs two points, not {len(points)}.')
+    nearest = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(return_distance=False)[:, 0]
+    return float(np.mean(labels[nearest] == labels))
