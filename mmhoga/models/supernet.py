@@ -43,7 +43,8 @@ class MixedEdges(nn.Module):
         """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
         operations = {name: self[name] for name in self.primitives}
         gate: Any = 0
-        if self._fused is not None and self._fused.serves(operations):
+        # A trace (the MACs are counted in one) cannot look into the fused form's own autograd functions.
+        if self._fused is not None and not torch.jit.is_tracing() and self._fused.serves(operations):
             gate = self._fused(x, weights, operations)
             for name in self._fused.served(operations):
                 del operations[name]
