@@ -70,7 +70,7 @@ def main() -> None:
         return loss.detach()
 
     def alpha_step() -> Tensor:
-        with model.differentiating_alpha() as alpha, model.frozen_weights():
+        with model.differentiating_alpha() as (alpha,), model.frozen_weights():
             loss = model(*batch)
             loss.backward(inputs=[alpha])
         alpha.grad = None

@@ -99,12 +99,13 @@ class SearchLoop(EpochBasedTrainLoop):
     def alpha_step(self, data: Any) -> dict:
         """Descend alpha on the loss of one batch of trainB; returns what to log."""
         model, wrapper = unwrapped(self.runner.model), self.runner.optim_wrapper['alpha']
-        with model.differentiating_alpha() as alpha, model.frozen_weights():
+        with model.differentiating_alpha() as alphas, model.frozen_weights():
             with wrapper.optim_context(model):
-                loss, outputs = model.loss(data)
-            wrapper.backward(wrapper.scale_loss(loss), inputs=[alpha])
+                loss, outputs = model.alpha_loss(data)
+            wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
         if wrapper.should_update():
-            all_reduce(alpha.grad, op='mean')
+            for alpha in alphas:
+                all_reduce(alpha.grad, op='mean')
             wrapper.step()
             wrapper.zero_grad()
         return outputs

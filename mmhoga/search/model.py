@@ -53,6 +53,11 @@ class SearchModel(BaseModel):
         self.alpha.requires_grad_(False)
 
     @property
+    def alphas(self) -> tuple[nn.Parameter, ...]:
+        """Every architecture parameter, each once: what the step on alpha differentiates by."""
+        return (self.alpha,)
+
+    @property
     def num_groups(self) -> int:
         return self.cells()[0].num_groups
 
@@ -70,18 +75,22 @@ class SearchModel(BaseModel):
         return derive_genotype(self.alpha, self.primitives, meta)
 
     @contextmanager
-    def differentiating_alpha(self) -> Iterator[Tensor]:
-        """Inside, losses depend on alpha differentiably; yields alpha."""
-        self.alpha.requires_grad_(True)
+    def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
+        """Inside, losses depend on alpha differentiably; yields :attr:`alphas`."""
+        alphas = self.alphas
+        for alpha in alphas:
+            alpha.requires_grad_(True)
         try:
-            yield self.alpha
+            yield alphas
         finally:
-            self.alpha.requires_grad_(False)
+            for alpha in alphas:
+                alpha.requires_grad_(False)
 
     @contextmanager
     def frozen_weights(self) -> Iterator[None]:
         """Inside, losses depend on alpha alone: nothing is stored for weight gradients, nor are they computed."""
-        weights = [p for p in self.parameters() if p.requires_grad and p is not self.alpha]
+        architecture = {id(alpha) for alpha in self.alphas}
+        weights = [p for p in self.parameters() if p.requires_grad and id(p) not in architecture]
         for weight in weights:
             weight.requires_grad_(False)
         try:
@@ -98,6 +107,10 @@ class SearchModel(BaseModel):
         """The total loss of a batch as a data loader gives it, and what to log of it."""
         batch = self.data_preprocessor(data, True)
         return self.parse_losses(self._run_forward(batch, mode='loss'))
+
+    def alpha_loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """What alpha descends on: the loss of a batch of trainB."""
+        return self.loss(data)
 
     def parse_losses(self, losses: dict) -> tuple[Tensor, dict[str, Tensor]]:
         return self.architecture.parse_losses(losses)

@@ -41,17 +41,18 @@ class SearchOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         model = unwrapped(model)
-        alpha = getattr(model, 'alpha', None)
-        if not isinstance(alpha, nn.Parameter):
+        alphas = getattr(model, 'alphas', None)
+        if not alphas:
             raise ValueError(
                 f"{type(model).__name__} has no alpha to search; wrap it: model=dict(type='mmhoga.SearchModel', "
                 'architecture=dict(...)).'
             )
         weights = build_optim_wrapper(model, self.cfg['weights'].copy())
+        architecture = {id(alpha) for alpha in alphas}
         for group in weights.optimizer.param_groups:
-            group['params'] = [parameter for parameter in group['params'] if parameter is not alpha]
+            group['params'] = [parameter for parameter in group['params'] if id(parameter) not in architecture]
         weights.optimizer.param_groups[:] = [group for group in weights.optimizer.param_groups if group['params']]
         cfg = self.cfg['alpha'].copy()
         cfg.setdefault('type', 'OptimWrapper')
-        cfg['optimizer'] = OPTIMIZERS.build({**cfg['optimizer'], 'params': [alpha]})
+        cfg['optimizer'] = OPTIMIZERS.build({**cfg['optimizer'], 'params': list(alphas)})
         return OptimWrapperDict(weights=weights, alpha=OPTIM_WRAPPERS.build(cfg))

@@ -8,7 +8,7 @@ def test_weights_are_frozen_meanwhile_and_as_before_after(toy):
     model.architecture.fc.bias.requires_grad_(False)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
-        with model.differentiating_alpha() as alpha, model.frozen_weights():
+        with model.differentiating_alpha() as (alpha,), model.frozen_weights():
             wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
             assert len(wanted) == 1 and wanted[0] is alpha
             raise RuntimeError
@@ -22,7 +22,7 @@ def test_alphas_gradient_is_the_same(toy):
     batch = torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4)
     gradients = []
     for frozen in (True, False):
-        with model.differentiating_alpha() as alpha:
+        with model.differentiating_alpha() as (alpha,):
             if frozen:
                 with model.frozen_weights():
                     loss = model(*batch, mode='loss')['loss']

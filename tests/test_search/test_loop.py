@@ -93,7 +93,7 @@ def test_one_alpha_step_is_adam_on_the_trainb_gradient(search_config):
     model = runner.model.eval()  # batch norm statistics stay, so that the same loss can be computed twice
     data = next(iter(loop.alpha_dataloader))
     before = model.alpha.detach().clone()
-    with model.differentiating_alpha() as alpha:
+    with model.differentiating_alpha() as (alpha,):
         (gradient,) = torch.autograd.grad(model.loss(data)[0], [alpha])
     loop.alpha_step(data)
     expected = before - 3e-2 * gradient / (gradient.abs() + 1e-8)  # Adam's first step

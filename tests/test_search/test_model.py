@@ -46,7 +46,7 @@ def test_shared_alphas_gradient_is_the_sum_over_cells(toy):
     for cell in (cells := [m for m in apart.modules() if isinstance(m, SearchableHOGA)]):
         cell.alpha = torch.nn.Parameter(shared.alpha.detach().clone())
     data = {**batch(), 'inputs': torch.randn(4, 1, 8, 8, dtype=torch.float64)}
-    with shared.differentiating_alpha() as alpha:
+    with shared.differentiating_alpha() as (alpha,):
         (gradient,) = torch.autograd.grad(shared.loss(data)[0], [alpha])
     parts = torch.autograd.grad(apart(**data, mode='loss')['loss'], [cell.alpha for cell in cells])
     torch.testing.assert_close(gradient, sum(parts))
