@@ -39,7 +39,7 @@ def second_order(
     hessian: str = 'finite_difference',
     radius: float = 0.01,
     buffers: Iterable[Tensor] = (),
-    average: Callable[[list[Tensor]], None] | None = None,
+    average: Callable[[list[Tensor]], Any] | None = None,
     frozen_weights: Callable[[], AbstractContextManager] = nullcontext,
     loss_scale: float = 1.0,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -111,8 +111,8 @@ def sgd_step(
     """
     if not isinstance(optimizer, torch.optim.SGD) or optimizer.defaults.get('maximize'):
         raise TypeError(
-            'A second-order search needs the step of the weights in closed form, which is there for SGD that '
-            f"minimises, not for {type(optimizer).__name__}: use optimizer=dict(type='SGD', ...) for the weights, or order=1."
+            'A second-order search needs the step of the weights in closed form, which is there for SGD that descends, '
+            f"not for {type(optimizer).__name__}: use optimizer=dict(type='SGD', ...) for the weights, or order=1."
         )
     group_of = {id(weight): group for group in optimizer.param_groups for weight in group['params']}
     steps, rates = [], []
