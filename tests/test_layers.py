@@ -62,7 +62,7 @@ MAY_IMPORT = {
         'mmhoga.version',
     },
     'mmhoga.search.bilevel': {'torch'},
-    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'mmhoga.registry'},
+    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'cv2', 'mmhoga.registry'},
     'mmhoga.analysis': {
         'torch',
         'matplotlib',
