@@ -225,17 +225,15 @@ def _timed(job: Job, threads: int, watch: Callable[[str], None] | None = None) -
 def _search_progress(epochs: int) -> Callable[[str], None]:
     """Two lines of the log become one an epoch."""
     start = time.monotonic()
-    genotype = ''
+    accuracy = ''
 
     def watch(line: str) -> None:
-        nonlocal genotype
-        if match := re.search(r'Genotype, epoch \d+: (.+)', line):
-            genotype = match[1]
-        elif match := re.search(r'Epoch\(val\) +\[(\d+)\].*accuracy/top1: ([\d.]+)', line):
+        nonlocal accuracy
+        if match := re.search(r'Epoch\(val\) .*accuracy/top1: ([\d.]+)', line):
+            accuracy = f'supernet {float(match[1]):6.2f} % '
+        elif match := re.search(r'Genotype, epoch (\d+): (.+?);', line):
             seconds = time.monotonic() - start
-            _say(
-                f'search   {match[1]:>2}/{epochs} supernet {float(match[2]):6.2f} % after {seconds:3.0f} s: {genotype}'
-            )
+            _say(f'search   {match[1]:>2}/{epochs} {accuracy}after {seconds:3.0f} s: {match[2]}')
 
     return watch
 

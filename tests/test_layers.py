@@ -62,8 +62,11 @@ MAY_IMPORT = {
         'mmhoga.models',
         'mmhoga.files',
         'mmhoga.version',
+        'mmhoga.analysis.complexity',  # what an operation costs
     },
     'mmhoga.search.bilevel': {'torch'},
+    'mmhoga.search.watch': set(),
+    'mmhoga.search.latency': {'torch', 'mmhoga.files'},
     'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'cv2', 'mmhoga.registry'},
     'mmhoga.analysis': {
         'torch',

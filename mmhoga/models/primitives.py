@@ -9,7 +9,7 @@ A name is enough: the config that searches it, and the one that trains what was 
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache
+from functools import cache
 from typing import Any, Callable
 
 import torch
@@ -77,7 +77,7 @@ def build_operation(
     return operation(channels, edges, reduction=reduction, affine=affine)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _check_contract(name: str, operation: Callable[..., AttentionOperation], channels: int, reduction: int) -> None:
     """Build it for one edge and for two, and try what a cell will ask of it; leaves no trace in random numbers."""
     who = f'The primitive {name!r} ({operation.__module__}.{operation.__qualname__})'
@@ -113,7 +113,7 @@ def _check_edge_state(who: str, one: AttentionOperation, two: AttentionOperation
     if wanted != given:
         key = next(key for key in (*wanted, *given) if wanted.get(key) != given.get(key))
         raise ValueError(
-            f'{who} does not stack the weights of its edges along their first dimension: from edges=2, {key} of one edge '
-            f'is {given.get(key)}, but with edges=1 it is {wanted.get(key)}. Give every parameter and buffer edges * n '
+            f'{who} does not stack the weights of its edges along their first dimension: from edges=2, {key} of one '
+            f'edge is {given.get(key)}, but with edges=1 it is {wanted.get(key)}. Give every parameter and buffer edges * n '
             'entries in its first dimension (a convolution: groups=edges), or override edge_state(edge).'
         )

@@ -99,6 +99,7 @@ class SearchableHOGA(GroupAttention):
             init_cfg=init_cfg,
         )
         self.primitives = _check_primitives(primitives)
+        self.operation_reduction = operation_reduction
         self._derived = partial(
             HOGA,
             in_channels,

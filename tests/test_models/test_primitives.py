@@ -83,7 +83,7 @@ def test_a_genotype_names_what_was_not_imported():
 
 
 def test_bad_registrations():
-    with pytest.raises(TypeError, match='must derive from mmhoga.models.AttentionOperation'):
+    with pytest.raises(TypeError, match=r'must derive from mmhoga\.models\.AttentionOperation'):
         register_primitive('plain')(nn.Linear)
     with pytest.raises(ValueError, match="'se' is a primitive of mmhoga"):
         register_primitive('se')(AttentionOperation)

@@ -1,6 +1,7 @@
 """A candidate operation of one's own: Efficient Channel Attention (Wang et al., CVPR 2020), in one file.
 
-It is like ``se``, but the gate of a channel depends on its neighbours alone: a convolution over channels, three weights.
+It is like ``se``, but the gate of a channel depends on its neighbours alone: a convolution over channels with
+three weights.
 """
 
 from torch import Tensor, nn

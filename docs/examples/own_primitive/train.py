@@ -1,6 +1,6 @@
 """Train what search.py found; run from the top of the checkout.
 
-    python tools/train.py docs/examples/own_primitive/train.py
+python tools/train.py docs/examples/own_primitive/train.py
 """
 
 _base_ = '../../../configs/digits/hoga-resnet8_1xb96-8e_digits.py'
