@@ -7,6 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+#: The colour that cv2 draws a mask with.
+ON = (1,)
+
 
 def textured_ground(random: np.random.RandomState, size: int) -> np.ndarray:
     """A dim, blotchy, noisy square: ``(size, size, 3)`` uint8, values up to about 120.

@@ -103,7 +103,8 @@ def written_recipe(root: Path) -> Recipe | None:
 def _write_split(folder: Path, recipe: Recipe, split: str) -> dict[str, Any]:
     """Draw and save the pictures of a split; its annotations."""
     draw, categories, _, _ = KINDS[recipe.kind]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for i in range(1, getattr(recipe, split) + 1):
         image, found = draw(np.random.RandomState([recipe.seed, SPLITS.index(split), i]), recipe.size)
         name = f'{i:06d}.png'

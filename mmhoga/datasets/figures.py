@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmhoga.datasets.canvas import annotation, bright_colour, paint, textured_ground
+from mmhoga.datasets.canvas import ON, annotation, bright_colour, paint, textured_ground
 
 #: COCO's, in its order.
 KEYPOINTS = (
@@ -103,16 +103,16 @@ def _draw(image: np.ndarray, points: np.ndarray, height: float, random: np.rando
     body, head, dots = (np.zeros(image.shape[:2], np.uint8) for _ in range(3))
     at = np.rint(points).astype(np.int32)
     thickness = max(2, round(0.06 * height))
-    cv2.fillPoly(body, [at[list(_TRUNK)]], 1)
+    cv2.fillPoly(body, [at[list(_TRUNK)]], ON)
     for start, end in (*_LIMBS, (5, 6)):
-        cv2.line(body, at[start].tolist(), at[end].tolist(), 1, thickness)
+        cv2.line(body, at[start].tolist(), at[end].tolist(), ON, thickness)
     neck = (at[5] + at[6]) // 2
-    cv2.line(body, at[0].tolist(), neck.tolist(), 1, thickness)
-    cv2.circle(head, at[0].tolist(), max(3, round(0.095 * height)), 1, -1)
+    cv2.line(body, at[0].tolist(), neck.tolist(), ON, thickness)
+    cv2.circle(head, at[0].tolist(), max(3, round(0.095 * height)), ON, -1)
     for ear in at[3:5]:
-        cv2.circle(head, ear.tolist(), max(1, round(0.025 * height)), 1, -1)
+        cv2.circle(head, ear.tolist(), max(1, round(0.025 * height)), ON, -1)
     for dot in at[:3]:
-        cv2.circle(dots, dot.tolist(), max(1, round(0.012 * height)), 1, -1)
+        cv2.circle(dots, dot.tolist(), max(1, round(0.012 * height)), ON, -1)
     clothes, skin = bright_colour(random), bright_colour(random)
     for part, colour in ((body, clothes), (head, skin), (dots, np.array([20, 20, 20]))):
         paint(image, part.astype(bool), colour, random)
@@ -125,5 +125,5 @@ def _plank(points: np.ndarray, height: float, size: int, random: np.random.Rando
     top = points[0, 1] + random.uniform(0.25, 0.75) * height
     plank = np.zeros((size, size), np.uint8)
     corners = np.rint([(left, top), (right, top + 0.08 * height)]).astype(int).tolist()
-    cv2.rectangle(plank, corners[0], corners[1], 1, -1)
+    cv2.rectangle(plank, corners[0], corners[1], ON, -1)
     return plank.astype(bool)

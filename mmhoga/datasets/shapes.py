@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmhoga.datasets.canvas import annotation, bright_colour, paint, textured_ground
+from mmhoga.datasets.canvas import ON, annotation, bright_colour, paint, textured_ground
 
 #: The classes; category ids are 1, 2, 3.
 SHAPES = ('disc', 'square', 'triangle')
@@ -59,9 +59,9 @@ def _mask(shape: str, size: int, centre: np.ndarray, radius: float, turn: float)
     """A disc, or the regular polygon inscribed in it: ``(size, size)`` bool."""
     mask = np.zeros((size, size), np.uint8)
     if shape == 'disc':
-        cv2.circle(mask, tuple(np.rint(centre).astype(int).tolist()), round(radius * 0.9), 1, -1)
+        cv2.circle(mask, np.rint(centre).astype(int).tolist(), round(radius * 0.9), ON, -1)
     else:
         angles = turn + 2 * np.pi * np.arange(_CORNERS[shape]) / _CORNERS[shape]
         corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
+        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], ON)
     return mask.astype(bool)

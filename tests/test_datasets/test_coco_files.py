@@ -76,8 +76,9 @@ def test_every_class_looks_like_itself():
         for one in annotations:
             mask = decode(one['segmentation'])
             _, radius = cv2.minEnclosingCircle(np.argwhere(mask).astype(np.float32))
-            name = SHAPES[one['category_id'] - 1]
-            assert mask.sum() / (np.pi * (radius + 0.5) ** 2) == pytest.approx(share[name], abs=0.08)
+            filled = mask.sum() / (np.pi * (radius + 0.5) ** 2)
+            name = min(SHAPES, key=lambda shape: abs(share[shape] - filled))
+            assert name == SHAPES[one['category_id'] - 1]
             seen.add(name)
     assert seen == set(SHAPES)
 
