@@ -114,6 +114,6 @@ def _check_edge_state(who: str, one: AttentionOperation, two: AttentionOperation
         key = next(key for key in (*wanted, *given) if wanted.get(key) != given.get(key))
         raise ValueError(
             f'{who} does not stack the weights of its edges along their first dimension: from edges=2, {key} of one '
-            f'edge is {given.get(key)}, but with edges=1 it is {wanted.get(key)}. Give every parameter and buffer edges * n '
-            'entries in its first dimension (a convolution: groups=edges), or override edge_state(edge).'
+            f'edge is {given.get(key)}, but with edges=1 it is {wanted.get(key)}. Give every parameter and buffer '
+            'edges * n entries in its first dimension (a convolution: groups=edges), or override edge_state(edge).'
         )

@@ -35,8 +35,8 @@ class GenotypeHook(Hook):
 
     and the same to the console, in one line, and to the visualizer, so to TensorBoard
     (``vis_backends=[dict(type='TensorboardVisBackend')]``). With one alpha a stage the first two are in a folder a
-    stage, ``layer1/genotype.json`` and so on. All files are written whole or not at all. A resumed run keeps the history up to
-    the epoch it resumes from.
+    stage, ``layer1/genotype.json`` and so on. All files are written whole or not at all. A resumed run keeps the
+    history up to the epoch it resumes from.
 
     Args:
         watch: arguments of :class:`mmhoga.search.watch.CollapseWatch`, which warns, or stops the search.

@@ -49,7 +49,8 @@ class LatencyTable:
             known = sorted({f'{c} x {h} x {w}' for _, c, h, w in self.entries})
             raise ValueError(
                 f'The latency table {self.path or "given"} has no entry for {primitive!r} on {channels} channels of '
-                f'{height} x {width}; it has {names or "nothing"} on {", ".join(known) or "nothing"}. Measure the cells of your search on this machine: '
+                f'{height} x {width}; it has {names or "nothing"} on {", ".join(known) or "nothing"}. Measure the '
+                'cells of your search on this machine: '
                 f'python tools/measure_latency.py CONFIG --out {self.path or "latency.json"}'
             )
         return self.entries[key]
