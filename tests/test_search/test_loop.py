@@ -61,10 +61,10 @@ def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
     seen = {'A': [], 'B': []}
     alpha_step, train_step = SearchLoop.alpha_step, SearchModel.train_step
 
-    def spy_alpha(self, data):
+    def spy_alpha(self, data, train_data):
         seen['B'].append(data['inputs'])
         before = {n: p.clone() for n, p in self.runner.model.named_parameters()}
-        outputs = alpha_step(self, data)
+        outputs = alpha_step(self, data, train_data)
         moved = {n for n, p in self.runner.model.named_parameters() if not torch.equal(p, before[n])}
         assert moved == {'alpha'}, 'the step on alpha moves alpha alone'
         return outputs
