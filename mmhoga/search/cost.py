@@ -86,8 +86,9 @@ class ExpectedCost(nn.Module):
 
     def forward(self, alphas: Mapping[str, Tensor]) -> Tensor:
         """The term, from the alphas by name, ``(K (K + 1) / 2, M)`` each."""
-        expected, dearest = self.costs.new_zeros(()), self.costs.new_zeros(())
-        for name, cost in zip(self.group_names, self.costs):
+        first = alphas[self.group_names[0]]
+        expected, dearest = first.new_zeros(()), first.new_zeros(())
+        for name, cost in zip(self.group_names, self.costs.to(first)):
             p = alphas[name].masked_fill(~self.chosen, -torch.inf).softmax(-1)
             expected = expected + (p @ cost).sum()
             dearest = dearest + len(p) * cost[self.chosen].max()
