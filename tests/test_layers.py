@@ -25,6 +25,7 @@ MAY_IMPORT = {
     'mmhoga.registry': {'mmengine', 'mmhoga.compat'},
     'mmhoga.models': {'torch', 'mmengine', 'mmhoga.registry', 'mmhoga.genotype'},
     'mmhoga.models.operations': {'torch'},
+    'mmhoga.models.primitives': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
     'mmhoga.models.packing': {'torch'},
     'mmhoga.models.kernels': {'torch'},
     'mmhoga.models.fused': {
@@ -40,6 +41,7 @@ MAY_IMPORT = {
         'mmhoga.registry',
         'mmhoga.genotype',
         'mmhoga.models.operations',
+        'mmhoga.models.primitives',
         'mmhoga.models.loading',
     },
     'mmhoga.models.attention': {'torch', 'timm', 'mmengine', 'mmhoga.registry'},
@@ -60,9 +62,12 @@ MAY_IMPORT = {
         'mmhoga.models',
         'mmhoga.files',
         'mmhoga.version',
+        'mmhoga.analysis.complexity',  # what an operation costs
     },
     'mmhoga.search.bilevel': {'torch'},
-    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'mmhoga.registry'},
+    'mmhoga.search.watch': set(),
+    'mmhoga.search.latency': {'torch', 'mmhoga.files'},
+    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'cv2', 'mmhoga.registry'},
     'mmhoga.analysis': {
         'torch',
         'matplotlib',

@@ -53,7 +53,7 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
     """
     device = next((tensor.device for tensor in model.parameters()), torch.device('cpu'))
     inputs = torch.randn(1, *shape, device=device)
-    with _evaluating(model), _called_with_tensors_only(model, shape), torch.no_grad():
+    with evaluating(model), _called_with_tensors_only(model, shape), torch.no_grad():
         macs = (
             FlopAnalyzer(model, inputs)
             .unsupported_ops_warnings(False)
@@ -66,7 +66,8 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode; afterwards each module is in the mode that it was in."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -48,7 +48,7 @@ METRICS = (
 )
 
 # A search logs its alpha among the validations, as alpha/...
-_NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory'}
+_NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory', 'loss', 'val_loss'}
 
 
 @dataclass(frozen=True)

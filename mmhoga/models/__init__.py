@@ -3,6 +3,7 @@
 from mmhoga.models.attention import Attention
 from mmhoga.models.hoga import HOGA
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.primitives import register_primitive
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     'SearchableHOGA',
     'Source',
     'derive_genotype',
+    'register_primitive',
 ]

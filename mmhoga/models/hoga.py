@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
 from mmhoga.models.loading import watch_loading
-from mmhoga.models.operations import OPERATIONS, ChannelAttention, Source
+from mmhoga.models.operations import ChannelAttention, Source
+from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
@@ -145,7 +146,7 @@ class HOGA(GroupAttention):
         self.edges = nn.ModuleDict()
         for k, row in enumerate(genotype.edges):
             for j, name in enumerate(row):
-                self.edges[edge_key(j, k)] = OPERATIONS[name](self.group_channels, reduction=operation_reduction)
+                self.edges[edge_key(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
 
     def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
         return [self.edges[edge_key(k, k)](Source(groups[:, k : k + 1])).squeeze(1) for k in range(self.num_groups)]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, TRANSFORMS
 from torch import nn
 
 from mmhoga.models import SearchableHOGA
@@ -22,6 +22,18 @@ class ToyClassifier(BaseModel):
         if mode == 'loss':
             return {'loss': nn.functional.cross_entropy(logits, gt_label)}
         return logits
+
+
+class ToyPack:
+    def __call__(self, data):
+        return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
+
+
+@pytest.fixture(autouse=True)
+def toy_pack():
+    TRANSFORMS.register_module(module=ToyPack, force=True)
+    yield
+    TRANSFORMS.module_dict.pop('ToyPack')
 
 
 @pytest.fixture(autouse=True)

@@ -3,24 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA, derive_genotype
 from mmhoga.search import GenotypeHook, SearchLoop, SearchModel
-
-
-class ToyPack:
-    def __call__(self, data):
-        return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
-
-
-@pytest.fixture(autouse=True)
-def toy_pack():
-    TRANSFORMS.register_module(module=ToyPack, force=True)
-    yield
-    TRANSFORMS.module_dict.pop('ToyPack')
 
 
 def run(config, name, **changes):
