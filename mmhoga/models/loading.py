@@ -19,15 +19,21 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmhoga.models.recognition import describe, describe_state
+
 
 @dataclass
 class CellLoad:
-    """How one cell fared: ``matched`` of ``total`` keys were there with the right shape."""
+    """How one cell fared: ``matched`` of ``total`` keys were there with the right shape.
+
+    ``found`` describes the cell that the checkpoint has in its place, if it has one and that is another.
+    """
 
     cell: weakref.ref[nn.Module]
     matched: int
     total: int
     first_missing: str
+    found: str | None
 
 
 @dataclass
@@ -53,7 +59,8 @@ class LoadingReport:
         }
         missing = [key for key, value in own.items() if key not in state_dict or state_dict[key].shape != value.shape]
         first = missing[0] if missing else ''
-        self.cells.append(CellLoad(weakref.ref(cell), len(own) - len(missing), len(own), first))
+        found = describe_state(state_dict, prefix) if missing else None
+        self.cells.append(CellLoad(weakref.ref(cell), len(own) - len(missing), len(own), first, found))
         self.triggers.append(ForwardTrigger(cell))
 
     @property
@@ -67,17 +74,26 @@ class LoadingReport:
             return f'HOGA weights: all {total} keys of {len(self.cells)} cells matched.'
         whole = sum(cell.matched == cell.total for cell in self.cells)
         first = next(cell.first_missing for cell in self.cells if cell.first_missing)
-        why = (
-            'The checkpoint was trained without HOGA, or its keys have another prefix'
-            if matched == 0
-            else 'The checkpoint was trained with another genotype, or with HOGA at other places'
-        )
+        if matched == 0:
+            why = 'The checkpoint was trained without HOGA, or its keys have another prefix'
+        else:
+            why = self._other_genotype() or 'The checkpoint was trained with HOGA at other places'
         return (
             f'HOGA weights: {matched} of {total} keys matched; {whole} of {len(self.cells)} cells are complete. {why}. '
             f'What did not match keeps its random initialisation (first: {first}). Expect a large drop in accuracy '
             'unless it is trained at length: better load a checkpoint of a backbone that was trained with this very '
             f'plugin, on ImageNet for example.{self._frozen()}'
         )
+
+    def _other_genotype(self) -> str | None:
+        """Both genotypes by name, of the first cell that met another one."""
+        for load in self.cells:
+            cell = load.cell()
+            if load.found is not None and cell is not None:
+                genotype = getattr(cell, 'genotype', None)
+                own = describe(genotype) if genotype is not None else 'the supernet of a search'
+                return f'The checkpoint was trained with another genotype ({load.found}) than the model has ({own})'
+        return None
 
     def _frozen(self) -> str:
         unmatched = [load.cell() for load in self.cells if load.matched < load.total]
