@@ -8,6 +8,7 @@ _base_ = [
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),

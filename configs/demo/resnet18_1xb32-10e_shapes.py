@@ -7,6 +7,7 @@ _base_ = [
 train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
+randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1))
 model = dict(
     type='ImageClassifier',

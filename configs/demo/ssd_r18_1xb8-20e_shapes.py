@@ -12,6 +12,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=20, T_max=20, convert_to_iter_based=True),
 ]
+randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),

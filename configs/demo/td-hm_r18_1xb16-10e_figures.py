@@ -5,6 +5,7 @@ _base_ = [
 ]
 
 train_cfg = dict(max_epochs=10, val_interval=2)
+randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=1))
 model = dict(
     type='TopdownPoseEstimator',

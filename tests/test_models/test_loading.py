@@ -74,6 +74,8 @@ def test_a_plain_checkpoint_warns_at_once(tmp_path, log):
     assert level == 'WARNING'
     assert f'0 of {3 * keys_of_a_cell()} keys matched; 0 of 3 cells are complete' in text
     assert 'trained without HOGA' in text
+    plain = sum('num_batches_tracked' not in key for key in net(genotype=None).state_dict())
+    assert f'of the whole backbone, {plain} of {plain + 3 * keys_of_a_cell()} keys matched' in text
     assert 'layer1.0.hoga.' in text
     assert 'frozen' not in text
 
@@ -86,7 +88,13 @@ def test_pretrained_backbones_warn(tmp_path, log):
 
 def test_its_own_checkpoint_is_confirmed(tmp_path, log):
     load_checkpoint(net(), save(tmp_path, net()), strict=True)
-    assert log == [('INFO', f'HOGA weights: all {3 * keys_of_a_cell()} keys of 3 cells matched.')]
+    ((level, text),) = log
+    assert level == 'INFO'
+    everything = sum('num_batches_tracked' not in key for key in net().state_dict())
+    assert text == (
+        f'HOGA weights: all {3 * keys_of_a_cell()} keys of 3 cells matched; of the whole backbone, all {everything} '
+        'keys matched.'
+    )
 
 
 @pytest.mark.parametrize(

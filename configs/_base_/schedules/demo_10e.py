@@ -8,4 +8,3 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=10, T_max=10, convert_to_iter_based=True),
 ]
-randomness = dict(seed=0)
