@@ -33,6 +33,7 @@ MAY_IMPORT = {
         'mmhoga.models.packing',
         'mmhoga.models.kernels',
     },
+    'mmhoga.models.folding': {'torch'},
     'mmhoga.models.loading': {'torch', 'mmengine'},
     'mmhoga.models.hoga': {
         'torch',
@@ -40,6 +41,7 @@ MAY_IMPORT = {
         'mmhoga.registry',
         'mmhoga.genotype',
         'mmhoga.models.operations',
+        'mmhoga.models.folding',
         'mmhoga.models.loading',
     },
     'mmhoga.models.attention': {'torch', 'timm', 'mmengine', 'mmhoga.registry'},
@@ -81,6 +83,14 @@ MAY_IMPORT = {
     },
     'mmhoga.analysis.attention_figure': {'torch', 'matplotlib', 'mmhoga.analysis'},
     'mmhoga.analysis.hooks': {'torch'},
+    'mmhoga.deploy': {
+        'torch',
+        'onnxruntime',
+        'onnxscript',
+        'mmhoga.files',
+        'mmhoga.models.folding',
+        'mmhoga.models.hoga',  # it knows best how to fuse itself
+    },
     'mmhoga.interop': {
         'torch',
         'mmhoga.genotype',
