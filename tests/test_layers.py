@@ -35,6 +35,7 @@ MAY_IMPORT = {
         'mmhoga.models.kernels',
     },
     'mmhoga.models.recognition': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
+    'mmhoga.models.folding': {'torch'},
     'mmhoga.models.loading': {'torch', 'mmengine', 'mmhoga.models.recognition'},
     'mmhoga.models.hoga': {
         'torch',
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         'mmhoga.genotype',
         'mmhoga.models.operations',
         'mmhoga.models.primitives',
+        'mmhoga.models.folding',
         'mmhoga.models.loading',
     },
     'mmhoga.models.attention': {'torch', 'timm', 'mmengine', 'mmhoga.registry'},
@@ -87,6 +89,14 @@ MAY_IMPORT = {
     },
     'mmhoga.analysis.attention_figure': {'torch', 'matplotlib', 'mmhoga.analysis'},
     'mmhoga.analysis.hooks': {'torch'},
+    'mmhoga.deploy': {
+        'torch',
+        'onnxruntime',
+        'onnxscript',
+        'mmhoga.files',
+        'mmhoga.models.folding',
+        'mmhoga.models.hoga',  # it knows best how to fuse itself
+    },
     'mmhoga.interop': {
         'torch',
         'mmhoga.genotype',
