@@ -83,3 +83,25 @@ def search_config(tmp_path):
             randomness=dict(seed=0),
         )
     )
+
+
+class ToyResNet(BaseModel):
+    """A backbone with stages, and a linear head."""
+
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.fc = nn.Linear(self.backbone.feat_dim, 10)
+
+    def forward(self, inputs, gt_label=None, mode='tensor'):
+        logits = self.fc(self.backbone(inputs)[-1].mean((2, 3)))
+        if mode == 'loss':
+            return {'loss': nn.functional.cross_entropy(logits, gt_label)}
+        return logits
+
+
+@pytest.fixture
+def toy_resnet():
+    MODELS.register_module(module=ToyResNet, force=True)
+    yield
+    MODELS.module_dict.pop('ToyResNet')
