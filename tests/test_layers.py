@@ -34,7 +34,8 @@ MAY_IMPORT = {
         'mmhoga.models.packing',
         'mmhoga.models.kernels',
     },
-    'mmhoga.models.loading': {'torch', 'mmengine'},
+    'mmhoga.models.recognition': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
+    'mmhoga.models.loading': {'torch', 'mmengine', 'mmhoga.models.recognition'},
     'mmhoga.models.hoga': {
         'torch',
         'mmengine',
