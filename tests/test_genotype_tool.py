@@ -1,6 +1,7 @@
 """tools/genotype.py, and the authors' text that it converts."""
 
 import json
+import sys
 
 import pytest
 
@@ -112,3 +113,13 @@ def test_draw(tmp_path, capsys):
     assert "Did you mean 'autola'?" in capsys.readouterr().err
     assert call('draw', 'autola', '--out', tmp_path / 'cell.gif') == 2
     assert '.svg, .png or .pdf' in capsys.readouterr().err
+
+
+def test_a_module_of_own_primitives(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.path', [*sys.path])
+    (tmp_path / 'said_by_genotype_tool.py').write_text("print('imported')")
+    assert call('--import', 'said_by_genotype_tool', 'validate', 'autola') == 0
+    assert capsys.readouterr().out.startswith('imported')
+    assert call('--import', 'no_such_module', 'show', 'autola') == 2
+    assert '--import no_such_module: No module named' in capsys.readouterr().err

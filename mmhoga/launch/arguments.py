@@ -87,6 +87,14 @@ def flops_parser() -> argparse.ArgumentParser:
 
 def genotype_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description='Show, draw, validate, compare, convert and count genotypes.')
+    parser.add_argument(
+        '--import',
+        dest='imports',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='a module that registers primitives of your own; before COMMAND',
+    )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, what in (
         ('show', 'the edges, and where a genotype came from'),

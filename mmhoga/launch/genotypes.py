@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +22,12 @@ from mmhoga.models import HOGA
 def genotype_main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 2 for bad input."""
     args = genotype_parser().parse_args(argv)
-    return run(lambda: _COMMANDS[args.command](args))
+
+    def main() -> None:
+        _import(args.imports)
+        _COMMANDS[args.command](args)
+
+    return run(main)
 
 
 def read(value: str) -> Genotype:
@@ -86,6 +93,17 @@ def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
     for name in ('summary_attention', 'phi', 'output_attention', ''):
         rows.append((name or 'total', '', f'{counted[name].params:,}', f'{counted[name].macs:,}'))
     return f'{channels} channels, {size[0]} x {size[1]}\n{_table(rows)}'
+
+
+def _import(modules: Sequence[str]) -> None:
+    """What registers a user's own primitives, from wherever the command is typed."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise LaunchError(f'--import {module}: {error}. Modules are looked for in {here} too.') from error
 
 
 def _show(args: argparse.Namespace) -> None:

@@ -42,6 +42,7 @@ class Job:
         work_dir: where it writes.
         options: for ``--cfg-options``.
         metric: what its last validation must have measured for it to be done; by default anything.
+        last_step: its last epoch (or iteration, in a run by iterations), where that is known; else the config is read.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Job:
     work_dir: Path
     options: dict[str, object] = field(default_factory=dict)
     metric: str | None = None
+    last_step: int | None = None
 
     @property
     def command(self) -> list[str]:
@@ -78,7 +80,8 @@ class Job:
         except FileNotFoundError:
             return False
         wanted = {self.metric} if self.metric else set(run.metrics)
-        return any(wanted & set(row) and row['step'] >= self.epochs for row in run.val)
+        last = self.epochs if self.last_step is None else self.last_step
+        return any(wanted & set(row) and row['step'] >= last for row in run.val)
 
     def result(self, metric: str) -> float | None:
         """What the last validation measured."""

@@ -14,7 +14,7 @@ from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.launch.errors import LaunchError, run
 from mmhoga.launch.hosts import load_config
 from mmhoga.launch.jobs import Job
-from mmhoga.launch.trials import run_trials, same_trials, trial_folder, trial_parser
+from mmhoga.launch.trials import last_step, run_trials, same_trials, trial_folder, trial_parser
 from mmhoga.search.sampling import sample_genotypes
 
 
@@ -49,7 +49,9 @@ def random_search_main(argv: Sequence[str] | None = None) -> int:
             folder.mkdir(exist_ok=True)
             genotype.save(folder / 'genotype.json')
             options = {**args.cfg_options, **dict.fromkeys(keys, folder / 'genotype.json')}
-            jobs.append(Job(f'trial {i}', str(Path(args.config).resolve()), folder, options, args.metric))
+            jobs.append(
+                Job(f'trial {i}', str(Path(args.config).resolve()), folder, options, args.metric, last_step(cfg))
+            )
         try:
             run_trials(args, jobs)
         finally:

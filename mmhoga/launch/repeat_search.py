@@ -10,7 +10,7 @@ from mmhoga.genotype import Genotype
 from mmhoga.launch.errors import run
 from mmhoga.launch.hosts import load_config
 from mmhoga.launch.jobs import Job
-from mmhoga.launch.trials import run_trials, same_trials, trial_folder, trial_parser
+from mmhoga.launch.trials import last_step, run_trials, same_trials, trial_folder, trial_parser
 
 
 def repeat_search_main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def repeat_search_main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def main() -> None:
-        load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         work_dir = (args.work_dir or Path('work_dirs') / f'{Path(args.config).stem}_repeated').resolve()
         same_trials(work_dir, dict(config=Path(args.config).name, seed=args.seed, cfg_options=args.cfg_options))
         jobs = [
@@ -32,6 +32,7 @@ def repeat_search_main(argv: Sequence[str] | None = None) -> int:
                 str(Path(args.config).resolve()),
                 trial_folder(work_dir, i),
                 {**args.cfg_options, 'randomness.seed': args.seed + i},
+                last_step=last_step(cfg),
             )
             for i in range(args.trials)
         ]

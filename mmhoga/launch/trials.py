@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from mmhoga.files import write_atomic
 from mmhoga.launch.errors import LaunchError
@@ -39,6 +39,11 @@ def trial_parser(description: str) -> argparse.ArgumentParser:
         help='override settings of the config, for every trial: key=value',
     )
     return parser
+
+
+def last_step(cfg: Config) -> int:
+    """The epoch, or the iteration, at which a run of the config ends."""
+    return cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
 
 
 def trial_folder(work_dir: Path, trial: int) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from mmhoga.files import write_atomic
 
@@ -107,6 +106,9 @@ def measure(
         device: where.
         seconds: to measure each for, after warming up.
     """
+    # Not at the head: it looks for compilers, and says so, in every search.
+    from torch.utils.benchmark import Timer
+
     entries = {}
     for key, module in modules:
         _, channels, height, width = key

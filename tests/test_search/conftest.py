@@ -1,8 +1,9 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import METRICS, MODELS, TRANSFORMS
 from torch import nn
 
 from mmhoga.models import SearchableHOGA
@@ -21,12 +22,27 @@ class ToyClassifier(BaseModel):
         logits = self.fc(self.cells(self.stem(inputs)).mean((2, 3)))
         if mode == 'loss':
             return {'loss': nn.functional.cross_entropy(logits, gt_label)}
-        return logits
+        return list(logits) if mode == 'predict' else logits
 
 
 class ToyPack:
     def __call__(self, data):
         return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
+
+
+class ToyMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(len(data_samples))
+
+    def compute_metrics(self, results):
+        return {'seen': sum(results)}
+
+
+@pytest.fixture(autouse=True)
+def toy_metric():
+    METRICS.register_module(module=ToyMetric, force=True)
+    yield
+    METRICS.module_dict.pop('ToyMetric')
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +99,25 @@ def search_config(tmp_path):
             randomness=dict(seed=0),
         )
     )
+
+
+class ToyResNet(BaseModel):
+    """A backbone with stages, and a linear head."""
+
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.fc = nn.Linear(self.backbone.feat_dim, 10)
+
+    def forward(self, inputs, gt_label=None, mode='tensor'):
+        logits = self.fc(self.backbone(inputs)[-1].mean((2, 3)))
+        if mode == 'loss':
+            return {'loss': nn.functional.cross_entropy(logits, gt_label)}
+        return logits
+
+
+@pytest.fixture
+def toy_resnet():
+    MODELS.register_module(module=ToyResNet, force=True)
+    yield
+    MODELS.module_dict.pop('ToyResNet')

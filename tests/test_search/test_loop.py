@@ -139,3 +139,43 @@ def test_the_hook_refuses_a_model_without_alpha(search_config):
     runner.model = torch.nn.Linear(1, 1)
     with pytest.raises(TypeError, match='not a Linear; remove it'):
         GenotypeHook().after_train_epoch(runner)
+
+
+def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_path):
+    """One line an epoch; the same figures in the history, and as curves."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    search_config.merge_from_dict(
+        {
+            'model.val_loss': True,
+            'val_dataloader': {**search_config.train_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)},
+            'val_evaluator': dict(type='ToyMetric'),
+            'val_cfg': dict(),
+            'train_cfg.val_interval': 2,
+            'visualizer': dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')]),
+        }
+    )
+    runner = run(search_config, 'curves')
+    history = json.loads(Path(runner.work_dir, 'search_history.json').read_text())
+    first, last = history['epochs']
+    assert first['loss'].keys() == {'trainA', 'trainB'} and last['loss'].keys() == {'trainA', 'trainB', 'val'}
+    assert history['cell_inputs'] == {'cells.0': [8, 4, 4], 'cells.1': [8, 4, 4]}
+    model = runner.model.eval()
+    with torch.no_grad():
+        batches = [model.loss(data)[0].item() for data in runner.val_dataloader]
+    assert last['loss']['val'] == pytest.approx(sum(batches) / len(batches), rel=1e-5)
+    logged = runner.message_hub.get_scalar('train/loss').data[0][-3:]
+    assert last['loss']['trainA'] == pytest.approx(logged.mean())
+
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    lines = [line.partition('INFO - ')[2] for line in log.splitlines() if 'Genotype, epoch' in line]
+    assert len(lines) == 2 and lines[1].startswith('Genotype, epoch 2: ')
+    assert f'of 3 edges {last["skip_edges"]} skip, {last["none_edges"]} none' in lines[1]
+    assert f'val {last["loss"]["val"]:.4g}' in lines[1]
+
+    events = EventAccumulator(str(next(Path(runner.work_dir).glob('*/vis_data'))))
+    events.Reload()
+    assert [event.step for event in events.Scalars('alpha/macs')] == [1, 2]
+    assert events.Scalars('alpha/loss/val')[0].value == pytest.approx(last['loss']['val'], rel=1e-6)
+    p = torch.tensor(last['alpha']).softmax(-1)
+    assert events.Scalars('alpha/o_0_1/se')[-1].value == pytest.approx(p[1, 6].item(), rel=1e-5)
