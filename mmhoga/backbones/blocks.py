@@ -25,6 +25,8 @@ class ResidualBlock(BaseModule):
         stride, dilation, groups: of the block's 3x3 convolution (Basic: its first).
         style: ``'pytorch'`` puts the stride of a Bottleneck on its 3x3 convolution, ``'caffe'`` on its first 1x1.
         downsample: the shortcut, where it is not the identity.
+        conv_cfg, norm_cfg: for mmcv's builders.
+        conv3x3_cfg: for the 3x3 convolutions instead of ``conv_cfg``.
         plugins: checked ones (:func:`mmhoga.backbones.plugins.plugins_per_stage`).
         with_cp: recompute the block in the backward pass to save memory.
         zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
@@ -48,6 +50,7 @@ class ResidualBlock(BaseModule):
         style: str = 'pytorch',
         downsample: nn.Module | None = None,
         conv_cfg: dict | None = None,
+        conv3x3_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         plugins: Sequence[Mapping[str, Any]] = (),
         with_cp: bool = False,
@@ -59,7 +62,8 @@ class ResidualBlock(BaseModule):
         self.conv_names, self.norm_names, widths = [], [], []
         for i, layer in enumerate(layers, start=1):
             out_channels = layer['out_channels']
-            self.add_module(f'conv{i}', build_conv_layer(conv_cfg, in_channels, bias=False, **layer))
+            cfg = conv_cfg if conv3x3_cfg is None or layer['kernel_size'] != 3 else conv3x3_cfg
+            self.add_module(f'conv{i}', build_conv_layer(cfg, in_channels, bias=False, **layer))
             name, norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels, postfix=i)
             self.add_module(name, norm)
             self.conv_names.append(f'conv{i}')
