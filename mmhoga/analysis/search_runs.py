@@ -89,6 +89,14 @@ class SearchRun:
         counts = Counter(name for row in self.genotype.edges for name in row)
         return ', '.join(f'{count} {style(name).label}' for name, count in counts.most_common())
 
+    @property
+    def extent(self) -> str:
+        """``20 epochs of search with seed 0``, as far as it is known."""
+        epochs = len(self.history.epochs) if self.history else None
+        text = f'{epochs} epoch{"s" if epochs != 1 else ""} of search' if epochs else 'The search'
+        seed = self.genotype.meta.get('seed') if self.genotype else None
+        return text if seed is None else f'{text} with seed {seed}'
+
 
 def read_search(work_dir: str | os.PathLike) -> SearchRun:
     """Read the work_dir of a search, finished or not.
