@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 from test_analysis.made_up_runs import train_row, write_run_log
 
 from mmhoga.analysis.comparison import network_complexity
@@ -23,72 +24,6 @@ from mmhoga.launch.analyses.pictures import batch, display, from_files
 from mmhoga.launch.analyses.selectivity import selectivity_main
 from mmhoga.launch.analyses.subjects import load_subject
 from mmhoga.launch.analyses.tsne import tsne_main
-
-PLUGIN = "plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')]"
-
-CLASSIFIER = """
-default_scope = 'mmpretrain'
-model = dict(
-    type='ImageClassifier',
-    data_preprocessor=dict(num_classes=10, mean=[78.0], std=[96.0], to_rgb=False),
-    backbone=dict(type='mmhoga.CIFARResNet', depth=8, in_channels=1, base_channels=8, PLUGINS),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=10, in_channels=32),
-)
-dataset = dict(type='mmhoga.Digits', split='test', indices=INDICES, pipeline=[dict(type='PackInputs')])
-test_dataloader = dict(batch_size=32, dataset=dataset)
-"""
-
-BACKBONE = """
-backbone = dict(
-    type='mmhoga.ResNet', depth=18, stem_channels=8, base_channels=8, out_indices=OUT, norm_eval=False,
-    plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')])
-mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-"""
-
-DETECTOR = (
-    BACKBONE.replace('OUT', '(1, 2, 3)')
-    + """
-default_scope = 'mmdet'
-model = dict(
-    type='RetinaNet',
-    data_preprocessor=dict(type='DetDataPreprocessor', mean=mean, std=std, bgr_to_rgb=True, pad_size_divisor=32),
-    backbone=backbone,
-    neck=dict(type='FPN', in_channels=[16, 32, 64], out_channels=8, num_outs=3),
-    bbox_head=dict(
-        type='RetinaHead', num_classes=3, in_channels=8, stacked_convs=1, feat_channels=8,
-        anchor_generator=dict(
-            type='AnchorGenerator', octave_base_scale=4, scales_per_octave=1, ratios=[1.0], strides=[8, 16, 32]),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-        loss_bbox=dict(type='L1Loss')))
-test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=[
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(80, 48), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
-"""
-)
-
-POSE = (
-    BACKBONE.replace('OUT', '(3,)')
-    + """
-default_scope = 'mmpose'
-codec = dict(type='MSRAHeatmap', input_size=(64, 96), heatmap_size=(8, 12), sigma=1)
-model = dict(
-    type='TopdownPoseEstimator',
-    data_preprocessor=dict(type='PoseDataPreprocessor', mean=mean, std=std, bgr_to_rgb=True),
-    backbone=backbone,
-    head=dict(
-        type='HeatmapHead', in_channels=64, out_channels=5, deconv_out_channels=(8, 8), deconv_kernel_sizes=(4, 4),
-        loss=dict(type='KeypointMSELoss'), decoder=codec))
-test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=[
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs')]))
-"""
-)
 
 
 def write_model(folder, name, text):
@@ -116,6 +51,7 @@ def models(tmp_path_factory):
         'plain': write_model(folder, 'cplain', classifier.replace('PLUGINS', '')),
         'detector': write_model(folder, 'detector', DETECTOR),
         'pose': write_model(folder, 'pose', POSE),
+        'two-stage': write_model(folder, 'two_stage', TWO_STAGE),
     }
 
 
@@ -155,7 +91,11 @@ def test_grad_cam_of_two_classifiers(models, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     'host, size, classes, layer',
-    [('detector', (48, 72), 3, 'backbone.layer4'), ('pose', (96, 64), 5, 'backbone.layer4')],
+    [
+        ('detector', (48, 72), 3, 'backbone.layer4'),
+        ('two-stage', (48, 72), 3, 'backbone.layer4'),
+        ('pose', (96, 64), 5, 'backbone.layer4'),
+    ],
 )
 def test_networks_of_the_other_hosts(models, image, tmp_path, host, size, classes, layer):
     """A whole image of any size, through the host's own pipeline; padding is cut off again."""

@@ -107,12 +107,28 @@ def test_count_adds_up(capsys):
 def test_draw(tmp_path, capsys):
     out = tmp_path / 'cell.svg'
     assert call('draw', 'autola', '--out', out) == 0
-    assert out.read_text().startswith('<svg') and capsys.readouterr().out.strip() == str(out)
-    assert call('draw', 'autola', 'hog_se', '--out', out) == 0
+    assert out.read_text().startswith('<svg')
+    assert capsys.readouterr().out.split() == [str(out.with_suffix('.csv')), str(out)]
+    rows = [line.split(',') for line in out.with_suffix('.csv').read_text().splitlines()]
+    assert rows[0] == ['edge', 'autola', 'differ'] and len(rows) == 11
+    assert ['o_2_2', 'cbam', 'no'] in rows
     assert call('draw', 'autoIa', '--out', out) == 2
     assert "Did you mean 'autola'?" in capsys.readouterr().err
     assert call('draw', 'autola', '--out', tmp_path / 'cell.gif') == 2
     assert '.svg, .png or .pdf' in capsys.readouterr().err
+
+
+def test_draw_two_and_table_what_differs(tmp_path):
+    """Fig. 3 and the released code differ in one edge; a genotype of two groups lacks those of more."""
+    out, small = tmp_path / 'two.png', tmp_path / 'genotype.json'
+    uniform('se', 2).save(small)
+    assert call('draw', 'autola', 'autola_release', '--out', out) == 0
+    rows = [line.split(',') for line in out.with_suffix('.csv').read_text().splitlines()[1:]]
+    assert [row[0] for row in rows if row[-1] == 'yes'] == ['o_2_3']
+    assert call('draw', 'autola', small, '--out', tmp_path / 'genotype.png') == 0
+    rows = [line.split(',') for line in (tmp_path / 'genotype.csv').read_text().splitlines()[1:]]
+    assert rows[2] == ['o_1_1', 'spatial_3x3', 'se', 'yes'] and rows[9] == ['o_3_3', 'norm_3x3', '', 'yes']
+    assert small.read_text() == uniform('se', 2).to_json()
 
 
 def test_a_module_of_own_primitives(tmp_path, monkeypatch, capsys):

@@ -68,6 +68,7 @@ MAY_IMPORT = {
         'mmhoga.files',
         'mmhoga.version',
         'mmhoga.analysis.complexity',  # what an operation costs
+        'mmhoga.analysis.hooks',
     },
     'mmhoga.search.bilevel': {'torch'},
     'mmhoga.search.watch': set(),

@@ -17,12 +17,14 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
     - a one-stage detector's maps, ``((N, anchors * classes, H, W), ...)`` a level, first in a tuple: the highest value
       over anchors, places and levels.
 
+    For a two-stage detector, see :func:`proposal_scores`.
+
     Args:
         output: of ``model(inputs, mode='tensor')``.
         num_classes: of a detector's head (``cls_out_channels``); its maps do not tell.
 
     Raises:
-        ValueError: anything else (two-stage detectors, regression heads).
+        ValueError: anything else (detectors with queries, regression heads).
     """
     if isinstance(output, (tuple, list)) and len(output) == 1:
         output = output[0]
@@ -35,10 +37,36 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
         if all(isinstance(level, Tensor) and level.dim() == 4 and level.size(1) % num_classes == 0 for level in levels):
             best = [level.unflatten(1, (-1, num_classes)).amax((1, 3, 4)) for level in levels]
             return torch.stack(best).amax(0)
-    raise ValueError(
-        'This model returns no score a class: a classifier, a pose model with heatmaps and a one-stage detector do. '
-        'The backbone of any other can be looked at without: attention maps, selectivity, t-SNE.'
-    )
+    raise ValueError(_NONE)
+
+
+def proposal_scores(output: Any, num_classes: int) -> Tensor:
+    """``(1, classes)`` logits of a two-stage detector for one image: the highest over its proposals, in the last stage.
+
+    Args:
+        output: of ``model(inputs, samples, mode='tensor')``: a tuple, last in it what the RoI head returned: scores
+            ``(proposals, classes [+ background])``, then boxes; of a cascade a list of either, one a stage.
+        num_classes: of the RoI head.
+
+    Raises:
+        ValueError: anything else, or no proposal.
+    """
+    scores = output[-1][0] if isinstance(output, (tuple, list)) and isinstance(output[-1], (tuple, list)) else None
+    if isinstance(scores, (tuple, list)):
+        scores = scores[-1]  # of a cascade, the last stage
+    if isinstance(scores, (tuple, list)):
+        scores = scores[0]  # and there, of the only image
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(1) not in (num_classes, num_classes + 1):
+        raise ValueError(_NONE)
+    if not len(scores):
+        raise ValueError('The detector proposes no region in this image, so no class has a score.')
+    return scores[:, :num_classes].amax(0, keepdim=True)
+
+
+_NONE = (
+    'This model returns no score a class; a classifier, a pose model with heatmaps, a one- or two-stage detector do. '
+    'The backbone of any other can be looked at without: attention maps, selectivity, t-SNE.'
+)
 
 
 def pick(scores: Tensor, classes: Sequence[int] | Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from mmhoga.analysis.complexity import count
-from mmhoga.analysis.runs import Metric, Run
+from mmhoga.analysis.config_models import build_model
+from mmhoga.analysis.metrics import Metric, pick_metric
+from mmhoga.analysis.runs import Run
 
 NOT_MEASURED = 'not measured'
 
@@ -26,6 +27,7 @@ class NetworkRow:
         params: number of parameters.
         macs: multiply-accumulates for one input.
         step_time: seconds a training step, if measured by other means than the runs' logs.
+        image_time: seconds in which it looks at one image.
     """
 
     name: str
@@ -33,6 +35,7 @@ class NetworkRow:
     params: int | None = None
     macs: int | None = None
     step_time: float | None = None
+    image_time: float | None = None
 
     def scores(self, metric: Metric) -> list[float]:
         """The final value of every run that has one."""
@@ -48,10 +51,7 @@ class NetworkRow:
 
 def network_complexity(config: str | os.PathLike, shape: Sequence[int] | None) -> tuple[int, int | None]:
     """(parameters, multiply-accumulates) of the model of a config; the latter None without a ``shape`` (C, H, W)."""
-    cfg = Config.fromfile(config)
-    scope = cfg.get('default_scope') or 'mmengine'
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg.model)
+    model = build_model(Config.fromfile(config))
     if shape is None:
         return sum(parameter.numel() for parameter in model.parameters()), None
     cost = count(model, shape)
@@ -71,6 +71,19 @@ def format_scores(row: NetworkRow, metric: Metric) -> tuple[str, str, str]:
         return NOT_MEASURED, NOT_MEASURED, NOT_MEASURED
     spread = f'{metric.format(min(scores))} to {metric.format(max(scores))}' if len(scores) > 1 else 'one run'
     return metric.format(_mean(row, metric)), spread, ', '.join(map(metric.format, scores))
+
+
+def metric_table(rows: Sequence[NetworkRow]) -> list[list[str]]:
+    """Every metric that any run has: its key, then of each network the mean and, over several runs, the spread."""
+    runs = [run for row in rows for run in row.runs]
+    table = []
+    for key in dict.fromkeys(key for run in runs for key in run.metrics):
+        metric = pick_metric(runs, key)
+        if metric is not None:
+            cells = [format_scores(row, metric)[:2] for row in rows]
+            if any(mean != NOT_MEASURED for mean, _ in cells):
+                table.append([key, *(f'{mean} ({spread})' if ' to ' in spread else mean for mean, spread in cells)])
+    return table
 
 
 def format_count(value: int | None) -> str:

@@ -26,6 +26,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmhoga.analysis.hooks import undisturbed
+
 
 @dataclass(frozen=True)
 class Complexity:
@@ -53,7 +55,7 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
     """
     device = next((tensor.device for tensor in model.parameters()), torch.device('cpu'))
     inputs = torch.randn(1, *shape, device=device)
-    with evaluating(model), _called_with_tensors_only(model, shape), torch.no_grad():
+    with undisturbed(model), called_with_tensors_only(model, shape), torch.no_grad():
         macs = (
             FlopAnalyzer(model, inputs)
             .unsupported_ops_warnings(False)
@@ -66,20 +68,8 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode; afterwards each module is in the mode that it was in."""
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in was_training.items():
-            module.training = training
-
-
-@contextmanager
-def _called_with_tensors_only(model: nn.Module, shape: Sequence[int]) -> Iterator[None]:
-    """Give a BaseModel's forward what is no tensor: a tracer cannot pass it."""
+def called_with_tensors_only(model: nn.Module, shape: Sequence[int]) -> Iterator[None]:
+    """Inside, ``model(inputs)`` is enough for one image: what is no tensor is given to a BaseModel's forward here."""
     if not isinstance(model, BaseModel):
         yield
         return

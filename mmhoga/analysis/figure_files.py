@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,18 @@ def file_style() -> Any:
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
 
 
-def check_figure_path(path: str | os.PathLike) -> Path:
+def check_figure_path(path: str | os.PathLike, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """The path, if a figure can go there; called before the computing starts.
 
     Raises:
-        ValueError: neither ``.png`` nor ``.pdf``.
+        ValueError: none of the suffixes.
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f'Cannot draw into {str(path)!r}: the name must end in {" or ".join(SUFFIXES)}.')
+    if path.suffix not in suffixes:
+        raise ValueError(
+            f'Cannot draw into {str(path)!r}: the name must end in {", ".join(suffixes[:-1])} or {suffixes[-1]}.'
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f'No folder {str(path.parent)!r} to draw {path.name} into; create it first.')
     return path

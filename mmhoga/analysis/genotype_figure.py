@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 
+from mmhoga.analysis.figure_files import SUFFIXES, check_figure_path
 from mmhoga.analysis.genotype_drawing import (
     TITLE_HEIGHT,
     difference_note,
@@ -38,11 +39,7 @@ def save_drawing(
         ValueError: another suffix.
         FileNotFoundError: the folder does not exist.
     """
-    path = Path(path)
-    if path.suffix not in ('.svg', '.png', '.pdf'):
-        raise ValueError(f'Cannot draw into {str(path)!r}: the name must end in .svg, .png or .pdf.')
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f'No folder {str(path.parent)!r} to draw {path.name} into; create it first.')
+    path = check_drawing_path(path)
     if path.suffix == '.svg':
         if isinstance(genotype, Genotype):
             write_atomic(path, draw_genotype(genotype, title=title, alone=True))
@@ -53,6 +50,11 @@ def save_drawing(
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=3 * _DPI)
     write_atomic(path, content.getvalue())
+
+
+def check_drawing_path(path: str | os.PathLike) -> Path:
+    """The path, if a drawing can go there; errors as of :func:`save_drawing`."""
+    return check_figure_path(path, ('.svg', *SUFFIXES))
 
 
 def genotype_figure(genotype: Genotype) -> Figure:

@@ -38,8 +38,8 @@ def grad_cam(
         ``(N, h, w)``, not negative, of the layer's size and unscaled.
 
     Raises:
-        ValueError: no such layer (near names are listed), a layer without maps or without influence on the score, a
-            class out of range.
+        ValueError: no such layer (near names are listed), a layer without maps or without influence on the score, or
+            of which only the class token has any, a class out of range.
     """
     with undisturbed(model), captured(model, [layer]) as outputs, torch.enable_grad():
         # Inputs that require a gradient reach layers whose weights are all frozen.
@@ -48,5 +48,10 @@ def grad_cam(
         gradient = torch.autograd.grad(score.sum(), output, allow_unused=True)[0]
     if gradient is None:
         raise ValueError(f'The score of the class does not depend on the layer {layer!r}; name one before the head.')
+    if output.dim() == 3 and gradient.any() and not as_maps(gradient, layer).any():
+        raise ValueError(
+            f'The score of the class depends on no patch of the layer {layer!r}, only on its class token; name an '
+            'earlier layer, as the norm before the attention of the last block (backbone.layers.11.ln1).'
+        )
     weights = as_maps(gradient, layer).mean((2, 3), keepdim=True)
     return (weights * as_maps(output.detach(), layer)).sum(1).relu()

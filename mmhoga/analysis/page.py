@@ -11,7 +11,7 @@ from html import escape
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --paper: #ffffff; --plate: #f5f6f8;
-  --rule: #dde1e7; --mark: #2b7fd4; }
+  --rule: #dde1e7; --mark: #1b66b3; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ee; --soft: #9ba5b3; --paper: #14171c; --plate: #1c2027; --rule: #2f353f; --mark: #5aa2ea; }
 }
@@ -31,7 +31,7 @@ figcaption { max-width: 46em; margin-top: .5em; }
 .scroll { overflow-x: auto; }
 figure svg { display: block; max-width: 100%; height: auto; }
 .wide svg, .medium svg { width: 100%; }
-.medium svg { max-width: 660px; }
+.medium svg { max-width: 580px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 8px 32px; }
 .pair h3 { margin-top: 1em; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; margin: 1em 0; }
@@ -64,6 +64,7 @@ details { margin: .6em 0; } summary { cursor: pointer; color: var(--mark); }
   h2 { margin-top: 1.8em; break-after: avoid; } h3 { break-after: avoid; }
   figure, tr, .pair > div { break-inside: avoid; }
   table { font-size: 8.5pt; break-inside: avoid; }
+  .swatch { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .pair { grid-template-columns: 1fr 1fr; } .medium svg { max-width: 440px; }
   .scroll { overflow: visible; } .scroll svg { min-width: 0 !important; } pre { white-space: pre-wrap; }
 }

@@ -1,4 +1,4 @@
-"""The report's plots, each an SVG element: alpha and its entropy over epochs, curves, accuracies of the networks."""
+"""Plots of runs, each an SVG element: curves, final scores, scores against costs."""
 
 from __future__ import annotations
 
@@ -10,172 +10,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from mmhoga.analysis.palette import edge_label, series_colour, style
-from mmhoga.analysis.runs import Metric
-from mmhoga.analysis.search_runs import SearchHistory
-from mmhoga.analysis.svg_figure import INK, figure_style, to_svg
+from mmhoga.analysis.metrics import Metric
+from mmhoga.analysis.palette import series_colour
+from mmhoga.analysis.runs import Run
+from mmhoga.analysis.svg_figure import figure_style, to_svg
 
 #: A curve: epochs and values.
 Curve = tuple[Sequence[float], Sequence[float]]
 
-
-def plot_alpha(history: SearchHistory, *, name: str = 'alpha') -> str:
-    """softmax(alpha) of every edge over epochs, laid out as the genotype's drawing is: column k is what enters U_k."""
-    groups = history.num_groups
-    with figure_style():
-        figure = Figure(figsize=(max(0.7 + 2.2 * groups, 4.6), 0.8 + 1.55 * groups), layout='constrained')
-        grid = figure.subplots(groups, groups, sharex=True, sharey=True, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for index, (source, target) in enumerate(history.edges):
-            # The drawing's rows: what F_k brings on top, then what leaves U_0, U_1, ...
-            axes = grid[0 if source == target else source + 1][target]
-            axes.set_axis_on()
-            _alpha_panel(axes, history, index)
-            lowest = source == target - 1 or target == 0
-            axes.tick_params(labelleft=source == target == 0, labelbottom=lowest, length=2)
-            if lowest:
-                axes.set_xlabel('epoch')
-        grid[0][0].set_ylabel('probability')
-        handles = [Line2D([], [], linewidth=1.8, label=style(op).label, **_line(op)) for op in history.primitives]
-        uniform = f'1/{len(history.primitives)}'
-        handles.append(Line2D([], [], color=INK, linewidth=0.7, linestyle=':', label=uniform))
-        # From three groups on, the lower left of the staircase has room for it.
-        place: Any = 'lower left' if groups > 2 else 'outside lower left'
-        figure.legend(handles=handles, loc=place, ncols=2, handlelength=2.8, columnspacing=1.6)
-        return to_svg(figure, name=name, title='Probability of each operation on every edge over epochs')
-
-
-def _alpha_panel(axes: Axes, history: SearchHistory, index: int) -> None:
-    probabilities = history.probabilities[:, index]
-    source, target = history.edges[index]
-    chosen = history.genotypes[-1].operation(source, target)
-    marker = _marker(history.epochs)
-    for column, operation in enumerate(history.primitives):
-        picked = operation == chosen
-        width, opacity = (2.4, 1.0) if picked else (1.0, 0.75)
-        look = _line(operation)
-        axes.plot(
-            history.epochs,
-            probabilities[:, column],
-            linewidth=width,
-            alpha=opacity,
-            marker=marker,
-            zorder=3 if picked else 2,
-            **look,
-        )
-    axes.axhline(1 / len(history.primitives), color=INK, linewidth=0.7, linestyle=':', alpha=0.6)
-    _whole_numbers(axes, 4)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title(f'{edge_label(source, target)}  {style(chosen).label}', loc='left', pad=3)
-
-
-def _line(operation: str) -> dict[str, Any]:
-    look = style(operation)
-    dashes = (0, (1, 1.6)) if operation == 'none' else (0, (4, 1.6)) if look.dashed else '-'
-    return {'color': look.colour, 'linestyle': dashes}
-
-
-def _marker(xs: Sequence[float]) -> str | None:
-    """A single value makes no line: show it as a dot."""
-    return 'o' if len(xs) == 1 else None
-
-
-def _whole_numbers(axes: Axes, ticks: int) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))
-
-
-def plot_choices(history: SearchHistory, *, name: str = 'choices') -> str:
-    """The genotype's history: a bar an edge, from epoch to epoch in the colour of the operation it would have had."""
-    operations: dict[str, None] = {}
-    with figure_style():
-        figure = Figure(figsize=(6.6, 1.3 + 0.27 * len(history.edges)), layout='constrained')
-        axes = figure.subplots()
-        for row, edge in enumerate(history.edges):
-            for start, end, operation in choices(history, edge):
-                operations[operation] = None
-                look = style(operation)
-                hatch = '////' if look.dashed else None
-                face: dict[str, Any] = {'facecolor': look.colour, 'edgecolor': INK, 'linewidth': 0.4, 'hatch': hatch}
-                axes.broken_barh([(start - 0.5, end - start + 1)], (row - 0.36, 0.72), **face)
-        axes.set_yticks(range(len(history.edges)), [edge_label(*edge) for edge in history.edges])
-        axes.set_ylim(len(history.edges) - 0.5, -0.5)
-        axes.set_xlim(history.epochs[0] - 0.5, history.epochs[-1] + 0.5)
-        axes.set_xlabel('epoch')
-        axes.tick_params(axis='y', length=0)
-        axes.grid(visible=False)
-        _whole_numbers(axes, 10)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        handles = [
-            Patch(
-                facecolor=style(operation).colour,
-                edgecolor=INK,
-                linewidth=0.4,
-                hatch='////' if style(operation).dashed else None,
-                label=style(operation).label,
-            )
-            for operation in history.primitives
-            if operation in operations
-        ]
-        figure.legend(handles=handles, loc='outside upper left', ncols=5, columnspacing=1.2, handlelength=1.4)
-        return to_svg(figure, name=name, title='The chosen operation of every edge over epochs')
-
-
-def choices(history: SearchHistory, edge: tuple[int, int]) -> list[tuple[int, int, str]]:
-    """(first epoch, last epoch, operation) of every stretch in which an edge kept its operation."""
-    stretches: list[tuple[int, int, str]] = []
-    for epoch, genotype in zip(history.epochs, history.genotypes):
-        operation = genotype.operation(*edge)
-        if stretches and stretches[-1][2] == operation:
-            stretches[-1] = (stretches[-1][0], epoch, operation)
-        else:
-            stretches.append((epoch, epoch, operation))
-    return stretches
-
-
-def plot_entropy(history: SearchHistory, *, name: str = 'entropy') -> str:
-    """Entropy of softmax(alpha) over epochs in nats: each edge thin, the mean thick, log(M) as reference."""
-    with figure_style():
-        figure = Figure(figsize=(5.6, 3.0), layout='constrained')
-        axes = figure.subplots()
-        values, mean = history.entropy, history.entropy.mean(axis=1)
-        marker = _marker(history.epochs)
-        for index in range(len(history.edges)):
-            axes.plot(
-                history.epochs, values[:, index], color=INK, linewidth=0.8, alpha=0.4, marker=marker, markersize=3
-            )
-        axes.plot(history.epochs, mean, color=series_colour(0), linewidth=2.6, marker=marker)
-        axes.axhline(history.max_entropy, color=INK, linewidth=0.9, linestyle=':')
-        operations = len(history.primitives)
-        axes.annotate(
-            f'log {operations} = {history.max_entropy:.3f}: all {operations} equally likely',
-            (0, history.max_entropy),
-            (4, 4),
-            xycoords=('axes fraction', 'data'),
-            textcoords='offset points',
-            fontsize=8.5,
-        )
-        axes.annotate(
-            f'mean {mean[-1]:.3f}',
-            (history.epochs[-1], mean[-1]),
-            (6, -3),
-            textcoords='offset points',
-            color=series_colour(0),
-            weight='bold',
-            annotation_clip=False,
-        )
-        lowest = values.min()
-        axes.set_ylim(
-            lowest - 0.08 * (history.max_entropy - lowest) - 1e-3,
-            history.max_entropy + 0.14 * (history.max_entropy - lowest) + 2e-3,
-        )
-        _whole_numbers(axes, 8)
-        axes.set(xlabel='epoch', ylabel='entropy (nats)')
-        return to_svg(figure, name=name, title='Entropy of alpha over epochs')
+_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 
 
 def plot_curves(
@@ -196,7 +41,7 @@ def plot_curves(
         for index, curves in enumerate(networks.values()):
             _band(axes, curves, series_colour(index))
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        _whole_numbers(axes, 8)
+        whole_numbers(axes, 8)
         values = [y for curves in networks.values() for _, ys in curves for y in ys]
         if not values:
             axes.text(0.5, 0.5, 'not measured', ha='center', transform=axes.transAxes)
@@ -206,12 +51,26 @@ def plot_curves(
             axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
             axes.yaxis.set_minor_formatter(NullFormatter())
         if len(networks) > 1:
-            handles = [
-                Line2D([], [], color=series_colour(index), linewidth=2.2, label=key)
-                for index, key in enumerate(networks)
-            ]
-            figure.legend(handles=handles, loc='outside upper left', ncols=3, columnspacing=1.4)
+            _legend(figure, list(networks), linewidth=2.2)
         return to_svg(figure, name=name, title=f'{ylabel} over {xlabel}s')
+
+
+def plot_progress(
+    networks: Mapping[str, Sequence[Run]],
+    losses: Mapping[str, Sequence[Curve]],
+    metric: Metric | None,
+    split: str,
+    name: str,
+) -> list[str]:
+    """Losses, and the metric's validations, of networks over epochs; over iterations if any run counts in those."""
+    by_epoch = all(run.by_epoch for runs in networks.values() for run in runs)
+    progress = 'epoch' if by_epoch else 'iteration'
+    svgs = [plot_curves(losses, xlabel=progress, ylabel='training loss', name=f'{name}-losses', log=True)]
+    if metric:
+        values = {key: [run.val_curve(metric.key) for run in runs] for key, runs in networks.items()}
+        label = f'{split} {metric.axis}'
+        svgs.append(plot_curves(values, xlabel=progress, ylabel=label, name=f'{name}-metric'))
+    return svgs
 
 
 def mean_curve(curves: Sequence[Curve]) -> tuple[list[float], list[float], list[float], list[float]]:
@@ -228,7 +87,7 @@ def _band(axes: Axes, curves: Sequence[Curve], colour: str) -> None:
     xs, mean, low, high = mean_curve(curves)
     if not xs:
         return
-    axes.plot(xs, mean, color=colour, marker=_marker(xs))
+    axes.plot(xs, mean, color=colour, marker=marker_of(xs))
     if len(curves) > 1:
         axes.fill_between(xs, low, high, color=colour, alpha=0.16, linewidth=0)
 
@@ -237,7 +96,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]], *, metric: Metric, split:
     """One row a network: a dot for each seed's value, a bar at the mean, the mean in figures."""
     label = f'{split} {metric.axis}'
     with figure_style():
-        figure = Figure(figsize=(5.6, 0.8 + 0.4 * len(scores)), layout='constrained')
+        figure = Figure(figsize=(4.9, 0.8 + 0.36 * len(scores)), layout='constrained')
         axes = figure.subplots()
         for index, values in enumerate(scores.values()):
             colour = series_colour(index)
@@ -265,3 +124,60 @@ def plot_scores(scores: Mapping[str, Sequence[float]], *, metric: Metric, split:
         axes.spines['left'].set_visible(False)
         axes.set_xlabel(label)
         return to_svg(figure, name=name, title=f'{label} of each network; a dot for each seed, a bar at the mean')
+
+
+def plot_cost(
+    networks: Mapping[str, tuple[float | None, Sequence[float]]],
+    *,
+    metric: Metric,
+    split: str,
+    xlabel: str,
+    unit: str = '',
+    name: str,
+) -> str:
+    """What a network reaches against what it costs: a mark at the mean, a line from the lowest to the highest run.
+
+    Args:
+        networks: cost and scores of each; one without either is left out, and keeps its colour.
+        metric: the scores'.
+        split: what they were measured on.
+        xlabel: the cost.
+        unit: of the cost, to which a prefix (k, M, G, m) is added.
+        name: unique on the page.
+    """
+    ylabel = f'{split} {metric.axis}'
+    with figure_style():
+        figure = Figure(figsize=(4.9, 3.6), layout='constrained')
+        axes = figure.subplots()
+        for index, (cost, scores) in enumerate(networks.values()):
+            if cost is None or not scores:
+                continue
+            colour, shape = series_colour(index), _MARKERS[index % len(_MARKERS)]
+            axes.plot([cost, cost], [min(scores), max(scores)], color=colour, linewidth=1.4, alpha=0.7)
+            axes.plot(cost, statistics.fmean(scores), shape, color=colour, markersize=8, markeredgewidth=0)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set_xlim(left=0)
+        axes.margins(x=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(EngFormatter(unit))
+        shapes = [_MARKERS[index % len(_MARKERS)] for index in range(len(networks))]
+        _legend(figure, list(networks), shapes=shapes, linestyle='none', markersize=7)
+        return to_svg(figure, name=name, title=f'{ylabel} of each network against its {xlabel}')
+
+
+def _legend(figure: Figure, names: Sequence[str], *, shapes: Sequence[str | None] = (), **look: Any) -> None:
+    handles = [
+        Line2D([], [], color=series_colour(index), marker=shape, label=label, **look)
+        for index, (label, shape) in enumerate(zip(names, shapes or [None] * len(names)))
+    ]
+    figure.legend(handles=handles, loc='outside upper left', ncols=3, columnspacing=1.4)
+
+
+def marker_of(xs: Sequence[float]) -> str | None:
+    """A single value makes no line: show it as a dot."""
+    return 'o' if len(xs) == 1 else None
+
+
+def whole_numbers(axes: Axes, ticks: int) -> None:
+    """An x axis of epochs or iterations."""
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]))

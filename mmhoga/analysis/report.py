@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmhoga.analysis import page
+from mmhoga.analysis import page, search_sections
 from mmhoga.analysis import report_sections as sections
 from mmhoga.analysis.comparison import NetworkRow, network_complexity, score_source
 from mmhoga.analysis.environment import describe_environment
-from mmhoga.analysis.runs import pick_metric, read_run
+from mmhoga.analysis.metrics import pick_metric
+from mmhoga.analysis.report_numbers import report_numbers
+from mmhoga.analysis.runs import read_run
 from mmhoga.analysis.search_runs import SearchRun, read_search
-from mmhoga.analysis.step_time import step_times
+from mmhoga.analysis.step_time import image_times, step_times
 from mmhoga.files import write_atomic
 
 
@@ -33,7 +36,7 @@ def write_report(
     reference: str = 'autola',
     search_size: tuple[int | None, int | None] = (None, None),
 ) -> Path:
-    """Write a report, whole or not at all.
+    """Write a report, whole or not at all, and beside it, as ``.json``, the numbers behind it.
 
     Args:
         path: the ``.html`` file; its folder is made if need be.
@@ -65,14 +68,17 @@ def write_report(
     place = split or (score_source(comparison, chosen) if chosen else 'validation')
     html = [
         *sections.headline(search, comparison, chosen, place, highlight),
-        page.section('Genotype', sections.genotypes(search, reference)),
-        page.section('Search', sections.search(search, search_size)),
+        page.section('Genotype', search_sections.genotypes(search, reference)),
+        page.section('Search', search_sections.search(search, search_size)),
         page.section('Comparison', sections.comparison(comparison, chosen, place, highlight, notes)),
         page.section('How it was made', sections.provenance(search, comparison, environment or {}, commands)),
     ]
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, page.page(title, html))
+    text = page.page(title, html)
+    numbers = report_numbers(search, comparison, environment or {})
+    write_atomic(path.with_suffix('.json'), json.dumps(numbers, indent=1, ensure_ascii=False) + '\n')
+    write_atomic(path, text)
     return path
 
 
@@ -84,6 +90,7 @@ def report_from_work_dirs(
     networks: Mapping[str, Sequence[str | os.PathLike]] | None = None,
     shape: Sequence[int] | None = None,
     measure_steps: bool = False,
+    measure_images: bool = False,
     **options: Any,
 ) -> Path:
     """Read the work_dirs, count the models, and :func:`write_report`.
@@ -96,11 +103,15 @@ def report_from_work_dirs(
         shape: (C, H, W) of an input, for the multiply-accumulates.
         measure_steps: time a training step of every network here and now, by turns, in place of the times in the logs,
             which are not comparable if the runs were on a busy machine.
+        measure_images: time how long every network looks at one image of ``shape``, here and now, by turns.
         options: further arguments of :func:`write_report`.
 
     Raises:
         FileNotFoundError: a work_dir is missing, or holds no log or no search.
+        ValueError: ``measure_images`` without a ``shape``, or as :func:`write_report`.
     """
+    if measure_images and shape is None:
+        raise ValueError('To time how long a network looks at an image, its size is needed: give the shape (C, H, W).')
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
     rows = []
@@ -108,9 +119,13 @@ def report_from_work_dirs(
         runs = tuple(read_run(folder) for folder in folders)
         config = next((run.config_path for run in runs if run.config_path), None)
         rows.append(NetworkRow(name, runs, *_size(name, config, shape, notes)))
+    configs = {row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path}
     if measure_steps:
-        times = step_times({row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path})
+        times = step_times(configs)
         rows = [replace(row, step_time=times.get(row.name)) for row in rows]
+    if measure_images and shape is not None:
+        times = image_times(configs, shape)
+        rows = [replace(row, image_time=times.get(row.name)) for row in rows]
     if search is not None and search.run is not None:
         options.setdefault('search_size', _size('the search', search.run.config_path, shape, notes))
     options.setdefault('environment', describe_environment())

@@ -1,4 +1,4 @@
-"""The report's sections, each a generator of HTML; one that has nothing to say yields nothing."""
+"""The sections of a report on networks, and its frame: generators of HTML; one with nothing to say yields nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmhoga.analysis import page, plots
-from mmhoga.analysis.comparison import NOT_MEASURED, NetworkRow, format_count, format_scores, format_seconds, summary
-from mmhoga.analysis.genotype_drawing import difference_note, differing_edges, draw_genotype
-from mmhoga.analysis.palette import edge_label, series_colour
-from mmhoga.analysis.runs import Metric, Run, pick_metric
-from mmhoga.analysis.search_runs import SearchHistory, SearchRun
-from mmhoga.genotype import Genotype
+from mmhoga.analysis.comparison import (
+    NOT_MEASURED,
+    NetworkRow,
+    format_count,
+    format_scores,
+    format_seconds,
+    metric_table,
+    summary,
+)
+from mmhoga.analysis.metrics import Metric
+from mmhoga.analysis.palette import series_colour
+from mmhoga.analysis.runs import Run
+from mmhoga.analysis.search_runs import SearchRun
 
 
 def headline(
@@ -19,135 +26,13 @@ def headline(
 ) -> Iterator[str]:
     found = []
     if search is not None and search.genotype is not None:
-        found.append(f'{_extent(search)} chose {search.chosen}.')
+        found.append(f'{search.extent} chose {search.chosen}.')
     caution = ''
     if metric:
         sentence, caution = summary(rows, metric, split, highlight)
         found.append(sentence)
     yield page.paragraph(' '.join(found) or 'Nothing has been measured yet.', 'lead')
     yield page.paragraph(caution, 'soft')
-
-
-def _extent(search: SearchRun) -> str:
-    """``20 epochs of search with seed 0``, as far as it is known."""
-    epochs = len(search.history.epochs) if search.history else None
-    text = f'{epochs} epoch{"s" if epochs != 1 else ""} of search' if epochs else 'The search'
-    seed = search.genotype.meta.get('seed') if search.genotype else None
-    return text if seed is None else f'{text} with seed {seed}'
-
-
-def genotypes(search: SearchRun | None, reference: str) -> Iterator[str]:
-    if search is None:
-        return
-    known = {reference: Genotype.from_config(reference)}
-    if search.genotype is None:
-        yield page.paragraph('The search has not written a genotype yet.')
-    shown = {'searched': search.genotype, **known} if search.genotype else known
-    ringed = differing_edges(list(shown.values()))
-    svgs = {name: draw_genotype(genotype, title=f'Genotype {name}', ringed=ringed) for name, genotype in shown.items()}
-    note = f' {difference_note(list(shown.values()))}' if len(shown) > 1 else ''
-    yield page.figure(
-        list(svgs.values()),
-        'From top to bottom: the groups F of the input; the nodes U, each the sum of what comes down its column; the '
-        'concatenation with the summary of the nodes, and what maps it back to the width of the input. Every box on '
-        f'the stairs is the operation of one edge.{note}',
-        size='own',
-        titles=list(svgs),
-    )
-    if search.genotype:
-        yield page.folded('genotype.json', page.code(search.genotype.to_json()))
-
-
-def search(search: SearchRun | None, size: tuple[int | None, int | None] = (None, None)) -> Iterator[str]:
-    if search is None:
-        return
-    history = search.history
-    if history is None or not history.epochs:
-        yield page.paragraph(f'Alpha over epochs: {NOT_MEASURED} (no search_history.json).', 'missing')
-    else:
-        yield page.heading('Alpha')
-        yield page.figure(
-            [plots.plot_alpha(history)],
-            'Probability of each operation, softmax(alpha), on every edge, in the places of the drawing. The thick '
-            f'line is the operation that was chosen; the fine dots are at 1/{len(history.primitives)}.{_none(history)}',
-        )
-        entropy = history.entropy.mean(axis=1)
-        yield page.heading('Entropy')
-        yield page.figure(
-            [plots.plot_entropy(history)],
-            f'Entropy of those probabilities: one thin line an edge, their mean in colour. The mean was '
-            f'{entropy[0]:.3f} nats after epoch {history.epochs[0]} and {entropy[-1]:.3f} after epoch '
-            f'{history.epochs[-1]}; {history.max_entropy:.3f} is no preference at all, 0 certainty.',
-            size='medium',
-        )
-        yield page.heading('History of the genotype')
-        yield page.figure(
-            [plots.plot_choices(history)],
-            'Which operation each edge would have had, had the search ended there.',
-            size='medium',
-        )
-        rows = [[str(epoch), edge_label(*edge), old, new] for epoch, edge, old, new in history.changes()]
-        changes = page.table(['epoch', 'edge', 'before', 'after'], rows)
-        count = f'{len(rows)} change{"s" if len(rows) != 1 else ""} of the chosen operations'
-        yield page.folded(count, changes) if rows else page.paragraph('No edge changed its operation.', 'soft')
-    if search.run is not None:
-        yield page.heading('Loss and metric during the search')
-        caption = 'Of the network with all candidate operations, while it was searched.'
-        losses = {
-            'weights, on trainA': [search.run.train_curve('loss')],
-            'alpha, on trainB': [search.run.train_curve('alpha_loss')],
-        }
-        svgs = _curves({'search': [search.run]}, losses, pick_metric([search.run]), 'validation', 'search')
-        yield page.figure(svgs, caption, size='medium')
-    yield page.heading('Cost')
-    yield page.definitions(_cost(search, size))
-
-
-def _cost(search: SearchRun, size: tuple[int | None, int | None]) -> dict[str, str]:
-    """What the search took; what nobody measured is said to be so."""
-    run = search.run
-    done = len(search.history.epochs) if search.history else 0
-    facts = {'epochs': str(done)}
-    if run is not None and run.max_epochs is not None:
-        unfinished = ' (unfinished: still running, or stopped)' if done < run.max_epochs else ''
-        facts['epochs'] = f'{done} of {run.max_epochs}{unfinished}'
-    step = run.step_time if run is not None else None
-    facts['time a step, of alpha and weights'] = format_seconds(step)
-    if run is not None and step is not None:
-        seconds = step * run.steps
-        text = f'{seconds / 3600:.1f} h' if seconds >= 5400 else f'{seconds / 60:.1f} min'
-        facts['training time'] = f'about {text}: {run.steps} steps; validation not counted'
-    if run is not None and run.peak_memory is not None:
-        facts['memory of the accelerator'] = f'{run.peak_memory:.0f} MiB at most'
-    facts['parameters of the network that was searched'] = format_count(size[0])
-    facts['its MACs'] = format_count(size[1])
-    return facts
-
-
-def _curves(
-    networks: Mapping[str, Sequence[Run]],
-    losses: Mapping[str, Sequence[plots.Curve]],
-    metric: Metric | None,
-    split: str,
-    name: str,
-) -> list[str]:
-    by_epoch = all(run.by_epoch for runs in networks.values() for run in runs)
-    progress = 'epoch' if by_epoch else 'iteration'
-    svgs = [plots.plot_curves(losses, xlabel=progress, ylabel='training loss', name=f'{name}-losses', log=True)]
-    if metric:
-        values = {key: [run.val_curve(metric.key) for run in runs] for key, runs in networks.items()}
-        label = f'{split} {metric.axis}'
-        svgs.append(plots.plot_curves(values, xlabel=progress, ylabel=label, name=f'{name}-metric'))
-    return svgs
-
-
-def _none(history: SearchHistory) -> str:
-    """Why the thick line may not be the highest; nothing if it is, on every edge."""
-    likeliest = [history.primitives[column] for column in history.alpha[-1].argmax(axis=1)]
-    chosen = [history.genotypes[-1].operation(*edge) for edge in history.edges]
-    if any(best == 'none' != picked for best, picked in zip(likeliest, chosen)):
-        return ' Where "none" comes out highest, the next operation was chosen.'
-    return ''
 
 
 def comparison(
@@ -167,24 +52,54 @@ def comparison(
         ]
         for row in rows
     ]
+    timed = any(row.image_time is not None for row in rows)
+    if timed:
+        head.append('time an image')
+        cells = [[*line, format_seconds(row.image_time)] for line, row in zip(cells, rows)]
     colours = [series_colour(index) for index in range(len(rows))]
-    yield page.table(head, cells, numbers=3, colours=colours, missing=NOT_MEASURED, mark=highlight)
+    yield page.table(head, cells, numbers=3 + timed, colours=colours, missing=NOT_MEASURED, mark=highlight)
     measured = 'forward, backward, update; measured by turns in one process'
     logged = 'forward, backward, update, data; in the logs after the first epoch'
     how = measured if any(row.step_time is not None for row in rows) else logged
-    yield page.paragraph(
-        f'MACs: multiply-accumulates for one input. Time a step: median seconds of a training step ({how}).', 'soft'
-    )
+    legend = f'MACs: multiply-accumulates for one input. Time a step: median seconds of a training step ({how}).'
+    if timed:
+        legend += ' Time an image: median seconds of a forward pass of one, measured by turns in one process.'
+    yield page.paragraph(legend, 'soft')
     yield from (page.paragraph(note, 'soft') for note in notes)
     if metric:
         scores = {row.name: row.scores(metric) for row in rows}
         dots = plots.plot_scores(scores, metric=metric, split=split)
         yield page.figure([dots], 'A dot for each run, a bar at the mean, which stands at the right.', size='medium')
+        yield from _costs(rows, metric, split)
+    every = metric_table(rows)
+    if len(every) > 1:
+        names = [row.name for row in rows]
+        yield page.folded('All metrics', page.table(['metric', *names], every, missing=NOT_MEASURED))
     networks = {row.name: row.runs for row in rows}
     losses = {name: [run.train_curve('loss') for run in runs] for name, runs in networks.items()}
-    curves = _curves(networks, losses, metric, split, 'comparison')
+    curves = plots.plot_progress(networks, losses, metric, split, 'comparison')
     caption = 'Mean over the runs of a network; the band reaches from the lowest to the highest run.'
     yield page.figure(curves, caption, size='medium')
+
+
+def _costs(rows: Sequence[NetworkRow], metric: Metric, split: str) -> Iterator[str]:
+    """The score against each cost that at least two networks were measured for."""
+    costs: dict[str, tuple[str, dict[str, float | None]]] = {
+        'parameters': ('', {row.name: row.params for row in rows}),
+        'MACs': ('', {row.name: row.macs for row in rows}),
+        'time a training step': ('s', {row.name: row.seconds_a_step for row in rows}),
+        'time an image': ('s', {row.name: row.image_time for row in rows}),
+    }
+    scores = {row.name: row.scores(metric) for row in rows}
+    svgs: list[str] = []
+    for label, (unit, values) in costs.items():
+        if sum(value is not None and bool(scores[name]) for name, value in values.items()) > 1:
+            points = {name: (value, scores[name]) for name, value in values.items()}
+            slug = f'cost-{len(svgs)}'
+            svgs.append(plots.plot_cost(points, metric=metric, split=split, xlabel=label, unit=unit, name=slug))
+    if svgs:
+        caption = 'What each network reaches, the mean over its runs and their range, against what it costs.'
+        yield page.figure(svgs, caption, size='medium')
 
 
 def _runs(rows: Sequence[NetworkRow], metric: Metric | None) -> str:
@@ -203,11 +118,12 @@ def provenance(
     if commands:
         yield page.heading('Commands')
         yield page.code('\n'.join(commands))
-    if environment:
-        yield page.heading('Environment')
-        yield page.definitions(environment)
     searched = [('search', search.run)] if search and search.run else []
     named = searched + [(row.name, row.runs[0]) for row in rows if row.runs]
+    yield from _environments(searched + [(row.name, run) for row in rows for run in row.runs])
+    if environment:
+        yield page.heading('Environment of this report')
+        yield page.definitions(environment)
     runs = ([search.run] if search and search.run else []) + [run for row in rows for run in row.runs]
     configs = [page.folded(name, page.code(run.config_text or '')) for name, run in named if run.config_text]
     if configs:
@@ -217,3 +133,14 @@ def provenance(
     if notes:
         yield page.heading('What could not be read')
         yield from (page.paragraph(note) for note in notes)
+
+
+def _environments(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
+    """What each run's log says of its machine; runs on the same one share a list."""
+    shared: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
+    for name, run in runs:
+        if run.environment:
+            shared.setdefault(tuple(run.environment.items()), {})[name] = None
+    for facts, names in shared.items():
+        yield page.heading(f'Environment of the runs: {", ".join(names)}')
+        yield page.definitions(dict(facts))

@@ -12,40 +12,14 @@ import math
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmhoga.analysis.run_environment import recorded_environment
+
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measured quantity of which more is better: its key in the logs, name, unit, digits after the point."""
-
-    key: str
-    title: str
-    unit: str = ''
-    digits: int = 3
-
-    @property
-    def axis(self) -> str:
-        return f'{self.title} ({self.unit})' if self.unit else self.title
-
-    def format(self, value: float) -> str:
-        """Without the unit."""
-        return f'{value:.{self.digits}f}'
-
-
-#: Metrics that a report may be about: the first of them that a run has.
-METRICS = (
-    Metric('accuracy/top1', 'accuracy', '%', 2),
-    Metric('coco/bbox_mAP', 'box AP'),
-    Metric('coco/AP', 'keypoint AP'),
-    Metric('pascal_voc/mAP', 'mAP'),
-    Metric('single-label/f1-score', 'F1 score', '%', 2),
-)
 
 # A search logs its alpha among the validations, as alpha/...
 _NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory', 'loss', 'val_loss'}
@@ -64,6 +38,7 @@ class Run:
         max_epochs: ``train_cfg.max_epochs`` of the config; None if it has none.
         config_path: the config as mmengine dumped it at the last start.
         notes: what could not be read, in words.
+        environment: of the machine that it ran on, from the log of the last start.
     """
 
     work_dir: Path
@@ -74,6 +49,7 @@ class Run:
     config_path: Path | None = None
     notes: tuple[str, ...] = ()
     max_epochs: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def by_epoch(self) -> bool:
@@ -89,6 +65,12 @@ class Run:
         rows = (*self.val, *((self.test,) if self.test else ()))
         keys = dict.fromkeys(key for row in rows for key in row)
         return tuple(key for key in keys if key not in _NOT_METRICS and not key.startswith('alpha/'))
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Every loss that a training step logged."""
+        keys = dict.fromkeys(key for row in self.train for key in row)
+        return tuple(key for key in keys if 'loss' in key)
 
     def final(self, metric: str) -> float | None:
         """The metric of the test, or else of the last validation that has it; None if it was never measured."""
@@ -157,6 +139,7 @@ def read_run(work_dir: str | os.PathLike) -> Run:
         config_path=configs[-1] if configs else None,
         notes=tuple(notes),
         max_epochs=_read_number(configs[-1], 'train_cfg', 'max_epochs') if configs else None,
+        environment=recorded_environment(work_dir),
     )
 
 
@@ -169,20 +152,6 @@ def existing_work_dir(work_dir: str | os.PathLike) -> Path:
             'It is what tools/train.py got as --work-dir, by default work_dirs/<name of the config>.'
         )
     return work_dir
-
-
-def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
-    """The metric to compare runs by: the one of that key, else the first of :data:`METRICS` or of theirs.
-
-    Raises:
-        ValueError: no run has the metric that was asked for.
-    """
-    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
-    if key is not None and key not in measured:
-        raise ValueError(f'No run measured {key!r}; measured were: {", ".join(measured) or "none"}.')
-    known = {metric.key: metric for metric in METRICS}
-    wanted = [key] if key else [*known, *measured]
-    return next((known.get(name, Metric(name, name)) for name in wanted if name in measured), None)
 
 
 def _read_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:

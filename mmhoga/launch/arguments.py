@@ -107,7 +107,9 @@ def genotype_parser() -> argparse.ArgumentParser:
         if name == 'show':
             command.add_argument('--json', action='store_true', help='as JSON')
         if name == 'draw':
-            command.add_argument('--out', required=True, help='FILE.svg, FILE.png or FILE.pdf')
+            command.add_argument(
+                '--out', required=True, help='FILE.svg, .png or .pdf; the edges as a table go beside it, .csv'
+            )
     convert = commands.add_parser('convert', help="from the text of the authors' genotypes.py, or of a log of theirs")
     convert.add_argument('text', help='the file; only literals are read, nothing is evaluated')
     convert.add_argument('--name', help='which of its genotypes (default: the last)')

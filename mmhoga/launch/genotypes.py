@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
+import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmhoga.analysis.complexity import count_parts
-from mmhoga.analysis.genotype_figure import save_drawing
+from mmhoga.analysis.genotype_drawing import differing_edges
+from mmhoga.analysis.genotype_figure import check_drawing_path, save_drawing
+from mmhoga.files import write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list
 from mmhoga.interop.genotype_text import read_genotypes
 from mmhoga.launch.arguments import genotype_parser
@@ -75,6 +79,18 @@ def comparison(genotypes: dict[str, Genotype]) -> str:
     return f'{_table(rows)}\n{same} of {len(edges)} edges agree.'
 
 
+def edge_table(genotypes: Mapping[str, Genotype]) -> str:
+    """As CSV: a line an edge, a column a genotype (empty where it has no such edge), and whether they differ."""
+    differing = differing_edges(list(genotypes.values()))
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator='\n')
+    writer.writerow(['edge', *genotypes, 'differ'])
+    for j, k in edge_list(max(genotype.num_groups for genotype in genotypes.values())):
+        operations = [g.operation(j, k) if k < g.num_groups else '' for g in genotypes.values()]
+        writer.writerow([f'o_{j}_{k}', *operations, 'yes' if (j, k) in differing else 'no'])
+    return content.getvalue()
+
+
 def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
     """Parameters and multiply-accumulates of one cell, by edge, and of what every cell has beside its edges.
 
@@ -115,14 +131,16 @@ def _show(args: argparse.Namespace) -> None:
 
 def _draw(args: argparse.Namespace) -> None:
     genotypes = {value: read(value) for value in args.genotype}
-    several = len(genotypes) > 1
+    drawn = genotypes if len(genotypes) > 1 else genotypes[args.genotype[0]]
+    path = Path(args.out)
+    table = path.with_suffix('.csv')
     try:
-        save_drawing(
-            genotypes if several else genotypes[args.genotype[0]], args.out, title=f'Genotype {args.genotype[0]}'
-        )
+        check_drawing_path(path)
+        write_atomic(table, edge_table(genotypes))
+        save_drawing(drawn, path, title=f'Genotype {args.genotype[0]}')
     except (ValueError, OSError) as error:
         raise LaunchError(str(error)) from error
-    print(args.out)
+    print(f'{table}\n{path}')
 
 
 def _validate(args: argparse.Namespace) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmhoga.analysis.runs import Run, pick_metric, read_run
+from mmhoga.analysis.metrics import pick_metric
+from mmhoga.analysis.runs import Run, read_run
 from mmhoga.files import write_atomic
 from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.launch.errors import LaunchError, run

@@ -14,7 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmhoga.analysis.complexity import Complexity, count, evaluating
+from mmhoga.analysis.complexity import Complexity, count
+from mmhoga.analysis.hooks import undisturbed
 from mmhoga.genotype import Genotype, edge_list
 from mmhoga.models.operations import Source
 from mmhoga.models.primitives import build_operation
@@ -153,7 +154,7 @@ def cell_shapes(architecture: nn.Module, cells: Mapping[str, SearchableHOGA], in
     backbone = getattr(architecture, 'backbone', architecture)
     some = next(architecture.parameters())
     try:
-        with evaluating(backbone), torch.no_grad():
+        with undisturbed(backbone), torch.no_grad():
             backbone(torch.zeros(1, *input_shape, device=some.device, dtype=some.dtype))
     finally:
         for handle in handles:

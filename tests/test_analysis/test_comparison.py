@@ -5,7 +5,8 @@ from test_analysis.made_up_runs import CONFIG, train_row, val_row
 
 from mmhoga.analysis import comparison
 from mmhoga.analysis.comparison import NetworkRow
-from mmhoga.analysis.runs import METRICS, read_run
+from mmhoga.analysis.metrics import METRICS
+from mmhoga.analysis.runs import read_run
 
 ACCURACY = METRICS[0]
 

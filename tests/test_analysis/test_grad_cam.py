@@ -1,14 +1,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from captum import attr as captum
 from test_analysis.small_networks import Net, hoga_net
 from torch import nn
 
-from mmhoga.analysis.class_scores import class_scores
+from mmhoga.analysis.class_scores import class_scores, proposal_scores
 from mmhoga.analysis.feature_maps import upsample
 from mmhoga.analysis.grad_cam import grad_cam
-
-captum = pytest.importorskip('captum.attr')
 
 
 @pytest.mark.parametrize('layer', ['stage1', 'norm', 'attention', 'stage2'])
@@ -69,6 +68,38 @@ def test_scores_of_other_networks():
     assert class_scores((levels, [torch.zeros(1, 8, 4, 4)]), 3).tolist() == [[0, 5, 4]]
     with pytest.raises(ValueError, match='no score a class'):
         class_scores((torch.zeros(100, 4), torch.zeros(100, 12)))
+
+
+def test_scores_of_two_stage_detectors():
+    """The highest over the proposals; background is no class; of a cascade the last stage counts."""
+    scores, boxes = torch.tensor([[1.0, 2, 9], [4, -1, 9]]), torch.zeros(2, 8)  # 2 proposals, 2 classes, background
+    assert proposal_scores(((scores, boxes),), 2).tolist() == [[4, 2]]
+    assert proposal_scores(((scores[:, :2], boxes),), 2).tolist() == [[4, 2]]  # sigmoid: no background
+    stages = [[torch.zeros(2, 3)], [scores]]
+    assert proposal_scores(((stages, [[boxes], [boxes]]),), 2).tolist() == [[4, 2]]
+    with pytest.raises(ValueError, match='proposes no region'):
+        proposal_scores(((scores[:0], boxes[:0]),), 2)
+    with pytest.raises(ValueError, match='no score a class'):
+        proposal_scores((boxes,), 2)
+
+
+def test_a_layer_of_which_only_the_class_token_counts():
+    """The last block of a vision transformer: its patches have no influence any more; the picture would be black."""
+
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            tokens = self.first(x.flatten(2).transpose(1, 2))
+            tokens = torch.cat((tokens.mean(1, keepdim=True), tokens), 1)
+            return self.head(self.last(tokens)[:, 0])
+
+    model, x = Transformer(), torch.randn(1, 4, 3, 3)
+    assert grad_cam(model, x, 'first', [0]).shape == (1, 3, 3)
+    with pytest.raises(ValueError, match=r"no patch of the layer 'last', only on its class token"):
+        grad_cam(model, x, 'last', [0])
 
 
 def test_upsampling_is_bilinear_between_centres():

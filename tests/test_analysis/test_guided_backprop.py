@@ -1,13 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from captum import attr as captum
 from test_analysis.small_networks import Net
 from torch import nn
 
 from mmhoga.analysis.guided_backprop import guided_backprop
 from mmhoga.models import HOGA
-
-captum = pytest.importorskip('captum.attr')
 
 RELUS = {
     'module': nn.ReLU(),

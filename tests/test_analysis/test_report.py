@@ -1,16 +1,36 @@
 """The report: whole or not there, escaped, alone, and without a number that was not measured."""
 
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 from test_analysis.made_up_runs import CONFIG, train_row
 
-from mmhoga.analysis import report_sections
+from mmhoga.analysis import report, report_sections, search_sections
 from mmhoga.analysis.comparison import NetworkRow
+from mmhoga.analysis.metrics import METRICS
 from mmhoga.analysis.report import report_from_work_dirs, write_report
-from mmhoga.analysis.runs import METRICS, read_run
+from mmhoga.analysis.runs import read_run
 from mmhoga.analysis.search_runs import read_search
+
+LOG = """2025/01/01 00:00:00 - mmengine - INFO -
+------------------------------------------------------------
+System environment:
+    Python: 3.11.7 (main)
+    numpy_random_seed: 0
+    GPU 0: NVIDIA A100
+    PyTorch: 2.14.1
+    PyTorch compiling details: PyTorch built with:
+  - GCC: 13.3 -fopenmp
+
+Runtime environment:
+    cudnn_benchmark: False
+    Distributed launcher: slurm
+    GPU number: 8
+------------------------------------------------------------
+    Python: 2 (of somebody else)
+"""
 
 VOID = {'meta', 'link', 'br', 'img', 'input', 'hr'}
 
@@ -83,7 +103,7 @@ def test_a_full_report(tmp_path, search_dir, rows):
     assert 'randomness = dict(deterministic=False, seed=0)' in page.words
     assert '5 epochs of search with seed 0 chose' in page.words
     assert '“searched” reaches' in page.words
-    assert page.tags.count('svg') == 2 + 3 + 2 + 3
+    assert page.tags.count('svg') == 2 + 3 + 2 + 3 + 3  # genotypes, alpha, losses, scores and curves, costs
     for run in rows[0].runs:
         assert f'{run.final("accuracy/top1"):.2f}' in page.words
     ids = [value for name, value in page.attributes if name == 'id']
@@ -143,12 +163,12 @@ def test_unreadable_lines_are_reported(tmp_path, write_log):
 def test_a_failure_leaves_the_old_report_and_no_other_file(tmp_path, rows, monkeypatch):
     path = tmp_path / 'out' / 'r.html'
     write_report(path, title='old', comparison=rows[:1])
-    old = path.read_bytes()
+    old, numbers = path.read_bytes(), path.with_suffix('.json').read_bytes()
     monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
     with pytest.raises(OSError, match='disk full'):
         write_report(path, title='new', comparison=rows)
-    assert path.read_bytes() == old
-    assert [file.name for file in path.parent.iterdir()] == ['r.html']
+    assert path.read_bytes() == old and path.with_suffix('.json').read_bytes() == numbers
+    assert sorted(file.name for file in path.parent.iterdir()) == ['r.html', 'r.json']
 
 
 def test_names_must_be_one_of_a_kind_and_known(tmp_path, rows):
@@ -188,9 +208,9 @@ def test_a_missing_work_dir_is_named(tmp_path):
 def test_none_that_comes_out_highest_is_explained(search_dir):
     history = read_search(search_dir).history
     history.alpha[-1, :, 0] = 100.0
-    assert 'next operation' in report_sections._none(history)
+    assert 'next operation' in search_sections._none(history)
     history.alpha[-1, :, 0] = -100.0
-    assert report_sections._none(history) == ''
+    assert search_sections._none(history) == ''
 
 
 def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
@@ -214,3 +234,60 @@ def test_a_model_that_cannot_be_built_here(tmp_path, write_log):
     folder = write_log(tmp_path / 'run', [train_row(1, 1, 1.0)], config=config)
     words = Page(report_from_work_dirs(tmp_path / 'r.html', networks={'mine': [folder]}).read_text()).words
     assert 'Parameters and MACs of mine could not be counted' in words and 'Nowhere' in words
+
+
+def test_the_numbers_behind_it(tmp_path, search_dir, rows):
+    search = read_search(search_dir)
+    path = write_report(tmp_path / 'r.html', title='t', search=search, comparison=rows, environment={'torch': '2.14'})
+    numbers = json.loads(path.with_suffix('.json').read_text())
+    assert numbers['environment_of_the_report'] == {'torch': '2.14'}
+    assert numbers['search']['genotype']['edges'] == [list(row) for row in search.genotype.edges]
+    assert numbers['search']['alpha'] == search.history.alpha.tolist()
+    assert [change['epoch'] for change in numbers['search']['changes']] == [c[0] for c in search.history.changes()]
+    plain = numbers['networks'][0]
+    assert (plain['name'], plain['parameters'], plain['macs'], plain['seconds_an_image']) == (
+        'plain', 1234, 5_000_000, None)  # fmt: skip
+    assert [run['final']['accuracy/top1'] for run in plain['runs']] == rows[0].scores(METRICS[0])
+    assert plain['runs'][2]['seed'] == 2
+    assert len(plain['runs'][0]['validations']) == len(plain['runs'][0]['losses']['loss']['mean']) == 6
+
+
+def test_where_the_runs_ran(tmp_path, search_dir, write_run):
+    """By the head of their own logs; those on one machine share a list."""
+    folders = [write_run('plain', seed) for seed in (0, 1)]
+    for folder, gpu in ((search_dir, 'A100'), (folders[0], 'A100'), (folders[1], 'T4')):
+        (folder / '20250101_000000' / '20250101_000000.log').write_text(LOG.replace('A100', gpu))
+    path = report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir, networks={'plain': folders})
+    words = Page(path.read_text()).words
+    assert 'Environment of the runs: search, plain Python 3.11.7 (main) GPU 0 NVIDIA A100 PyTorch 2.14.1' in words
+    assert 'Environment of the runs: plain Python 3.11.7 (main) GPU 0 NVIDIA T4' in words
+    assert 'Distributed launcher slurm' in words
+    assert '-fopenmp' not in words and 'numpy_random_seed' not in words and 'cudnn_benchmark' not in words
+
+
+def test_measured_here_and_now(tmp_path, write_run, monkeypatch):
+    times = {'plain': 0.5, 'mine': 0.25}
+    monkeypatch.setattr(report, 'step_times', lambda configs: {name: times[name] for name in configs})
+    monkeypatch.setattr(report, 'image_times', lambda configs, shape: {name: times[name] / 10 for name in configs})
+    networks = {'plain': [write_run('plain')], 'mine': [write_run('mine')]}
+    path = report_from_work_dirs(
+        tmp_path / 'r.html', networks=networks, shape=(3, 8, 8), measure_steps=True, measure_images=True
+    )
+    page = Page(path.read_text())
+    assert {'500.0 ms', '250.0 ms', '50.0 ms', '25.0 ms'} <= set(page.text)
+    assert 'time an image' in page.words
+    with pytest.raises(ValueError, match=r'give the shape \(C, H, W\)'):
+        report_from_work_dirs(tmp_path / 'r.html', networks=networks, measure_images=True)
+
+
+def test_networks_of_a_detector_show_all_their_metrics(tmp_path, write_log):
+    rows = []
+    for name, value in (('a', 0.251), ('b', 0.278)):
+        val = {'coco/bbox_mAP': value, 'coco/bbox_mAP_50': 2 * value, 'coco/worst': 'none', 'step': 1}
+        rows.append(NetworkRow(name, (read_run(write_log(tmp_path / name, [train_row(1, 1, 1.0), val])),)))
+    page = Page(write_report(tmp_path / 'r.html', title='t', comparison=rows).read_text())
+    assert (
+        '\N{LEFT DOUBLE QUOTATION MARK}b\N{RIGHT DOUBLE QUOTATION MARK} reaches 0.278 validation box AP' in page.words
+    )
+    assert 'All metrics metric a b coco/bbox_mAP 0.251 0.278 coco/bbox_mAP_50 0.502 0.556' in page.words
+    assert 'coco/worst' not in page.words

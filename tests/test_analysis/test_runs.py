@@ -5,7 +5,8 @@ import json
 import pytest
 from test_analysis.made_up_runs import CONFIG, train_row, val_row
 
-from mmhoga.analysis.runs import METRICS, pick_metric, read_run
+from mmhoga.analysis.metrics import METRICS, pick_metric
+from mmhoga.analysis.runs import read_run
 
 
 def test_a_whole_run(write_run):
@@ -73,6 +74,18 @@ def test_a_damaged_last_line_is_left_out_and_said(tmp_path, write_log, tail):
     run = read_run(write_log(tmp_path, [train_row(1, 1, 2.0)], tail=tail))
     assert len(run.train) == 1
     assert run.notes == ('Line 2 of 20250101_000000/vis_data/scalars.json was cut off and was left out.',)
+
+
+def test_a_damaged_line_in_the_middle_is_left_out_and_said(tmp_path, write_log):
+    """As two processes leave it that write at once, or a disk that was full for a while."""
+    folder = write_log(tmp_path, [train_row(1, 1, 2.0), train_row(2, 1, 1.0)])
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    first, second = log.read_text().splitlines()
+    log.write_bytes(f'{first}\n{first[:20]}{second}\n'.encode() + b'\xff\xfe\n\n' + f'{second}\n'.encode())
+    run = read_run(folder)
+    assert [row['loss'] for row in run.train] == [2.0, 1.0]
+    assert [note.partition(' of ')[0] for note in run.notes] == ['Line 2', 'Line 3']
+    assert all('is not a log row and was left out' in note for note in run.notes)
 
 
 def test_a_test_of_the_checkpoint_counts_more_than_the_last_validation(write_run):

@@ -119,3 +119,18 @@ def test_a_damaged_genotype_is_the_genotype_s_own_error(search_dir):
 def test_no_search_in_a_work_dir(write_run):
     with pytest.raises(FileNotFoundError, match=r'looked for genotype\.json and search_history\.json'):
         read_search(write_run('plain'))
+
+
+def test_one_alpha_a_stage(search_dir):
+    """The logs are one folder up; the search as a whole names its stages."""
+    stage = search_dir / 'layer1'
+    stage.mkdir()
+    for name in ('genotype.json', 'search_history.json'):
+        data = json.loads((search_dir / name).read_text())
+        if 'meta' in data:
+            data['meta']['stage'] = 'layer1'
+        (stage / name).write_text(json.dumps(data))
+        (search_dir / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r'one a stage: give one of .*layer1'):
+        read_search(search_dir)
+    assert read_search(stage).run.work_dir == search_dir

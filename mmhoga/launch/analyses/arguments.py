@@ -17,7 +17,7 @@ from mmhoga.launch.analyses.pictures import Picture, from_dataset, from_files, s
 from mmhoga.launch.analyses.subjects import Subject
 from mmhoga.launch.errors import LaunchError, run
 
-_EPILOG = 'Mistakes end in one line and exit code 2; MMHOGA_DEBUG=1 shows where they were found.'
+EPILOG = 'Mistakes end in one line and exit code 2; MMHOGA_DEBUG=1 shows where they were found.'
 
 
 def parser(description: str | None, *, single: bool = False) -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def parser(description: str | None, *, single: bool = False) -> argparse.Argumen
         description: of the command.
         single: one model, as positional arguments, instead of several with names.
     """
-    result = argparse.ArgumentParser(description=description, epilog=_EPILOG)
+    result = argparse.ArgumentParser(description=description, epilog=EPILOG)
     if single:
         result.add_argument(
             'model', nargs='+', metavar='WORK_DIR | CONFIG CHECKPOINT', help='a work_dir, or a config and a checkpoint'
@@ -87,12 +87,22 @@ def facts(command: str, subjects: Sequence[Subject], **others: Any) -> dict[str,
     }
 
 
-def call(main: Callable[[argparse.Namespace], Sequence[Path]], args: argparse.Namespace) -> int:
-    """Run a command, print what it wrote, return the exit code: 2 for bad input, 130 after Ctrl-C."""
+def call(
+    main: Callable[[argparse.Namespace], Sequence[Path]],
+    args: argparse.Namespace,
+    check: Callable[[str], Any] = check_figure_path,
+) -> int:
+    """Run a command, print what it wrote, return the exit code: 2 for bad input, 130 after Ctrl-C.
+
+    Args:
+        main: the command; returns the paths it wrote.
+        args: with ``out``.
+        check: raises, before the computing starts, if nothing can be written to ``out``.
+    """
 
     def checked() -> None:
         try:
-            check_figure_path(args.out)
+            check(args.out)
             for path in main(args):
                 print(path)
         except (ValueError, OSError) as error:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmhoga.analysis.class_scores import class_scores
+from mmhoga.analysis.class_scores import class_scores, proposal_scores
+from mmhoga.analysis.config_models import build_model, config_scope
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.launch.errors import LaunchError, explained, near_names
 from mmhoga.launch.hosts import import_mmpretrain, load_config
@@ -43,7 +44,7 @@ class Subject:
 
     @property
     def scope(self) -> str:
-        return self.cfg.get('default_scope') or 'mmengine'
+        return config_scope(self.cfg)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -52,9 +53,13 @@ class Subject:
 
     def scores(self, inputs: Tensor, samples: Sequence[Any]) -> Tensor:
         """``(N, classes)`` before any softmax."""
-        head = getattr(self.model, 'bbox_head', None)
         output = self.model(inputs, samples, mode='tensor')
-        return class_scores(output, getattr(head, 'cls_out_channels', None))
+        roi_head: Any = getattr(self.model, 'roi_head', None)
+        if roi_head is not None:
+            head = roi_head.bbox_head
+            last: Any = head[-1] if isinstance(head, nn.ModuleList) else head  # of a cascade, one a stage
+            return proposal_scores(output, last.num_classes)
+        return class_scores(output, getattr(getattr(self.model, 'bbox_head', None), 'cls_out_channels', None))
 
     def forward(self, inputs: Tensor, layers: Sequence[str]) -> None:
         """Run as much of the network as has the layers, without samples if that is enough."""
@@ -65,20 +70,22 @@ class Subject:
             self.model(inputs, mode='tensor')
 
     def default_layers(self) -> list[str]:
-        """The stages of a ResNet (``layer1`` ...), the deepest last.
+        """The backbone's stages, the deepest last: ``layer1``, ... of a ResNet, ``stages.0``, ... of a ConvNeXt.
 
         Raises:
             LaunchError: the backbone has no such names.
         """
-        names = [
-            f'backbone.{name}'
-            for name, _ in getattr(self.model, 'backbone', nn.Module()).named_children()
-            if name.startswith('layer') and name[5:].isdigit()
-        ]
+        children = dict(getattr(self.model, 'backbone', nn.Module()).named_children())
+        names = [name for name in children if name.startswith('layer') and name[5:].isdigit()]
+        if not names and isinstance(children.get('stages'), (nn.ModuleList, nn.Sequential)):
+            names = [f'stages.{index}' for index in range(len(children['stages']))]  # type: ignore[arg-type]
         if not names:
             backbone = type(getattr(self.model, 'backbone', self.model)).__name__
-            raise LaunchError(f'{self.name}: {backbone} has no stages layer1, layer2, ...: name a layer (--layer).')
-        return names
+            raise LaunchError(
+                f'{self.name}: {backbone} has no stages layer1, ... or stages.0, ...: name a layer '
+                f'(--layer or --layers). It has {", ".join(f"backbone.{name}" for name in list(children)[:12])}.'
+            )
+        return [f'backbone.{name}' for name in names]
 
     def dataset(self) -> Any:
         """The data set it is tested on, else validated on; without shuffling."""
@@ -134,10 +141,7 @@ def load_subject(
     allow_mmengine_checkpoints()
     import_mmpretrain(cfg)
     set_preprocessor(cfg)
-    if 'data_preprocessor' in cfg:  # as the Runner does
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     with explained(cfg), warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         content = _read(checkpoint)
