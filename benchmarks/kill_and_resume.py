@@ -58,8 +58,10 @@ def main() -> None:
             runs += 1
             number = kills + 1
             wanted = signal.SIGTERM if args.term and number % 3 == 0 else signal.SIGKILL
-            at_a_write = number % 2 == 0 and wanted == signal.SIGKILL
-            moment = None if number > args.kills else wait_for_moment(run, work_dir, moments, args.within, at_a_write)
+            half = None  # what to wait for: nothing, any half-written file, or half a checkpoint
+            if wanted == signal.SIGKILL and number % 2 == 0:
+                half = '.*.tmp' if number % 4 else '.epoch_*.tmp'
+            moment = None if number > args.kills else wait_for_moment(run, work_dir, moments, args.within, half)
             if moment is None:
                 require(run.wait() == 0, f'a resumed search failed: see {work_dir}/console.log')
                 break
@@ -71,10 +73,10 @@ def main() -> None:
             if wanted == signal.SIGTERM:
                 require(code == 143, f'SIGTERM ended in exit code {code}: see {work_dir}/console.log')
                 moment += f', left after {took:.1f} s'
-            half, files = require_whole(work_dir)
-            print(f'{wanted.name} {kills:2d}: {moment}; {files} files whole, {half} temporary', flush=True)
-        half, files = require_whole(work_dir)
-        require(not half, f'{half} temporary files were left in {work_dir}')
+            temporary, files = require_whole(work_dir)
+            print(f'{wanted.name} {kills:2d}: {moment}; {files} files whole, {temporary} temporary', flush=True)
+        temporary, files = require_whole(work_dir)
+        require(not temporary, f'{temporary} temporary files were left in {work_dir}')
         found = result(work_dir)
         require(torch.equal(found['alpha'], expected['alpha']), 'alpha differs')
         require(found['history'] == expected['history'], 'search_history.json differs')
@@ -97,7 +99,7 @@ def start(args: argparse.Namespace, work_dir: Path, workers: int) -> subprocess.
 
 
 def wait_for_moment(
-    run: subprocess.Popen, work_dir: Path, moments: random.Random, within: float, at_a_write: bool
+    run: subprocess.Popen, work_dir: Path, moments: random.Random, within: float, half: str | None
 ) -> str | None:
     """Wait until it is time to kill, and say what that was; None if the search ended before."""
     start_size = (work_dir / 'console.log').stat().st_size
@@ -108,11 +110,11 @@ def wait_for_moment(
     began = time.monotonic()
     delay = moments.uniform(0, within)
     while run.poll() is None:
-        if at_a_write and (half := list(work_dir.glob('.*.tmp'))):
-            return f'while writing {half[0].name.split(".pth")[0].split(".json")[0].lstrip(".")}'
-        if not at_a_write and time.monotonic() - began > delay:
+        if half and (seen := list(work_dir.glob(half))):
+            return f'while writing {seen[0].name.rsplit(".", 2)[0].lstrip(".")}'
+        if not half and time.monotonic() - began > delay:
             return f'{delay:.2f} s after the start'
-        time.sleep(0.0002 if at_a_write else 0.01)
+        time.sleep(0.0002 if half else 0.01)
     return None
 
 

@@ -135,7 +135,7 @@ class SearchLoop(EpochBasedTrainLoop):
         outputs.update({f'alpha_{name}': value for name, value in alpha_outputs.items()})
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
-        if stop:
+        if stop or (self.asked_to_stop and not self.runner.distributed):
             self._save_and_leave()
 
     def alpha_step(self, data: Any, train_data: Any = None) -> tuple[dict, bool]:
@@ -146,9 +146,9 @@ class SearchLoop(EpochBasedTrainLoop):
             train_data: of trainA, for the virtual step of the second order.
 
         Returns:
-            What to log, and whether the ranks agree to stop after this iteration.
+            What to log, and whether a rank was asked to stop, which all ranks learn here.
         """
-        wrapper, stop = self.runner.optim_wrapper['alpha'], self.asked_to_stop
+        wrapper, stop = self.runner.optim_wrapper['alpha'], False
         with unwrapped(self.runner.model).differentiating_alpha() as alphas:
             found, outputs = self._alpha_gradients(alphas, data, train_data)
             # A loss with these gradients: it goes the wrapper's way of accumulating, scaling and clipping.
@@ -157,12 +157,10 @@ class SearchLoop(EpochBasedTrainLoop):
             wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
         if wrapper.should_update():
             if self.runner.distributed:
-                stop = average([alpha.grad for alpha in alphas], stop)
+                stop = average([alpha.grad for alpha in alphas], self.asked_to_stop)
             wrapper.step()
             wrapper.zero_grad()
             self._require_finite(alphas, outputs)
-        elif self.runner.distributed:
-            stop = False  # the ranks talk to each other when alpha moves
         return outputs, stop
 
     @property

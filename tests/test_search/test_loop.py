@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA, derive_genotype
-from mmhoga.search import GenotypeHook, SearchLoop, SearchModel
+from mmhoga.search import GenotypeHook, SearchError, SearchLoop, SearchModel
 
 
 def run(config, name, **changes):
@@ -179,3 +179,58 @@ def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_p
     assert events.Scalars('alpha/loss/val')[0].value == pytest.approx(last['loss']['val'], rel=1e-6)
     p = torch.tensor(last['alpha']).softmax(-1)
     assert events.Scalars('alpha/o_0_1/se')[-1].value == pytest.approx(p[1, 6].item(), rel=1e-5)
+
+
+def test_alphas_gradient_is_clipped(search_config):
+    search_config.optim_wrapper.alpha = dict(optimizer=dict(type='SGD', lr=1.0), clip_grad=dict(max_norm=1e-3))
+    runner = Runner.from_cfg(search_config)
+    loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    before = runner.model.alpha.detach().clone()
+    loop.alpha_step(next(iter(loop.alpha_dataloader)))
+    assert (runner.model.alpha - before).norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize('hessian', ['finite_difference', 'exact'])
+def test_a_search_of_second_order(search_config, hessian):
+    search_config.train_cfg.update(max_epochs=1)
+    first = run(search_config, 'first', work_dir=search_config.work_dir + '1')
+    search_config.train_cfg.update(order=2, hessian=hessian)
+    second = run(search_config, 'second')
+    assert second.iter == 3
+    assert not torch.equal(first.model.alpha, second.model.alpha)
+
+
+@pytest.mark.parametrize('change', [dict(order=3), dict(order=2, hessian='gauss'), dict(order=2, unroll='all')])
+def test_steps_that_there_are_not(search_config, change):
+    search_config.train_cfg.update(change)
+    with pytest.raises(ValueError, match='must be one of'):
+        run(search_config, 'bad')
+
+
+def test_a_longer_or_shorter_trainb_is_said(search_config, caplog):
+    """The shorter is shuffled again, the longer drawn anew."""
+    search_config.train_cfg.max_epochs = 1
+    for fraction, words in ((0.8, 'shuffled again within an epoch'), (0.2, 'an epoch sees 2 of trainB')):
+        cfg = search_config.copy()
+        cfg.work_dir += str(fraction)
+        cfg.train_cfg.alpha_dataloader.dataset.fraction = cfg.train_dataloader.dataset.fraction = fraction
+        runner = run(cfg, f'said{fraction}')
+        log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+        assert words in log
+
+
+def test_alpha_that_is_not_finite_stops_the_search(search_config, monkeypatch):
+    alpha_loss = SearchModel.alpha_loss
+
+    def fails_at_the_fifth(self, data, calls=[]):  # noqa: B006
+        loss, log = alpha_loss(self, data)
+        calls.append(loss)
+        return (loss * float('nan') if len(calls) == 5 else loss), log
+
+    monkeypatch.setattr(SearchModel, 'alpha_loss', fails_at_the_fifth)
+    with pytest.raises(SearchError, match=r'not finite after iteration 5 \(epoch 2\)'):
+        run(search_config, 'nan')
+    work_dir = Path(search_config.work_dir)
+    assert (work_dir / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert Genotype.load(work_dir / 'genotype.json').meta['epoch'] == 1
