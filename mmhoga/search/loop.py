@@ -152,15 +152,14 @@ class SearchLoop(EpochBasedTrainLoop):
         with unwrapped(self.runner.model).differentiating_alpha() as alphas:
             found, outputs = self._alpha_gradients(alphas, data, train_data)
             # A loss with these gradients: it goes the wrapper's way of accumulating, scaling and clipping.
-            with torch.enable_grad():
-                loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, found))
+            loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, found))
             wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
-        if wrapper.should_update():
-            if self.runner.distributed:
-                stop = average([alpha.grad for alpha in alphas], self.asked_to_stop)
-            wrapper.step()
-            wrapper.zero_grad()
-            self._require_finite(alphas, outputs)
+            if wrapper.should_update():  # in here: mmengine clips what requires a gradient
+                if self.runner.distributed:
+                    stop = average([alpha.grad for alpha in alphas], self.asked_to_stop)
+                wrapper.step()
+                wrapper.zero_grad()
+                self._require_finite(alphas, outputs)
         return outputs, stop
 
     @property
