@@ -117,7 +117,7 @@ class SearchCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         loop = runner.train_loop
-        processes = gather_object(process_state(runner.model))
+        processes = gather_object(process_state(runner))
         self._search = {
             'version': 1,
             'batches_per_epoch': len(loop.dataloader),

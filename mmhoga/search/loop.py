@@ -6,17 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
-from mmhoga.search import bilevel
 from mmhoga.search.checkpoint import SearchCheckpointHook
+from mmhoga.search.descent import AlphaDescent
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.ranks import average, require_one_alpha
+from mmhoga.search.ranks import require_one_alpha
 from mmhoga.search.signals import EXIT_STOPPED, StopRequest
 from mmhoga.search.state import SearchError, require_free, set_process_state
 from mmhoga.search.streams import BatchStream
@@ -41,7 +40,7 @@ class SearchLoop(EpochBasedTrainLoop):
         alpha_dataloader: trainB.
         max_epochs, val_begin, val_interval, dynamic_intervals: as in ``EpochBasedTrainLoop``.
         order: of the architecture gradient: 1 (the paper's), or 2 (DARTS unrolled; the weights' optimizer must be SGD).
-        hessian: of the second order, ``'finite_difference'`` or ``'exact'``; see :func:`bilevel.second_order`.
+        hessian: of the second order, ``'finite_difference'`` or ``'exact'``: see :mod:`mmhoga.search.bilevel`.
         unroll: of the second order in several processes: ``'local'``, each takes the virtual step of its own batch; or
             ``'joint'``, all take that of the joint batch, for two reductions of the weights' size.
 
@@ -67,17 +66,10 @@ class SearchLoop(EpochBasedTrainLoop):
         hessian: str = 'finite_difference',
         unroll: str = 'local',
     ) -> None:
-        for name, value, allowed in (
-            ('order', order, (1, 2)),
-            ('hessian', hessian, bilevel.HESSIANS),
-            ('unroll', unroll, ('local', 'joint')),
-        ):
-            if value not in allowed:
-                raise ValueError(f'train_cfg.{name} must be one of {allowed}, not {value!r}.')
+        self.descent = AlphaDescent(order, hessian, unroll)
         if not runner._resume:
             require_free(runner.work_dir)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
-        self.order, self.hessian, self.unroll = order, hessian, unroll
         self.alpha_dataloader: DataLoader = runner.build_dataloader(
             alpha_dataloader,
             seed=runner.seed,
@@ -148,19 +140,16 @@ class SearchLoop(EpochBasedTrainLoop):
         Returns:
             What to log, and whether a rank was asked to stop, which all ranks learn here.
         """
-        wrapper, stop = self.runner.optim_wrapper['alpha'], False
-        with unwrapped(self.runner.model).differentiating_alpha() as alphas:
-            found, outputs = self._alpha_gradients(alphas, data, train_data)
-            # A loss with these gradients: it goes the wrapper's way of accumulating, scaling and clipping.
-            with torch.enable_grad():
-                loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, found))
-            wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
-        if wrapper.should_update():
-            if self.runner.distributed:
-                stop = average([alpha.grad for alpha in alphas], self.asked_to_stop)
-            wrapper.step()
-            wrapper.zero_grad()
-            self._require_finite(alphas, outputs)
+        runner, model = self.runner, unwrapped(self.runner.model)
+        outputs, stop = self.descent.step(
+            model,
+            runner.optim_wrapper,
+            data,
+            train_data,
+            distributed=runner.distributed,
+            flag=self.asked_to_stop,
+        )
+        self._require_finite(model.alphas, outputs)
         return outputs, stop
 
     @property
@@ -171,38 +160,6 @@ class SearchLoop(EpochBasedTrainLoop):
     def sampler_seeds(self) -> list[int | None]:
         """Of trainA's and trainB's order."""
         return [getattr(loader.sampler, 'seed', None) for loader in (self.dataloader, self.alpha_dataloader)]
-
-    def _alpha_gradients(self, alphas: tuple, data: Any, train_data: Any) -> tuple[list[Tensor], dict]:
-        model, wrappers = unwrapped(self.runner.model), self.runner.optim_wrapper
-        outputs: dict[str, Any] = {}
-
-        def val_loss() -> Tensor:
-            with wrappers['alpha'].optim_context(model):
-                loss, log = model.alpha_loss(data)
-            outputs.update(log)
-            return loss
-
-        def train_loss() -> Tensor:
-            with wrappers['weights'].optim_context(model):
-                return model.loss(train_data)[0]
-
-        scaler = getattr(wrappers['alpha'], 'loss_scaler', None)
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
-        if self.order == 1:
-            with model.frozen_weights():
-                return bilevel.first_order(val_loss, alphas, loss_scale=scale)[1], outputs
-        _, found = bilevel.second_order(
-            train_loss,
-            val_loss,
-            alphas,
-            wrappers['weights'].optimizer,
-            hessian=self.hessian,
-            buffers=model.buffers(),
-            average=average if self.unroll == 'joint' and self.runner.distributed else None,
-            frozen_weights=model.frozen_weights,
-            loss_scale=scale,
-        )
-        return found, outputs
 
     def _require_search(self) -> None:
         model, wrappers = unwrapped(self.runner.model), self.runner.optim_wrapper
@@ -243,7 +200,7 @@ class SearchLoop(EpochBasedTrainLoop):
         )
         self._batches, self._alpha_batches = (stream.start(self._epoch, self._position) for stream in streams)
         if state is not None:
-            set_process_state(runner.model, state['processes'][runner.rank % len(state['processes'])])
+            set_process_state(runner, state['processes'][runner.rank % len(state['processes'])])
             self.resumed = None
             if self._epoch and not self._position:
                 self._validate()  # the checkpoint was written before it

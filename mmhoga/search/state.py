@@ -12,7 +12,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.runner import Runner
-from torch import nn
 
 from mmhoga.search.model import unwrapped
 
@@ -47,24 +46,29 @@ def set_rng_state(state: dict[str, Any]) -> None:
         accelerator.set_rng_state_all([each.cpu() for each in state['accelerator']])
 
 
-def process_state(model: nn.Module) -> dict[str, Any]:
+def process_state(runner: Runner) -> dict[str, Any]:
     """What differs between the processes of a search: random numbers, gradients that are being accumulated (and not
-    yet averaged), and batch norm's running statistics."""
-    model = unwrapped(model)
-    return {
+    yet averaged); and, of all but the first, which mmengine saves, batch norm's running statistics and the logs."""
+    model = unwrapped(runner.model)
+    state: dict[str, Any] = {
         'rng': rng_state(),
         'gradients': {n: p.grad.detach().cpu() for n, p in model.named_parameters() if p.grad is not None},
-        'buffers': {n: b.detach().cpu() for n, b in model.named_buffers()} if get_rank() else {},
     }
+    if get_rank():
+        state['buffers'] = {n: b.detach().cpu() for n, b in model.named_buffers()}
+        state['message_hub'] = runner.message_hub.state_dict()
+    return state
 
 
-def set_process_state(model: nn.Module, state: dict[str, Any]) -> None:
-    model = unwrapped(model)
+def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
+    model = unwrapped(runner.model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     for name, gradient in state['gradients'].items():
         parameters[name].grad = gradient.to(parameters[name].device)
-    for name, buffer in state['buffers'].items():
+    for name, buffer in state.get('buffers', {}).items():
         buffers[name].copy_(buffer)
+    if 'message_hub' in state:
+        runner.message_hub.load_state_dict(state['message_hub'])
     set_rng_state(state['rng'])
 
 

@@ -208,7 +208,7 @@ def test_steps_that_there_are_not(search_config, change):
         run(search_config, 'bad')
 
 
-def test_a_longer_or_shorter_trainb_is_said(search_config, caplog):
+def test_a_longer_or_shorter_trainb_is_said(search_config):
     """The shorter is shuffled again, the longer drawn anew."""
     search_config.train_cfg.max_epochs = 1
     for fraction, words in ((0.8, 'shuffled again within an epoch'), (0.2, 'an epoch sees 2 of trainB')):
