@@ -12,6 +12,7 @@ test_pipeline = [dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
+    drop_last=True,  # batch norm cannot train on the single picture that may remain
     dataset=dict(
         type='mmhoga.CocoCrops',
         data_root=data_root,
