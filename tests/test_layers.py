@@ -34,7 +34,8 @@ MAY_IMPORT = {
         'mmhoga.models.packing',
         'mmhoga.models.kernels',
     },
-    'mmhoga.models.loading': {'torch', 'mmengine'},
+    'mmhoga.models.recognition': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
+    'mmhoga.models.loading': {'torch', 'mmengine', 'mmhoga.models.recognition'},
     'mmhoga.models.hoga': {
         'torch',
         'mmengine',
@@ -64,7 +65,7 @@ MAY_IMPORT = {
         'mmhoga.version',
     },
     'mmhoga.search.bilevel': {'torch'},
-    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'mmhoga.registry'},
+    'mmhoga.datasets': {'mmengine', 'mmpretrain', 'sklearn', 'cv2', 'mmhoga.registry'},
     'mmhoga.analysis': {
         'torch',
         'matplotlib',

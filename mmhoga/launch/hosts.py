@@ -71,4 +71,7 @@ def import_mmpretrain(cfg: Config) -> None:
 
 
 def _not_installed(path: str, host: str, key: str) -> str:
-    return f"{path} needs {host} ({key}), which is not installed: pip install 'mmhoga[{EXTRAS[host]}]'."
+    install = f"pip install 'mmhoga[{EXTRAS[host]}]'"
+    if host == 'mmpose':  # the extra is all that it needs but chumpy, which does not build and is not used
+        install += " && pip install --no-deps 'mmpose>=1.3.2'"
+    return f'{path} needs {host} ({key}), which is not installed: {install}.'
