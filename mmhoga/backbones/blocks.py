@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from mmhoga.backbones.plugins import add_plugin
 
 
 class ResidualBlock(BaseModule):
@@ -73,7 +75,7 @@ class ResidualBlock(BaseModule):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
         self.plugin_names = [
-            [self._add_plugin(p['cfg'], size) for p in plugins if p['position'] == position]
+            [add_plugin(self, p['cfg'], size) for p in plugins if p['position'] == position]
             for position, size in zip(self.positions, widths)
         ]
         behind_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
@@ -85,18 +87,6 @@ class ResidualBlock(BaseModule):
     ) -> tuple[dict[str, int], ...]:
         """The convolutions of the branch, as arguments of ``build_conv_layer``, one a position."""
         raise NotImplementedError(f'{type(self).__name__} must define layout(...).')
-
-    def _add_plugin(self, cfg: Mapping[str, Any], in_channels: int) -> str:
-        cfg = dict(cfg)
-        postfix = cfg.pop('postfix', '')
-        name, plugin = build_plugin_layer(cfg, postfix=postfix, in_channels=in_channels)
-        if hasattr(self, name):
-            raise ValueError(
-                f'Two modules of one block would both be called {name!r}; the second is {cfg}. '
-                "Tell plugins of one type apart with a postfix: cfg=dict(type=..., postfix='_2')."
-            )
-        self.add_module(name, plugin)
-        return name
 
     def _residual(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from mmcv.cnn import build_norm_layer, build_plugin_layer
+from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from mmhoga.backbones.plugins import plugins_per_stage
+from mmhoga.backbones.plugins import add_plugin, plugins_per_stage
 from mmhoga.models.loading import report_when_loaded
 from mmhoga.registry import MODELS
 
@@ -26,6 +26,9 @@ class PNASCell(BaseModule):
         stride: 1, or 2, which all branches have, with a 1x1 convolution behind the pooling.
         norm_cfg: for mmcv's builder.
         plugins: checked ones.
+
+    Raises:
+        ValueError: two plugins would get the same name.
     """
 
     positions: ClassVar[tuple[str, ...]] = ('after_cell',)
@@ -54,12 +57,7 @@ class PNASCell(BaseModule):
         self.pool = pool if stride == 1 else nn.Sequential(pool, conv(in_channels, 1))
         self.reduce = conv(2 * out_channels, 1)
         self.relu = nn.ReLU()
-        self.plugin_names = []
-        for plugin in plugins:
-            cfg = dict(plugin['cfg'])
-            name, layer = build_plugin_layer(cfg, postfix=cfg.pop('postfix', ''), in_channels=out_channels)
-            self.add_module(name, layer)
-            self.plugin_names.append(name)
+        self.plugin_names = [add_plugin(self, plugin['cfg'], out_channels) for plugin in plugins]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""

@@ -28,14 +28,15 @@ class AugmentedConv2d(BaseModule):
             computes ``out_channels`` less the attention's.
         feat_size: largest height and width of the map that attention runs over: the learned embeddings r of relative
             positions have ``2 * feat_size - 1`` entries. The output's size divided by ``attention_stride``.
-        key_ratio, value_ratio: channels of all heads' keys and values by ``out_channels`` (kappa and upsilon).
+        key_ratio, value_ratio: channels of all heads' keys and values by ``out_channels`` (kappa and upsilon), the
+            values' to the nearest multiple of ``num_heads``.
         num_heads: how many heads share them.
         min_head_channels: a head's keys have at least as many.
         attention_stride: attend over a map pooled by this (3x3 average), and scale the result up, to save memory.
 
     Raises:
-        ValueError: values that ``num_heads`` does not divide, or that leave no channel to the convolution; a map
-            larger than ``feat_size``.
+        ValueError: a ``value_ratio`` that leaves no channel to the attention or to the convolution; a map larger than
+            ``feat_size``.
 
     Shape: ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``.
     """
@@ -60,11 +61,12 @@ class AugmentedConv2d(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        values = round(value_ratio * out_channels)
-        if values % num_heads or not 0 < values < out_channels:
+        # To the nearest multiple: upsilon = 0.1 of 128 channels is 12.8, for 8 heads to share.
+        values = round(value_ratio * out_channels / num_heads) * num_heads
+        if not 0 < values < out_channels:
             raise ValueError(
-                f'{values} of {out_channels} output channels are for attention (value_ratio={value_ratio}): that must '
-                f'be a multiple of num_heads={num_heads}, above 0, and leave some to the convolution.'
+                f'value_ratio={value_ratio} gives attention {values} of {out_channels} output channels, in multiples '
+                f'of num_heads={num_heads}: it must get some, and leave some to the convolution.'
             )
         head_keys = max(min_head_channels, round(key_ratio * out_channels) // num_heads)
         self.num_heads = num_heads
