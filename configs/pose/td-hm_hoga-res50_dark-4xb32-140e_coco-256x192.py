@@ -1,4 +1,4 @@
-"""SimpleBaseline with ResNet-50 with HOGA, keypoints on COCO (Table 8).
+"""SimpleBaseline with HOGA in its ResNet-50, keypoints on COCO (Table 8).
 
     tools/dist_train.sh configs/pose/td-hm_hoga-res50_dark-4xb32-140e_coco-256x192.py 4
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from mmhoga.files import write_atomic
@@ -83,7 +84,9 @@ def count_row(root: Path, table: Table, row: Row) -> dict[str, int] | None:
     cfg = load_config(str(root / row.config))
     if any(key.endswith('.genotype') and value.endswith('.json') for key, value in leaves(cfg.model)):
         return None
-    counted = count_config(cfg, table.shape)[1]['']
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # how many proposals a two-stage detector keeps depends on its weights
+        counted = count_config(cfg, table.shape)[1]['']
     return dict(params=counted.params, macs=int(counted.macs))  # a matrix product is counted in floats
 
 

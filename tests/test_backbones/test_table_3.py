@@ -88,8 +88,10 @@ def test_the_cell_by_hand(stride):
     in_channels = 8 // stride
     cell = PNASCell(in_channels, 8, stride=stride, norm_cfg=BN).double().eval()
     for name, buffer in cell.named_buffers():
-        if name.endswith(('running_mean', 'running_var')):
+        if name.endswith('running_var'):
             buffer.uniform_(0.5, 2)
+        elif name.endswith('running_mean'):
+            buffer.uniform_(-0.2, 0.2)
     x = torch.randn(2, in_channels, 7, 6, dtype=torch.float64)
 
     def norm(y, bn):
@@ -108,6 +110,7 @@ def test_the_cell_by_hand(stride):
     right = (pooled + depthwise(cell.separable5, 5)).relu()
     joined = torch.cat((left, right), 1)
     expected = norm(torch.einsum('nchw,oc->nohw', joined, cell.reduce[0].weight[:, :, 0, 0]), cell.reduce[1]).relu()
+    assert all(0.2 < (y > 0).double().mean() < 1 for y in (left, right, expected))  # no ReLU hides a difference
     torch.testing.assert_close(cell(x), expected, rtol=1e-10, atol=1e-10)
 
 
