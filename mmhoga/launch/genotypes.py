@@ -4,102 +4,99 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhoga.analysis.agreement import agreement
-from mmhoga.analysis.complexity import count
+from mmhoga.analysis.complexity import count_parts
 from mmhoga.analysis.genotype_figure import save_drawing
-from mmhoga.analysis.palette import edge_label
-from mmhoga.genotype import Genotype, edge_list
-from mmhoga.interop.autola_text import read_genotypes
-from mmhoga.launch.errors import LaunchError, run
-from mmhoga.models.hoga import HOGA
-
-_GENOTYPE = 'a built-in name, or a genotype.json'
+from mmhoga.genotype import BUILTIN, Genotype, edge_list
+from mmhoga.interop.genotype_text import read_genotypes
+from mmhoga.launch.arguments import genotype_parser
+from mmhoga.launch.errors import LaunchError, near_names, run
+from mmhoga.models import HOGA
 
 
 def genotype_main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code: 1 where genotypes compared differ, 2 for bad input."""
-    args = _parser().parse_args(argv)
-    outcome: list[int] = []
+    """The command line. Returns the exit code: 2 for bad input."""
+    args = genotype_parser().parse_args(argv)
 
     def main() -> None:
         _import(args.imports)
-        try:
-            outcome.append(args.run(args) or 0)
-        except (ValueError, OSError) as error:
-            raise LaunchError(str(error)) from error
+        _COMMANDS[args.command](args)
 
-    return run(main) or outcome[0]
+    return run(main)
 
 
-def show(genotype: Genotype) -> str:
-    """A row a node, and where it came from."""
-    lines = [str(genotype)]
-    for key in ('config', 'seed', 'epoch', 'stage', 'trial', 'sampling_seed'):
-        if genotype.meta.get(key) is not None:
-            lines.append(f'{key}: {genotype.meta[key]}')
-    return '\n'.join(lines)
-
-
-def compare(genotypes: dict[str, Genotype]) -> tuple[str, bool]:
-    """The edges on which they differ, and whether there are any.
+def read(value: str) -> Genotype:
+    """A genotype by name or path.
 
     Raises:
-        ValueError: fewer than two, or different K.
+        LaunchError: it cannot be read; with near names for a file that is not there.
     """
-    found = agreement(list(genotypes.values()))
-    differing = [edge for edge in edge_list(next(iter(genotypes.values())).num_groups) if len(found.edges[edge]) > 1]
-    width = max(map(len, genotypes))
-    lines = [f'{len(found.edges) - len(differing)} of {len(found.edges)} edges agree.']
-    for edge in differing:
-        lines.append(edge_label(*edge))
-        lines += [f'  {name:{width}}  {genotype.operation(*edge)}' for name, genotype in genotypes.items()]
-    return '\n'.join(lines), bool(differing)
+    try:
+        return Genotype.from_config(value)
+    except FileNotFoundError as error:
+        raise LaunchError(f'there is no genotype {value}.{near_names(Path(value))}') from error
+    except (ValueError, OSError) as error:
+        raise LaunchError(str(error)) from error
 
 
-def count_cell(genotype: Genotype, channels: int, height: int, width: int) -> str:
-    """Parameters and multiply-accumulates of one HOGA.
-
-    Raises:
-        ValueError: K does not divide the channels.
-    """
-    cell = count(HOGA(channels, genotype=genotype), (channels, height, width))
-    return f'{channels} x {height} x {width}: {cell.params:,} parameters, {cell.macs:,} multiply-accumulates'
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Show, draw, validate, compare, convert and count genotypes.')
-    parser.add_argument(
-        '--import', dest='imports', action='append', default=[], metavar='MODULE', help='that registers own primitives'
+def description(genotype: Genotype) -> str:
+    """The edges, how often each operation stands there, and where the genotype came from."""
+    operations = Counter(name for row in genotype.edges for name in row)
+    counts = ', '.join(f'{count} x {name}' for name, count in operations.most_common())
+    origin = ', '.join(
+        f'{key} {_brief(value)}' for key, value in genotype.meta.items() if not isinstance(value, (list, tuple))
     )
-    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    lines = [str(genotype), f'K = {genotype.num_groups}, {sum(operations.values())} edges: {counts}']
+    return '\n'.join([*lines, f'from: {origin}'] if origin else lines)
 
-    def command(name: str, run: object, many: bool = False, help: str = '') -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
-        sub.set_defaults(run=run)
-        sub.add_argument('genotype', nargs='+' if many else None, help=_GENOTYPE)
-        return sub
 
-    command('show', _show, help='print it, with its origin')
-    drawing = command('draw', _draw, many=True, help='draw it; several: side by side, differences ringed')
-    drawing.add_argument('--out', required=True, help='FILE.svg, FILE.png or FILE.pdf')
-    command('validate', _validate, many=True, help='check files; exit code 2 if one is wrong')
-    command('compare', _compare, many=True, help='where two or more differ; exit code 1 if they do')
-    counting = command('count', _count, help='parameters and multiply-accumulates of one HOGA')
-    counting.add_argument('--channels', type=int, required=True, help='C at its position')
-    counting.add_argument('--size', type=int, nargs='+', default=[56], help='H and W of the map, or one for both')
-    converting = commands.add_parser('convert', help="from the authors' genotypes.py")
-    converting.set_defaults(run=_convert)
-    converting.add_argument('file', help='Python text with NAME = Genotype(normal=[...]); it is not executed')
-    converting.add_argument('--name', help='which, if there are several')
-    converting.add_argument('--out', help='FILE.json (default: print it)')
-    return parser
+def comparison(genotypes: dict[str, Genotype]) -> str:
+    """A row for each edge, a column for each genotype; a star where they differ, and how many agree.
+
+    Raises:
+        LaunchError: they differ in K.
+    """
+    sizes = {name: genotype.num_groups for name, genotype in genotypes.items()}
+    if len(set(sizes.values())) > 1:
+        found = ', '.join(f'{name} has K = {size}' for name, size in sizes.items())
+        raise LaunchError(f'genotypes with the same K can be compared; {found}.')
+    edges = edge_list(next(iter(sizes.values())))
+    rows, same = [('edge', '', *genotypes)], 0
+    for j, k in edges:
+        names = [genotype.operation(j, k) for genotype in genotypes.values()]
+        agree = len(set(names)) == 1
+        same += agree
+        rows.append((f'o_{j}{k}', '' if agree else '*', *names))
+    return f'{_table(rows)}\n{same} of {len(edges)} edges agree.'
+
+
+def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
+    """Parameters and multiply-accumulates of one cell, by edge, and of what every cell has beside its edges.
+
+    Raises:
+        LaunchError: K does not divide ``channels``.
+    """
+    try:
+        cell = HOGA(channels, genotype=genotype)
+    except ValueError as error:
+        raise LaunchError(str(error)) from error
+    counted = count_parts(cell, (channels, *size))
+    rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
+    for j, k in edge_list(genotype.num_groups):
+        part = counted[f'edges.o_{j}_{k}']
+        rows.append((f'o_{j}{k}', genotype.operation(j, k), f'{part.params:,}', f'{part.macs:,}'))
+    for name in ('summary_attention', 'phi', 'output_attention', ''):
+        rows.append((name or 'total', '', f'{counted[name].params:,}', f'{counted[name].macs:,}'))
+    return f'{channels} channels, {size[0]} x {size[1]}\n{_table(rows)}'
 
 
 def _import(modules: Sequence[str]) -> None:
+    """What registers a user's own primitives, from wherever the command is typed."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     for module in modules:
@@ -110,42 +107,94 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    print(show(Genotype.from_config(args.genotype)))
+    if args.json:
+        print(json.dumps([read(value).to_dict() for value in args.genotype], indent=2))
+    else:
+        print('\n\n'.join(f'{value}\n{description(read(value))}' for value in args.genotype))
 
 
 def _draw(args: argparse.Namespace) -> None:
-    genotypes = {name: Genotype.from_config(name) for name in args.genotype}
-    one = next(iter(genotypes.values()))
-    save_drawing(genotypes if len(genotypes) > 1 else one, args.out, title=f'Genotype {args.genotype[0]}')
+    genotypes = {value: read(value) for value in args.genotype}
+    several = len(genotypes) > 1
+    try:
+        save_drawing(
+            genotypes if several else genotypes[args.genotype[0]], args.out, title=f'Genotype {args.genotype[0]}'
+        )
+    except (ValueError, OSError) as error:
+        raise LaunchError(str(error)) from error
     print(args.out)
 
 
 def _validate(args: argparse.Namespace) -> None:
-    for name in args.genotype:
-        genotype = Genotype.from_config(name)
-        print(f'{name}: valid, K = {genotype.num_groups}')
+    mistakes = []
+    for value in args.genotype:
+        try:
+            print(f'{value}: good, K = {read(value).num_groups}')
+        except LaunchError as error:
+            mistakes.append(f'{value}: {error}')
+    if mistakes:
+        raise LaunchError('\n'.join(mistakes))
 
 
-def _compare(args: argparse.Namespace) -> int:
-    text, differ = compare({name: Genotype.from_config(name) for name in args.genotype})
-    print(text)
-    return int(differ)
-
-
-def _count(args: argparse.Namespace) -> None:
-    if len(args.size) > 2:
-        raise LaunchError(f'--size takes the height and the width, not {len(args.size)} numbers.')
-    print(count_cell(Genotype.from_config(args.genotype), args.channels, args.size[0], args.size[-1]))
+def _compare(args: argparse.Namespace) -> None:
+    if len(args.genotype) < 2:
+        raise LaunchError('it takes two genotypes or more to compare.')
+    print(comparison({value: read(value) for value in args.genotype}))
 
 
 def _convert(args: argparse.Namespace) -> None:
-    found = read_genotypes(Path(args.file).read_text(encoding='utf-8'))
-    name = args.name or next(iter(found))
-    if name not in found or (args.name is None and len(found) > 1):
-        raise LaunchError(f'{args.file} holds {", ".join(found)}: say which, with --name.')
-    genotype = Genotype(found[name].edges, {'source': f'{Path(args.file).name}: {name}'})
-    if args.out:
-        genotype.save(args.out)
-        print(args.out)
-    else:
+    source = Path(args.text)
+    if not source.is_file():
+        raise LaunchError(f'there is no file {source}.{near_names(source)}')
+    try:
+        found = read_genotypes(source.read_text(encoding='utf-8'))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise LaunchError(f'{source}: {error}') from error
+    name = args.name or list(found)[-1]
+    if name not in found:
+        raise LaunchError(f'{source} has no genotype {name!r}; it has {", ".join(found)}.')
+    genotype = Genotype(found[name].edges, {'source': source.name, 'name': name})
+    if args.out is None:
         print(genotype.to_json(), end='')
+        return
+    if Path(args.out).suffix != '.json':
+        raise LaunchError(f'a genotype is saved as JSON: {args.out} must end in .json.')
+    try:
+        genotype.save(args.out)
+    except OSError as error:
+        raise LaunchError(f'{args.out} cannot be written: {error.strerror}.') from error
+    known = next((builtin for builtin, value in BUILTIN.items() if value == genotype), None)
+    print(f'{name} -> {args.out}' + (f' (the built-in {known!r})' if known else ''))
+
+
+def _count(args: argparse.Namespace) -> None:
+    if min(args.channels, *args.size) < 1 or len(args.size) > 2:
+        raise LaunchError('--channels takes one positive number, --size one or two (height and width).')
+    print(cost_table(read(args.genotype), args.channels, (args.size[0], args.size[-1])))
+
+
+_COMMANDS = {
+    'show': _show,
+    'draw': _draw,
+    'validate': _validate,
+    'compare': _compare,
+    'convert': _convert,
+    'count': _count,
+}
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of one width; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    numeric = [all(cell.replace(',', '').isdigit() for cell in column[1:]) for column in zip(*rows)]
+    lines = (
+        '  '.join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric))
+        for row in rows
+    )
+    return '\n'.join(line.rstrip() for line in lines)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict):
+        return '(' + ', '.join(f'{key} {item}' for key, item in value.items()) + ')'
+    return str(value)

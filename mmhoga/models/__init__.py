@@ -1,6 +1,7 @@
 """HOGA, its supernet, and the attentions that it is compared with."""
 
 from mmhoga.models.attention import Attention
+from mmhoga.models.augmented import AugmentedConv2d
 from mmhoga.models.hoga import HOGA
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.models.primitives import register_primitive
@@ -11,6 +12,7 @@ __all__ = [
     'OPERATIONS',
     'Attention',
     'AttentionOperation',
+    'AugmentedConv2d',
     'SearchableHOGA',
     'Source',
     'derive_genotype',

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
+from mmhoga.models.folding import fold_norms, shortened
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, Source
 from mmhoga.models.primitives import build_operation
@@ -154,6 +155,19 @@ class HOGA(GroupAttention):
     def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         shared = Source(node.unsqueeze(1))
         return [self.edges[edge_key(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
+
+    def fuse(self) -> HOGA:
+        """For deployment, in place: no batch norms, fewer convolutions, the same outputs in eval mode.
+
+        The cell can no longer be trained, and its state dict has other keys. Twice is once.
+        """
+        self.eval()
+        fold_norms(self)
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.Sequential):
+                    setattr(parent, name, shortened(child))
+        return self.requires_grad_(False)
 
 
 def edge_key(source: int, target: int) -> str:

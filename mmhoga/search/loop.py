@@ -105,10 +105,13 @@ class SearchLoop(EpochBasedTrainLoop):
         self._require_search()
         with self._stop:
             self.runner.call_hook('before_train')
-            self._start()
-            while self._epoch < self._max_epochs and not self.stop_training:
-                self.run_epoch()
-                self._validate()
+            try:
+                self._start()
+                while self._epoch < self._max_epochs and not self.stop_training:
+                    self.run_epoch()
+                    self._validate()
+            finally:
+                self._batches = self._alpha_batches = iter(())  # ends the workers
             self.runner.call_hook('after_train')
         return self.runner.model
 

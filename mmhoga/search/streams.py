@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count, islice
@@ -125,15 +127,24 @@ class _From(Sampler):
 
 
 class _Worker:
-    """Starts a worker. It leaves SIGTERM, which Slurm sends to every process, to the main process that it ends with."""
+    """Starts a worker. A SIGTERM that Slurm sends to every process is the main process's business: only if that one
+    sends it, the worker ends. (Torch's workers end at any, and raise in the middle of the main process's work.)"""
 
     def __init__(self, init: Callable[[int], None] | None) -> None:
         self.init = init
 
     def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if hasattr(signal, 'sigwaitinfo'):  # Linux
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
         if self.init is not None:
             self.init(worker)
+
+
+def _end_when_told_by(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _as_it_is(batch: Any) -> Any:

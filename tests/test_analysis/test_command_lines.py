@@ -1,4 +1,4 @@
-"""tools/analysis_tools/draw_genotype.py and report.py."""
+"""tools/analysis_tools/report.py."""
 
 import runpy
 import sys
@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture
 def run(root, monkeypatch):
-    def call(tool, *arguments):
-        path = root / 'tools' / 'analysis_tools' / tool
+    def call(*arguments):
+        path = root / 'tools' / 'analysis_tools' / 'report.py'
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             runpy.run_path(str(path), run_name='__main__')
@@ -18,30 +18,16 @@ def run(root, monkeypatch):
     return call
 
 
-def test_draw_genotype(run, tmp_path, capsys):
-    out = tmp_path / 'cell.svg'
-    assert run('draw_genotype.py', 'autola', '--out', out) == 0
-    assert out.read_text().startswith('<svg')
-    assert capsys.readouterr().out.strip() == str(out)
-
-
-def test_draw_genotype_explains_bad_input(run, tmp_path, capsys):
-    assert run('draw_genotype.py', 'autoIa', '--out', tmp_path / 'cell.svg') == 2
-    assert "Did you mean 'autola'?" in capsys.readouterr().err
-    assert run('draw_genotype.py', 'autola', '--out', tmp_path / 'cell.gif') == 2
-    assert '.svg, .png or .pdf' in capsys.readouterr().err
-
-
 def test_report(run, tmp_path, search_dir, write_run, capsys):
     out = tmp_path / 'r.html'
     arguments = ['--search', search_dir, '--network', 'plain', write_run('a', 0), write_run('a', 1)]
-    assert run('report.py', *arguments, '--split', 'test', '--out', out) == 0
+    assert run(*arguments, '--split', 'test', '--out', out) == 0
     assert 'test accuracy' in out.read_text()
     assert capsys.readouterr().out.strip() == str(out)
 
 
 def test_report_explains_bad_input(run, tmp_path, capsys):
-    assert run('report.py', '--search', tmp_path, '--out', tmp_path / 'r.html') == 2
+    assert run('--search', tmp_path, '--out', tmp_path / 'r.html') == 2
     assert 'No search in' in capsys.readouterr().err
-    assert run('report.py', '--out', tmp_path / 'r.html') == 2
+    assert run('--out', tmp_path / 'r.html') == 2
     assert 'give --search, --network, or both' in capsys.readouterr().err
