@@ -89,7 +89,8 @@ def detected(cfg):
 def posed(cfg):
     from mmpose.structures import PoseDataSample
 
-    codec, points = cfg.model.head.decoder, cfg.model.head.out_channels
+    head = cfg.model.get('architecture', cfg.model).head  # of a search
+    codec, points = head.decoder, head.out_channels
     stride = codec.input_size[0] // codec.heatmap_size[0]
     samples = []
     for _ in range(2):
@@ -177,7 +178,8 @@ RECIPES |= {
     for k in ('', '-k2', '-k8')
     for depth in (20, 56)
 }
-OURS = ('digits/', 'demo/', 'search/hoga-search_resnet8_', 'detection/mask-rcnn', 'detection/retinanet')
+CPU_SEARCHES = tuple(f'search/hoga-search_{name}' for name in ('resnet8_', 'faster-rcnn_', 'simple-baseline_'))
+OURS = ('digits/', 'demo/', *CPU_SEARCHES, 'detection/mask-rcnn', 'detection/retinanet')
 
 
 def recipe_of(name):
