@@ -113,6 +113,8 @@ def test_a_trial_alone_and_a_summary(tmp_path, fake, capsys):
     assert '1 of 8 trials have finished' in capsys.readouterr().out
     assert random_search_main([*command, '--trial', '8']) == 2
     assert 'there are 0 to 7' in capsys.readouterr().err
+    assert random_search_main([*command, '--summary', '--metric', 'coco/AP']) == 2
+    assert "--metric: No run measured 'coco/AP'; measured were: accuracy/top1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ Then train what was found, through the ordinary plugin:
 For a detector of your own: its config with SearchableHOGA plugins is the base, and the rest of this file stays.
 """
 
-_base_ = './supernet-faster-rcnn_r18_fpn_shapes.py'
+_base_ = '../_base_/supernets/faster-rcnn_r18_fpn_shapes.py'
 
 model = dict(_delete_=True, type='mmhoga.SearchModel', architecture={{_base_.model}})
 

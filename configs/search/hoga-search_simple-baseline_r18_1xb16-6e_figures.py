@@ -11,7 +11,7 @@ Then train what was found, through the ordinary plugin:
 For an estimator of your own: its config with SearchableHOGA plugins is the base, and the rest of this file stays.
 """
 
-_base_ = './supernet-simple-baseline_r18_figures.py'
+_base_ = '../_base_/supernets/simple-baseline_r18_figures.py'
 
 model = dict(_delete_=True, type='mmhoga.SearchModel', architecture={{_base_.model}})
 

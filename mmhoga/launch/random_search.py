@@ -44,15 +44,13 @@ def random_search_main(argv: Sequence[str] | None = None) -> int:
             raise LaunchError(f'{args.config} has no plugin of type mmhoga.HOGA to give a genotype to.')
         settings = dict(config=Path(args.config).name, seed=args.seed, num_groups=args.num_groups)
         same_trials(work_dir, {**settings, 'primitives': primitives, 'cfg_options': args.cfg_options})
-        jobs = []
+        jobs, config = [], str(Path(args.config).resolve())
         for i, genotype in enumerate(genotypes):
             folder = trial_folder(work_dir, i)
             folder.mkdir(exist_ok=True)
             genotype.save(folder / 'genotype.json')
             options = {**args.cfg_options, **dict.fromkeys(keys, folder / 'genotype.json')}
-            jobs.append(
-                Job(f'trial {i}', str(Path(args.config).resolve()), folder, options, args.metric, last_step(cfg))
-            )
+            jobs.append(Job(f'trial {i}', config, folder, options, last_step=last_step(cfg)))
         try:
             run_trials(args, jobs)
         finally:
@@ -80,9 +78,16 @@ class Ranked:
 
 
 def rank(work_dir: Path, jobs: Sequence[Job], metric: str | None) -> str:
-    """Write ``ranking.json`` of the trials that are done; the table to print."""
+    """Write ``ranking.json`` of the trials that are done; the table to print.
+
+    Raises:
+        LaunchError: none of them measured ``metric``.
+    """
     runs: dict[int, Run] = {i: read_run(job.work_dir) for i, job in enumerate(jobs) if job.done()}
-    chosen = pick_metric(runs.values(), metric) if runs else None
+    try:
+        chosen = pick_metric(runs.values(), metric) if runs else None
+    except ValueError as error:
+        raise LaunchError(f'--metric: {error}') from error
     if chosen is None:
         return f'No trial of {len(jobs)} has finished yet.'
     trials = [

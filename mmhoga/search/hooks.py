@@ -8,7 +8,7 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_reduce, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -63,7 +63,7 @@ class GenotypeHook(Hook):
             self._shapes.update({name: tuple(shape) for name, shape in saved.get('cell_inputs', {}).items()})
         # The first batch stands for all: a detector's differ in size.
         self._handles = [watch_shape(cell, name, self._shapes) for name, cell in model.named_cells().items()]
-        if self._collapsed(model, news=False) and self.watch.action == 'stop':
+        if self.watch.action == 'stop' and self._findings(model):
             runner.train_loop.stop_training = True
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
@@ -94,9 +94,10 @@ class GenotypeHook(Hook):
         if not entries or entries[0]['epoch'] != runner.epoch:
             return  # a validation by itself
         model = _search_model(runner)
-        for stage, entry in zip(self._histories, entries):
-            if metrics and 'val_loss' in metrics:
-                entry['loss']['val'] = float(metrics['val_loss'])
+        if metrics and 'val_loss' in metrics:
+            loss = _over_processes(metrics['val_loss'])
+            for stage, entry in zip(self._histories, entries):
+                entry['loss']['val'] = loss
                 if is_main_process():
                     self._write(runner, model, stage)
         self._report(runner, model)
@@ -134,24 +135,26 @@ class GenotypeHook(Hook):
             runner.visualizer.add_scalars(epoch_scalars(history[-1], model.primitives, stage), step=epoch)
             where = f'Genotype of {stage}' if stage else 'Genotype'
             runner.logger.info(f'{where}, epoch {epoch}: {epoch_line(history[-1])}')
-        findings = [self._collapsed(model, news=self.watch.action == 'warn')]
-        broadcast_object_list(findings)  # all processes stop, or none
-        for finding in findings[0]:
-            consequence = 'the search stops here.' if self.watch.action == 'stop' else 'consider to stop the search.'
+        stop = self.watch.action == 'stop'
+        findings = self._findings(model)
+        for finding in findings:
+            consequence = 'the search stops here.' if stop else 'consider to stop the search.'
             runner.logger.warning(f'Watch, epoch {epoch}: {finding}; {consequence}')
-        if findings[0] and self.watch.action == 'stop':
+        if findings and stop:
             runner.train_loop.stop_training = True
 
-    def _collapsed(self, model: SearchModel, news: bool) -> list[str]:
+    def _findings(self, model: SearchModel) -> list[str]:
+        """What the watch says of the last epoch, stage by stage: all of it before a stop, else what is new."""
         found = []
         for stage, history in self._histories.items():
-            texts = (
-                self.watch.news(history, model.primitives)
-                if news
-                else self.watch.findings(history, model.primitives).values()
-            )
+            if self.watch.action == 'stop':
+                texts = list(self.watch.findings(history, model.primitives).values())
+            else:
+                texts = self.watch.news(history, model.primitives)
             found += [f'{stage}: {text}' if stage else text for text in texts]
-        return found
+        findings = [found]
+        broadcast_object_list(findings)  # all processes stop, or none
+        return findings[0]
 
 
 def _meta(runner: Runner, model: SearchModel, stage: str) -> dict[str, Any]:
@@ -171,8 +174,14 @@ def _mean_losses(runner: Runner) -> dict[str, float]:
     means = {}
     for name, key in (('trainA', 'train/loss'), ('trainB', 'train/alpha_loss')):
         if key in runner.message_hub.log_scalars:
-            means[name] = float(runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader)))
+            means[name] = _over_processes(runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader)))
     return means
+
+
+def _over_processes(value: float) -> float:
+    mean = torch.tensor(float(value), dtype=torch.float64)
+    all_reduce(mean, op='mean')
+    return mean.item()
 
 
 def _validation_follows(runner: Runner) -> bool:
