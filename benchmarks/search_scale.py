@@ -3,7 +3,8 @@
     python benchmarks/search_scale.py
 
 One setting at a time differs from a small base. Each is run alternately with the base; the time is the median ratio to
-it times the base's median. ``V`` is the work that the formula goes by: the elements of all maps of all edges,
+it, in CPU seconds over all threads, which other processes disturb least. ``V`` is the work that the formula goes by,
+the elements of all maps of all edges:
 
     V = sum over cells of N H W * K (K + 1) / 2 * (C / K + 2)
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -102,7 +104,7 @@ def main() -> None:
     for setting in (BASE, *SWEEP):
         case = Case(setting)
         sides: dict[str, Callable[[], None]] = {'base': base.step, 'case': case.step}
-        seconds = alternate(sides, args.rounds)
+        seconds = alternate(sides, args.rounds, time.process_time)
         with Calls() as counter:
             case.step()
         base_seconds += seconds['base']
@@ -120,7 +122,7 @@ def main() -> None:
                 f'{counter.bytes / 1e9:.3f}',
             )
         )
-    print(f'{args.threads} threads; base {BASE}: {1e3 * statistics.median(base_seconds):.0f} ms a step')
+    print(f'{args.threads} threads; base {BASE}: {1e3 * statistics.median(base_seconds):.0f} CPU ms a step')
     print(table(rows))
     fits = {}
     for name, values in (('time / base', ratios), ('saved bytes', saved), ('traffic bytes', traffic)):
@@ -134,7 +136,7 @@ def main() -> None:
 
 def predictions(fits: dict[str, tuple[float, float]], launch: float, bandwidth: float) -> str:
     """The table of :data:`WANTED`: predicted, not measured."""
-    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'ms a step')]
+    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'CPU ms a step')]
     for name, setting in WANTED.items():
         small = Case(replace(setting, size=8, batch=2))  # calls depend on neither
         with Calls() as counter:

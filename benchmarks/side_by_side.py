@@ -16,15 +16,17 @@ from torch.utils._pytree import tree_leaves
 ALLOCATE = ('aten.empty', 'aten.new_empty', 'aten.empty_like', 'aten._unsafe_view')
 
 
-def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def alternate(
+    sides: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each call, after one round to warm up; within a round the sides take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(rounds + 1):
         for name, run in sides.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if round_:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
