@@ -8,9 +8,10 @@ the elements of all maps of all edges:
 
     V = sum over cells of N H W * K (K + 1) / 2 * (C / K + 2)
 
-(each edge works on its group of C / K channels and on two pooled maps). Time and memory are fitted as a + b V. Operator
-calls and traffic (bytes that the calls read and write) are counted, not timed. A GPU prediction is the roofline of the
-counts: the larger of calls times launch time and traffic by bandwidth; both are assumptions, given on the command line.
+(each edge works on its group of C / K channels and on two pooled maps). Memory and traffic are fitted as a + b V, time
+as a calls + b V. Operator calls and traffic (bytes that the calls read and write) are counted, not timed. A GPU
+prediction is the roofline of the counts: the larger of calls times launch time and traffic by bandwidth; both are
+assumptions, given on the command line.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def main() -> None:
 
     base = Case(BASE)
     rows = [('', 'V / 1e6', 'time / base', 'saved MB', 'calls', 'traffic GB')]
-    volumes, ratios, saved, traffic, base_seconds = [], [], [], [], []
+    counts, volumes, ratios, saved, traffic, base_seconds = [], [], [], [], [], []
     for setting in (BASE, *SWEEP):
         case = Case(setting)
         sides: dict[str, Callable[[], None]] = {'base': base.step, 'case': case.step}
@@ -110,6 +111,7 @@ def main() -> None:
         base_seconds += seconds['base']
         volumes.append(setting.volume)
         ratios.append(ratio(seconds['case'], seconds['base']))
+        counts.append(counter.count)
         saved.append(case.saved())
         traffic.append(counter.bytes)
         rows.append(
@@ -124,8 +126,12 @@ def main() -> None:
         )
     print(f'{args.threads} threads; base {BASE}: {1e3 * statistics.median(base_seconds):.0f} CPU ms a step')
     print(table(rows))
+    coefficients = np.linalg.lstsq(np.stack([counts, volumes], axis=1), np.array(ratios), rcond=None)[0]
+    errors = np.abs(coefficients @ np.stack([counts, volumes]) - ratios) / ratios
+    formula = f'time / base = {coefficients[0]:.3g} calls + {coefficients[1]:.3g} V'
+    print(f'{formula}: error {np.median(errors):.0%} (median), {errors.max():.0%} (largest)')
     fits = {}
-    for name, values in (('time / base', ratios), ('saved bytes', saved), ('traffic bytes', traffic)):
+    for name, values in (('saved bytes', saved), ('traffic bytes', traffic)):
         slope, intercept = np.polyfit(volumes, values, 1)
         errors = np.abs(slope * np.array(volumes) + intercept - values) / values
         fits[name] = (slope, intercept)
@@ -136,7 +142,7 @@ def main() -> None:
 
 def predictions(fits: dict[str, tuple[float, float]], launch: float, bandwidth: float) -> str:
     """The table of :data:`WANTED`: predicted, not measured."""
-    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'CPU ms a step')]
+    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'ms a step')]
     for name, setting in WANTED.items():
         small = Case(replace(setting, size=8, batch=2))  # calls depend on neither
         with Calls() as counter:
