@@ -66,7 +66,7 @@ class GroupAttention(BaseModule):
         self.phi = nn.Sequential(
             nn.Conv2d(in_channels + self.group_channels, in_channels, 1, bias=False),
             nn.BatchNorm2d(in_channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(in_channels, in_channels, 1, bias=False),
             nn.BatchNorm2d(in_channels),
         )
@@ -150,7 +150,9 @@ class HOGA(GroupAttention):
                 self.edges[edge_key(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
 
     def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
-        return [self.edges[edge_key(k, k)](Source(groups[:, k : k + 1])).squeeze(1) for k in range(self.num_groups)]
+        # Split, not sliced: the gradient of K slices is K tensors of zeros, filled and added up.
+        inputs = groups.split(1, dim=1)
+        return [self.edges[edge_key(k, k)](Source(x)).squeeze(1) for k, x in enumerate(inputs)]
 
     def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         shared = Source(node.unsqueeze(1))
