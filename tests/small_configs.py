@@ -37,7 +37,12 @@ model = dict(
             type='AnchorGenerator', octave_base_scale=4, scales_per_octave=1, ratios=[1.0], strides=[8, 16, 32]),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
         loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-        loss_bbox=dict(type='L1Loss')))
+        loss_bbox=dict(type='L1Loss')),
+    train_cfg=dict(
+        assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
+        sampler=dict(type='PseudoSampler'), allowed_border=-1, pos_weight=-1, debug=False),
+    test_cfg=dict(
+        nms_pre=50, min_bbox_size=0, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10))
 test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=[
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(80, 48), keep_ratio=True),

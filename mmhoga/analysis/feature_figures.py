@@ -92,7 +92,7 @@ def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.nda
                         weight='bold',
                         bbox=dict(boxstyle='round,pad=0.1', facecolor='white', alpha=0.7, linewidth=0),
                     )
-            axes.set_title(f'{name}\nnearest neighbour of the same class: {score:.1%}')
+            axes.set_title(f'{name}\nneighbour of the same class: {score:.1%}')
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_aspect('equal', adjustable='datalim')

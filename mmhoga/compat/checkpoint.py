@@ -5,10 +5,11 @@ unless a global is allowed by name. An mmengine checkpoint holds more: the messa
 numpy arrays and scalars, and whatever a dataset's ``metainfo`` holds. Those, and only those, are allowed here;
 a checkpoint that names anything else is still refused before anything of it is called.
 
-Two names are answered by something weaker than what they stand for. ``HistoryBuffer`` pickles its methods as
+Three names are answered by something weaker than what they stand for. ``HistoryBuffer`` pickles its methods as
 ``getattr(HistoryBuffer, 'mean')``, and a real ``getattr`` would reach every module of the process: it is
 answered by :func:`_history_method`, which knows four methods of one class. ``collections.defaultdict`` is
-answered by a plain dict, the only mapping that torch's loader fills.
+answered by a plain dict, the only mapping that torch's loader fills. ``bytes`` is how the content of an empty array
+is pickled (mmpose's datasets without a skeleton have some): it is answered by what returns no bytes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ def _history_method(owner: Any, name: str) -> Callable[..., Any]:
 
 def _plain_dict(*default_factory: Any) -> dict[Any, Any]:
     return {}
+
+
+def _no_bytes() -> bytes:
+    return b''
 
 
 def _numpy_globals() -> list[Any]:
@@ -71,7 +76,7 @@ def allow_mmengine_checkpoints() -> None:
 
     allowed = [HistoryBuffer, ConfigDict, *_FACTORIES, *_numpy_globals()]
     present = torch.serialization.get_safe_globals()
-    for original, weaker in ((getattr, _history_method), (defaultdict, _plain_dict)):
+    for original, weaker in ((getattr, _history_method), (defaultdict, _plain_dict), (bytes, _no_bytes)):
         if original not in present:
             allowed.append((weaker, f'{original.__module__}.{original.__qualname__}'))
     torch.serialization.add_safe_globals(allowed)

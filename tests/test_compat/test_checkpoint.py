@@ -34,7 +34,12 @@ def allowed():
 
 
 class Points(BaseDataset):
-    METAINFO = dict(classes=('a', 'b'), sigmas=np.array([0.5, 0.25], np.float32), colors=np.zeros((2, 3), np.uint8))
+    METAINFO = dict(
+        classes=('a', 'b'),
+        sigmas=np.array([0.5, 0.25], np.float32),
+        colors=np.zeros((2, 3), np.uint8),
+        links=np.zeros((0, 2)),  # as of mmpose's datasets without a skeleton
+    )
 
     def load_data_list(self):
         return [dict(x=float(i)) for i in range(4)]
@@ -100,6 +105,7 @@ def test_a_checkpoint_of_a_runner_loads_and_resumes(tmp_path):
     meta = checkpoint['meta']['dataset_meta']
     np.testing.assert_array_equal(meta['sigmas'], Points.METAINFO['sigmas'])
     assert meta['colors'].dtype == np.uint8
+    assert meta['links'].shape == (0, 2)
     assert meta['nested'] == dict(weights=[1.0, 2.0])
 
     second = make_runner(tmp_path, 3, resume=True)
@@ -263,3 +269,15 @@ def test_it_is_in_force_once_a_config_has_named_a_type_of_ours(tmp_path):
     )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == '1.0', result.stderr
+
+
+def test_bytes_are_none_but_those_of_an_empty_array(tmp_path):
+    """The real ``bytes`` would fill the memory: ``bytes(10 ** 12)``."""
+
+    class Large:
+        def __reduce__(self):
+            return bytes, (10**12,)
+
+    torch.save(Large(), tmp_path / 'large.pth')
+    with pytest.raises(TypeError, match='_no_bytes'):
+        torch.load(tmp_path / 'large.pth')
