@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument('--within', type=float, default=6.0, help='seconds after the first iteration, at the latest')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2], help='one of these a run, in turn')
     parser.add_argument('--term', action='store_true', help='every third is a SIGTERM')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/kill_and_resume'))
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/kill_and_resume')
     parser.add_argument('--cfg-options', nargs='+', default=[])
     args = parser.parse_args()
     allow_mmengine_checkpoints()

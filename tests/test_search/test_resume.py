@@ -125,7 +125,7 @@ def leftovers(config):
         (dict(what=terminated, iteration=2), 0),  # the last of its epoch
         (dict(what=terminated, validation=1), 0),
     ],
-    ids=str,
+    ids=lambda value: str({**value, 'what': value['what'].__name__} if isinstance(value, dict) else value),
 )
 def test_stopped_anywhere(config, hook, workers, whole_search):
     """With as many workers as the whole search has not."""
