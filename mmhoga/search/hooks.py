@@ -55,20 +55,25 @@ class GenotypeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = _search_model(runner)
-        self._histories, self._shapes = {}, {}
+        self._histories = {}
+        # The first batch stands for all: a detector's differ in size. Checkpoints hold the message hub.
+        known = runner.message_hub.runtime_info.get('cell_inputs', {})
+        self._shapes = {name: tuple(shape) for name, shape in known.items()}
         for stage in model.named_alphas():
             path = Path(runner.work_dir) / stage / self.history_file
             saved = json.loads(path.read_text(encoding='utf-8')) if runner.epoch and path.is_file() else {}
             self._histories[stage] = [entry for entry in saved.get('epochs', ()) if entry['epoch'] <= runner.epoch]
-            self._shapes.update({name: tuple(shape) for name, shape in saved.get('cell_inputs', {}).items()})
-        # The first batch stands for all: a detector's differ in size.
-        self._handles = [watch_shape(cell, name, self._shapes) for name, cell in model.named_cells().items()]
+        cells = model.named_cells()
+        self._handles = [watch_shape(cells[name], name, self._shapes) for name in cells if name not in self._shapes]
         if self.watch.action == 'stop' and self._findings(model):
             runner.train_loop.stop_training = True
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        if self._handles:
+            while self._handles:
+                self._handles.pop().remove()
+            shapes = {name: list(shape) for name, shape in self._shapes.items()}
+            runner.message_hub.update_info('cell_inputs', shapes)
 
     def after_train_epoch(self, runner: Runner) -> None:
         model = _search_model(runner)

