@@ -70,6 +70,12 @@ def test_hoga_is_the_only_difference_to_the_plain_config(name):
 
 
 @pytest.mark.parametrize('name', METRICS)
+def test_an_interruption_while_saving_leaves_a_checkpoint(name):
+    """mmengine deletes the oldest checkpoint before it writes the new one."""
+    assert load_config(str(DEMO / f'{name}.py')).default_hooks.checkpoint.max_keep_ckpts >= 2
+
+
+@pytest.mark.parametrize('name', METRICS)
 def test_train_resume_test(folder, name):
     """One epoch, a second one after a resume, and the checkpoint's metrics once more through tools/test.py."""
     config, work_dir = str(DEMO / f'{name}.py'), folder / 'work'

@@ -18,7 +18,8 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 randomness = dict(seed=0)
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))
+# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),
     backbone=dict(_delete_=True, type='mmhoga.ResNet', depth=18, base_channels=16, out_indices=(0, 1, 2, 3)),

@@ -17,7 +17,8 @@ train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
 randomness = dict(seed=0)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1))
+# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmhoga.ResNet', depth=18, base_channels=16),

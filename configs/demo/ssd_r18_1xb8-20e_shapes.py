@@ -23,7 +23,8 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=20, T_max=20, convert_to_iter_based=True),
 ]
 randomness = dict(seed=0)
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))
+# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),
     backbone=dict(

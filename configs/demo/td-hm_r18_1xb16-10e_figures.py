@@ -15,7 +15,8 @@ _base_ = [
 
 train_cfg = dict(max_epochs=10, val_interval=2)
 randomness = dict(seed=0)
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=1))
+# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2))
 model = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(type='PoseDataPreprocessor', mean=[60, 60, 60], std=[60, 60, 60], bgr_to_rgb=True),
