@@ -7,6 +7,7 @@ the cell works on, or the milliseconds that a table says. Cells that share an al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
@@ -63,8 +64,8 @@ class ExpectedCost(nn.Module):
         super().__init__()
         if metric not in METRICS:
             raise ValueError(f'cost.metric must be one of {METRICS}, not {metric!r}.')
-        if weight < 0:
-            raise ValueError(f'cost.weight must not be negative, or the search would favour the dearest: {weight}.')
+        if not 0 <= weight < math.inf:  # so is NaN refused
+            raise ValueError(f'cost.weight must be a finite number, and not favour the dearest by a minus: {weight}.')
         if (metric == 'latency') != (table is not None):
             raise ValueError(
                 "cost.metric='latency' needs cost.table, a file that tools/measure_latency.py wrote; other metrics "

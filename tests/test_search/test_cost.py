@@ -151,7 +151,8 @@ def test_damaged_tables(tmp_path, text, message):
     ('cost', 'message'),
     [
         (dict(metric='flops', weight=1), 'must be one of'),
-        (dict(metric='macs', weight=-1), 'must not be negative'),
+        (dict(metric='macs', weight=-1), 'finite number'),
+        (dict(metric='macs', weight=float('nan')), 'finite number'),
         (dict(metric='latency', weight=1), 'needs cost.table'),
         (dict(metric='macs', weight=1, table='x.json'), 'other metrics take none'),
         (dict(metric='macs', weight=1, input_shape=(8, 8)), 'channels, height, width'),
