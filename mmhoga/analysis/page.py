@@ -49,7 +49,7 @@ details { margin: .6em 0; } summary { cursor: pointer; color: var(--mark); }
 @media (max-width: 640px) {
   main { padding: 24px 16px 48px; }
   h1 { font-size: 1.5rem; } .lead { font-size: 1.05rem; }
-  .wide svg { min-width: 620px; }
+  .wide svg { min-width: 720px; }
   table.stack thead { position: absolute; clip-path: inset(50%); }
   table.stack tr { display: block; padding: .7em 0; border-bottom: 1px solid var(--rule); }
   table.stack th, table.stack td { display: flex; justify-content: space-between; gap: 1em; border: 0; padding: .12em 0;

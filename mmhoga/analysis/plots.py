@@ -156,8 +156,8 @@ def plot_cost(
             axes.plot([cost, cost], [min(scores), max(scores)], color=colour, linewidth=1.4, alpha=0.7)
             axes.plot(cost, statistics.fmean(scores), shape, color=colour, markersize=8, markeredgewidth=0)
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.1)
+        highest = max((cost for cost, scores in networks.values() if cost is not None and scores), default=1.0)
+        axes.set_xlim(0, 1.1 * highest)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(EngFormatter(unit))
         shapes = [_MARKERS[index % len(_MARKERS)] for index in range(len(networks))]

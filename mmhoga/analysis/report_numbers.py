@@ -36,6 +36,7 @@ def _search(search: SearchRun) -> dict[str, Any]:
             alpha=history.alpha.tolist(),
             probabilities=history.probabilities.tolist(),
             entropy=history.entropy.tolist(),
+            further=[dict(record) for record in history.further],
             changes=[
                 {'epoch': epoch, 'edge': f'o_{edge[0]}_{edge[1]}', 'before': before, 'after': after}
                 for epoch, edge, before, after in history.changes()

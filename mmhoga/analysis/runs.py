@@ -75,24 +75,24 @@ class Run:
     def final(self, metric: str) -> float | None:
         """The metric of the test, or else of the last validation that has it; None if it was never measured."""
         rows = (*self.val, *((self.test,) if self.test else ()))
-        values = [row[metric] for row in rows if _is_number(row.get(metric))]
+        values = [row[metric] for row in rows if is_number(row.get(metric))]
         return values[-1] if values else None
 
     def tested(self, metric: str) -> bool:
         """Whether :meth:`final` is a test's value."""
-        return self.test is not None and _is_number(self.test.get(metric))
+        return self.test is not None and is_number(self.test.get(metric))
 
     def train_curve(self, key: str) -> tuple[list[float], list[float]]:
         """(epochs, mean of ``key`` over the epoch's logged steps), or (iterations, values) in a run by iterations."""
         groups: dict[float, list[float]] = defaultdict(list)
         for row in self.train:
-            if _is_number(row.get(key)):
+            if is_number(row.get(key)):
                 groups[row['epoch'] if self.by_epoch else row['step']].append(row[key])
         return list(groups), [statistics.fmean(values) for values in groups.values()]
 
     def val_curve(self, key: str) -> tuple[list[float], list[float]]:
         """(epochs or iterations, values of the validations)."""
-        rows = [row for row in self.val if _is_number(row.get(key))]
+        rows = [row for row in self.val if is_number(row.get(key))]
         return [row['step'] for row in rows], [row[key] for row in rows]
 
     @property
@@ -103,14 +103,14 @@ class Run:
     @property
     def peak_memory(self) -> float | None:
         """Highest logged memory of an accelerator in MiB; None where there is none."""
-        values = [row['memory'] for row in self.train if _is_number(row.get('memory'))]
+        values = [row['memory'] for row in self.train if is_number(row.get('memory'))]
         return max(values) if values else None
 
     @property
     def step_time(self) -> float | None:
         """Median of the logged seconds a training step after the first epoch (first row, in a run by iterations)."""
         rows = [row for row in self.train if row['epoch'] > 1] if self.by_epoch else self.train[1:]
-        times = [row['time'] for row in rows if _is_number(row.get('time'))]
+        times = [row['time'] for row in rows if is_number(row.get('time'))]
         return statistics.median(times) if times else None
 
 
@@ -162,7 +162,7 @@ def _read_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             row = json.loads(line)
         except json.JSONDecodeError:
             row = None
-        if isinstance(row, dict) and _is_number(row.get('step')):
+        if isinstance(row, dict) and is_number(row.get('step')):
             rows.append(row)
         elif line.strip():
             cut = 'was cut off' if number == len(lines) else 'is not a log row'
@@ -214,7 +214,8 @@ def _read_number(config: Path, name: str, key: str) -> int | None:
     return None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A finite one; JSON's true is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmhoga.analysis.palette import style
-from mmhoga.analysis.runs import Run, existing_work_dir, read_run
+from mmhoga.analysis.runs import Run, existing_work_dir, is_number, read_run
 from mmhoga.genotype import Genotype, edge_list, num_edges
 
 FORMAT = 'mmhoga.search_history'
@@ -31,6 +31,7 @@ class SearchHistory:
         epochs: (E,) epoch numbers, from 1.
         alpha: (E, K(K+1)/2, M), rows in the order of :func:`mmhoga.genotype.edge_list`.
         genotypes: what the search would have chosen after each epoch.
+        further: what else was recorded after each epoch, by name: numbers of edges, costs, losses, as far as there are.
     """
 
     num_groups: int
@@ -38,6 +39,7 @@ class SearchHistory:
     epochs: tuple[int, ...]
     alpha: np.ndarray
     genotypes: tuple[Genotype, ...]
+    further: tuple[Mapping[str, float], ...] = ()
 
     @property
     def edges(self) -> list[tuple[int, int]]:
@@ -162,7 +164,19 @@ def read_history(path: str | os.PathLike) -> SearchHistory:
         epochs=epochs,
         alpha=np.stack(alpha) if alpha else np.zeros((0, *shape)),
         genotypes=tuple(_genotype(records[epoch], f'{path}, epoch {epoch}') for epoch in epochs),
+        further=tuple(_further(records[epoch]) for epoch in epochs),
     )
+
+
+def _further(record: Mapping[str, Any]) -> dict[str, float]:
+    """Every other number of a record, those of a dict as ``loss/val``; what is no number is left out."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            found.update({f'{key}/{name}': number for name, number in value.items()})
+        elif key != 'epoch':
+            found[key] = value
+    return {key: value for key, value in found.items() if is_number(value)}
 
 
 def _alpha(record: dict[str, Any], shape: Sequence[int], where: str) -> np.ndarray:

@@ -67,6 +67,7 @@ def search(search: SearchRun | None, size: tuple[int | None, int | None] = (None
         changes = page.table(['epoch', 'edge', 'before', 'after'], rows)
         count = f'{len(rows)} change{"s" if len(rows) != 1 else ""} of the chosen operations'
         yield page.folded(count, changes) if rows else page.paragraph('No edge changed its operation.', 'soft')
+        yield page.folded('Every epoch in numbers', _epochs(history))
     if search.run is not None:
         yield page.heading('Loss and metric during the search')
         caption = 'Of the network with all candidate operations, while it was searched.'
@@ -78,6 +79,16 @@ def search(search: SearchRun | None, size: tuple[int | None, int | None] = (None
         yield page.figure(svgs, caption, size='medium')
     yield page.heading('Cost')
     yield page.definitions(_cost(search, size))
+
+
+def _epochs(history: SearchHistory) -> str:
+    keys = list(dict.fromkeys(key for record in history.further for key in record))
+    rows = [
+        [str(epoch), f'{entropy:.3f}', *(f'{record[key]:.6g}' if key in record else NOT_MEASURED for key in keys)]
+        for epoch, entropy, record in zip(history.epochs, history.entropy.mean(axis=1), history.further)
+    ]
+    head = ['epoch', 'mean entropy', *(key.replace('_', ' ') for key in keys)]
+    return page.table(head, rows, numbers=len(head) - 1, missing=NOT_MEASURED)
 
 
 def _cost(search: SearchRun, size: tuple[int | None, int | None]) -> dict[str, str]:

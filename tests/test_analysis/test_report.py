@@ -291,3 +291,14 @@ def test_networks_of_a_detector_show_all_their_metrics(tmp_path, write_log):
     )
     assert 'All metrics metric a b coco/bbox_mAP 0.251 0.278 coco/bbox_mAP_50 0.502 0.556' in page.words
     assert 'coco/worst' not in page.words
+
+
+def test_every_epoch_in_numbers(tmp_path, search_dir):
+    path = search_dir / 'search_history.json'
+    data = json.loads(path.read_text())
+    for number, record in enumerate(data['epochs'][1:]):
+        record.update(skip_edges=number, loss={'trainB': number / 8})
+    path.write_text(json.dumps(data))
+    words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
+    assert 'epoch mean entropy skip edges loss/trainB 1' in words
+    assert re.search(r'not measured not measured 2 [\d.]+ 0 0 3 [\d.]+ 1 0.125 ', words)

@@ -134,3 +134,11 @@ def test_one_alpha_a_stage(search_dir):
     with pytest.raises(FileNotFoundError, match=r'one a stage: give one of .*layer1'):
         read_search(search_dir)
     assert read_search(stage).run.work_dir == search_dir
+
+
+def test_further_numbers_of_an_epoch(history_file):
+    """Whatever a search may record beside alpha; what is no number is no matter."""
+    first, second = history_data()['epochs'][:2]
+    first.update(skip_edges=3, params=1200, loss={'trainA': 0.5, 'val': 0.75, 'note': 'x'}, flag=True, macs=None)
+    history = read_history(history_file(epochs=[first, second]))
+    assert history.further == ({'skip_edges': 3, 'params': 1200, 'loss/trainA': 0.5, 'loss/val': 0.75}, {})
