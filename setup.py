@@ -57,6 +57,8 @@ EXTRAS = {
     ],
     'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
     'analysis': ['matplotlib', 'scikit-learn'],
+    'tensorboard': ['tensorboard'],  # to watch a search there
+    'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
     'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
 }
 

@@ -1,4 +1,4 @@
-"""ResNet-50 with HOGA in every block against the plain one: inference and a training step.
+"""ResNet-50 with HOGA in every block against the plain one: inference, inference of both fused, a training step.
 
     python benchmarks/derived_cell.py --threads 2
 
@@ -18,6 +18,7 @@ from side_by_side import alternate, ratio, spread, table
 from torch import nn
 
 from mmhoga.backbones import ResNet
+from mmhoga.deploy import fuse
 
 FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
 
@@ -26,6 +27,10 @@ def inference(model: nn.Module, x: torch.Tensor) -> None:
     model.eval()
     with torch.inference_mode():
         model(x)
+
+
+def fused(model: nn.Module, x: torch.Tensor) -> None:
+    inference(model, x)
 
 
 def training(model: nn.Module, x: torch.Tensor) -> None:
@@ -42,7 +47,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--only', choices=('inference', 'training'), help='one of the two alone')
+    parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='one of the three alone')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -54,13 +59,16 @@ def main() -> None:
         f'ResNet-{args.depth}, {args.genotype}, batch {args.batch}, {args.size} x {args.size}, {args.threads} threads'
     )
     rows = [('', 'plain', 'format', 'HOGA', 'format', 'ratio')]
-    for run in (inference, training):
+    for run in (inference, fused, training):
         if args.only not in (None, run.__name__):
             continue
         sides: dict[str, Callable[[], None]] = {}
         for name, memory in FORMATS.items():
             for side, plugins in (('plain', None), ('HOGA', [plugin])):
-                model = ResNet(args.depth, plugins=plugins).to(memory_format=memory)
+                model = ResNet(args.depth, plugins=plugins)
+                if run is fused:
+                    model = fuse(model, x[:1])
+                model = model.to(memory_format=memory)
                 sides[f'{side} {name}'] = partial(run, model, x.to(memory_format=memory))
         seconds = alternate(sides, args.rounds)
         plain, hoga = (

@@ -10,20 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 # Operators that launch nothing: they only allocate.
 ALLOCATE = ('aten.empty', 'aten.new_empty', 'aten.empty_like', 'aten._unsafe_view')
 
 
-def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def alternate(
+    sides: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each call, after one round to warm up; within a round the sides take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(rounds + 1):
         for name, run in sides.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if round_:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
@@ -39,16 +42,25 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 class Calls(TorchDispatchMode):
-    """Counts the operator calls that launch work: below autograd, views and mere allocations left out."""
+    """Counts the operator calls that launch work: below autograd, views and mere allocations left out.
+
+    Attributes:
+        count: of such calls.
+        bytes: that their tensors, read and written, have.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
-        self.count += not is_view and not str(func).startswith(ALLOCATE)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if not is_view and not str(func).startswith(ALLOCATE):
+            self.count += 1
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return result
 
 
 def calls(run: Callable[[], Any]) -> int:

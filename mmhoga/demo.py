@@ -9,21 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmhoga.analysis.report import report_from_work_dirs
-from mmhoga.analysis.runs import read_run
+from mmhoga.launch.jobs import Job, JobError
 
-ROOT = Path(__file__).resolve().parent.parent
 SEARCH = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
 SEARCHED = 'HOGA (searched)'
 NETWORKS = {
@@ -36,86 +30,9 @@ NETWORKS = {
 ACCURACY = 'accuracy/top1'
 
 
-class DemoError(Exception):
-    """A step failed; the message says which, and where its log is."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of ``tools/train.py``.
-
-    Attributes:
-        name: for the console.
-        config: relative to the checkout.
-        work_dir: where it writes.
-        options: for ``--cfg-options``.
-    """
-
-    name: str
-    config: str
-    work_dir: Path
-    options: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def command(self) -> list[str]:
-        """With ``--resume``: a run that was stopped goes on, a new one starts."""
-        options = [f'{key}={value}' for key, value in self.options.items()]
-        return [
-            sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / self.config),
-            '--work-dir', str(self.work_dir), '--resume', *(['--cfg-options', *options] if options else []),
-        ]  # fmt: skip
-
-    @property
-    def typed(self) -> str:
-        """The command as a person would type it in the checkout."""
-        python, _, _, *rest = self.command
-        return shlex.join([Path(python).name, 'tools/train.py', self.config, *map(_relative, rest)])
-
-    @property
-    def epochs(self) -> int:
-        config = Config.fromfile(ROOT / self.config)
-        config.merge_from_dict(self.options)
-        return config.train_cfg.max_epochs
-
-    def done(self) -> bool:
-        """Whether the last epoch has been validated."""
-        try:
-            validations = read_run(self.work_dir).val
-        except FileNotFoundError:
-            return False
-        return any(ACCURACY in row and row['step'] >= self.epochs for row in validations)
-
-    def accuracy(self) -> float | None:
-        return read_run(self.work_dir).final(ACCURACY)
-
-    def run(self, threads: int, watch: Callable[[str], None] | None = None) -> None:
-        """Run to the end; ``watch`` sees every line of the output, which goes to ``console.log`` in the work_dir.
-
-        Raises:
-            DemoError: with the end of the output.
-        """
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        log = self.work_dir / 'console.log'
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
-        lines: list[str] = []
-        with (
-            log.open('w') as file,
-            subprocess.Popen(
-                self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
-            ) as process,
-        ):
-            for line in process.stdout or ():
-                file.write(line)
-                lines = [*lines[-14:], line]
-                if watch:
-                    watch(line)
-        if process.returncode:
-            raise DemoError(f'{self.name} failed (exit code {process.returncode}). {log} ends:\n\n{"".join(lines)}')
-
-
 def search_job(work_dir: Path, epochs: int | None = None) -> Job:
     """The search."""
-    return Job('search', SEARCH, work_dir / 'search', _shortened(epochs))
+    return Job('search', SEARCH, work_dir / 'search', _shortened(epochs), ACCURACY)
 
 
 def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = None) -> dict[str, list[Job]]:
@@ -132,6 +49,7 @@ def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = Non
                 config,
                 work_dir / f'{slug}-seed{seed}',
                 {'randomness.seed': seed, **genotype, **_shortened(epochs)},
+                ACCURACY,
             )
             for seed in seeds
         ]
@@ -148,7 +66,7 @@ def demo_main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         report = run_demo(args.work_dir.resolve(), args.seeds, max(1, args.jobs), args.epochs)
-    except DemoError as error:
+    except JobError as error:
         print(f'\n{error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -180,7 +98,7 @@ def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None
     )
     _say(f'\nTest accuracy, one column a seed ({time.monotonic() - start:.0f} s in all):')
     for name, network in trainings.items():
-        _say(f'    {name:16} ' + '  '.join(f'{job.accuracy():6.2f} %' for job in network))
+        _say(f'    {name:16} ' + '  '.join(f'{job.result(ACCURACY):6.2f} %' for job in network))
     return report
 
 
@@ -210,7 +128,9 @@ def _run_all(search: Job, trainings: dict[str, list[Job]], jobs: int) -> None:
                         running.update({pool.submit(_timed, job, threads): job for job in after})
                         continue
                     finished += 1
-                    _say(f'training {finished:2}/{total} {job.name:24} {job.accuracy():6.2f} %  in {seconds:.0f} s')
+                    _say(
+                        f'training {finished:2}/{total} {job.name:24} {job.result(ACCURACY):6.2f} %  in {seconds:.0f} s'
+                    )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -225,29 +145,21 @@ def _timed(job: Job, threads: int, watch: Callable[[str], None] | None = None) -
 def _search_progress(epochs: int) -> Callable[[str], None]:
     """Two lines of the log become one an epoch."""
     start = time.monotonic()
-    genotype = ''
+    accuracy = ''
 
     def watch(line: str) -> None:
-        nonlocal genotype
-        if match := re.search(r'Genotype, epoch \d+: (.+)', line):
-            genotype = match[1]
-        elif match := re.search(r'Epoch\(val\) +\[(\d+)\].*accuracy/top1: ([\d.]+)', line):
+        nonlocal accuracy
+        if match := re.search(r'Epoch\(val\) .*accuracy/top1: ([\d.]+)', line):
+            accuracy = f'supernet {float(match[1]):6.2f} % '
+        elif match := re.search(r'Genotype, epoch (\d+): (.+?);', line):
             seconds = time.monotonic() - start
-            _say(
-                f'search   {match[1]:>2}/{epochs} supernet {float(match[2]):6.2f} % after {seconds:3.0f} s: {genotype}'
-            )
+            _say(f'search   {match[1]:>2}/{epochs} {accuracy}after {seconds:3.0f} s: {match[2]}')
 
     return watch
 
 
 def _shortened(epochs: int | None) -> dict[str, object]:
     return {} if epochs is None else {'train_cfg.max_epochs': epochs}
-
-
-def _relative(argument: str) -> str:
-    """Paths inside the working directory as a person would write them."""
-    here = f'{Path.cwd()}{os.sep}'
-    return argument.replace(here, '')
 
 
 def _say(text: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
+
+_LEFTOVER = re.compile(r'\..+\.\d+-[0-9a-f]{32}\.tmp')
 
 
 def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
@@ -30,3 +33,11 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
+    """Remove the temporary files of writers that were killed; returns them. Nobody may be writing there meanwhile."""
+    found = [path for path in Path(folder).glob('.*.tmp') if _LEFTOVER.fullmatch(path.name)]
+    for path in found:
+        path.unlink()
+    return found

@@ -29,8 +29,39 @@ PRIMITIVES = (
     'cbam',  # Eq. (8)
 )
 
+# What register_primitive added, in this process.
+_OWN: dict[str, None] = {}
+
 FORMAT = 'mmhoga.genotype'
 VERSION = 1
+
+
+def known_primitives() -> tuple[str, ...]:
+    """:data:`PRIMITIVES`, then those that users registered in this process, in that order."""
+    return (*PRIMITIVES, *_OWN)
+
+
+def add_primitive(name: str) -> None:
+    """Allow a name in genotypes; :func:`mmhoga.models.register_primitive` calls it for a class of a user's own.
+
+    Raises:
+        ValueError: a name that is taken by a built-in primitive, or that is no identifier.
+    """
+    if name in PRIMITIVES:
+        raise ValueError(f'{name!r} is a primitive of mmhoga; choose another name.')
+    if not name.isidentifier():
+        raise ValueError(f'A primitive is named by letters, digits and underscores, not {name!r}.')
+    _OWN[name] = None
+
+
+def unknown_primitive(name: Any) -> str:
+    """What to tell someone who names a primitive that is not there."""
+    allowed = known_primitives()
+    return (
+        f'unknown operation {name!r}.{_nearest(name, allowed)} Allowed: {", ".join(allowed)}. If it is a primitive of '
+        "your own, import the module that registers it first: custom_imports=dict(imports=['your_module']) in the "
+        'config, or --import your_module where a command takes no config.'
+    )
 
 
 class GenotypeError(ValueError):
@@ -42,7 +73,7 @@ class Genotype:
     """One operation for each edge of HOGA's graph.
 
     Args:
-        edges: K rows; row k has k + 1 names of :data:`PRIMITIVES`.
+        edges: K rows; row k has k + 1 names of :func:`known_primitives`.
         meta: where the genotype came from (seed, epoch, alpha, ...); not part of equality or hash.
 
     Raises:
@@ -202,11 +233,8 @@ def _check_row(k: int, row: Any) -> tuple[str, ...]:
             f'Row {k} has {len(row)} entries, expected {k + 1} (row k holds o_0k .. o_kk): {list(row)}.'
         )
     for j, name in enumerate(row):
-        if not isinstance(name, str) or name not in PRIMITIVES:
-            raise GenotypeError(
-                f'Row {k}, entry {j}: unknown operation {name!r}.{_nearest(name, PRIMITIVES)} '
-                f'Allowed: {", ".join(PRIMITIVES)}.'
-            )
+        if not isinstance(name, str) or name not in known_primitives():
+            raise GenotypeError(f'Row {k}, entry {j}: {unknown_primitive(name)}')
     return tuple(row)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from mmhoga import demo
-from mmhoga.demo import NETWORKS, ROOT, SEARCHED, DemoError, Job, demo_main, search_job, training_jobs
+from mmhoga.demo import NETWORKS, SEARCHED, demo_main, search_job, training_jobs
+from mmhoga.launch.jobs import ROOT, Job, JobError
 
 
 def test_every_network_differs_from_plain_by_its_attention_alone():
@@ -32,7 +33,7 @@ def test_commands_are_what_a_person_can_type(tmp_path, monkeypatch):
 
 def test_a_failed_step_says_where_its_log_is(tmp_path, capsys, monkeypatch):
     job = Job('broken', 'configs/digits/no-such-config.py', tmp_path / 'broken')
-    with pytest.raises(DemoError, match=r'broken failed \(exit code 2\)') as error:
+    with pytest.raises(JobError, match=r'broken failed \(exit code 2\)') as error:
         job.run(threads=1)
     assert 'no-such-config.py' in str(error.value) and str(tmp_path / 'broken/console.log') in str(error.value)
 

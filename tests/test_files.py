@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmhoga.files import write_atomic
+from mmhoga.files import remove_leftovers, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):
@@ -33,3 +33,12 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     (tmp_path / 'plain').write_text('')
     write_atomic(tmp_path / 'atomic', '')
     assert (tmp_path / 'atomic').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / f'.genotype.json.123-{"a" * 32}.tmp').write_text('{"ha')
+    others = ['.notes.tmp', 'x.tmp', 'genotype.json', f'.genotype.json.{"a" * 32}.tmp']
+    for name in others:
+        (tmp_path / name).touch()
+    assert [path.name for path in remove_leftovers(tmp_path)] == [f'.genotype.json.123-{"a" * 32}.tmp']
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -22,7 +22,7 @@ from mmhoga.analysis.run_environment import recorded_environment
 Row = Mapping[str, Any]
 
 # A search logs its alpha among the validations, as alpha/...
-_NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory'}
+_NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory', 'loss', 'val_loss'}
 
 
 @dataclass(frozen=True)

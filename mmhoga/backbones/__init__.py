@@ -1,10 +1,11 @@
-"""ResNets whose blocks, Basic and Bottleneck, take plugins: one implementation for every host."""
+"""ResNets, and a net of PNAS cells, whose blocks take plugins: one implementation for every host."""
 
 from mmhoga.compat import require_mmcv
 
 require_mmcv()
 
-from mmhoga.backbones.cifar import CIFARResNet  # noqa: E402
+from mmhoga.backbones.cifar import CIFARResNet, CIFARResNeXt  # noqa: E402
+from mmhoga.backbones.pnas import CIFARPNASNet  # noqa: E402
 from mmhoga.backbones.resnet import ResNet  # noqa: E402
 
-__all__ = ['CIFARResNet', 'ResNet']
+__all__ = ['CIFARPNASNet', 'CIFARResNeXt', 'CIFARResNet', 'ResNet']

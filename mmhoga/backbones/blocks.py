@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from mmhoga.backbones.plugins import add_plugin
 
 
 class ResidualBlock(BaseModule):
@@ -25,6 +27,8 @@ class ResidualBlock(BaseModule):
         stride, dilation, groups: of the block's 3x3 convolution (Basic: its first).
         style: ``'pytorch'`` puts the stride of a Bottleneck on its 3x3 convolution, ``'caffe'`` on its first 1x1.
         downsample: the shortcut, where it is not the identity.
+        conv_cfg, norm_cfg: for mmcv's builders.
+        conv3x3_cfg: for the 3x3 convolutions instead of ``conv_cfg``.
         plugins: checked ones (:func:`mmhoga.backbones.plugins.plugins_per_stage`).
         with_cp: recompute the block in the backward pass to save memory.
         zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
@@ -48,6 +52,7 @@ class ResidualBlock(BaseModule):
         style: str = 'pytorch',
         downsample: nn.Module | None = None,
         conv_cfg: dict | None = None,
+        conv3x3_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         plugins: Sequence[Mapping[str, Any]] = (),
         with_cp: bool = False,
@@ -59,7 +64,8 @@ class ResidualBlock(BaseModule):
         self.conv_names, self.norm_names, widths = [], [], []
         for i, layer in enumerate(layers, start=1):
             out_channels = layer['out_channels']
-            self.add_module(f'conv{i}', build_conv_layer(conv_cfg, in_channels, bias=False, **layer))
+            cfg = conv_cfg if conv3x3_cfg is None or layer['kernel_size'] != 3 else conv3x3_cfg
+            self.add_module(f'conv{i}', build_conv_layer(cfg, in_channels, bias=False, **layer))
             name, norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels, postfix=i)
             self.add_module(name, norm)
             self.conv_names.append(f'conv{i}')
@@ -69,7 +75,7 @@ class ResidualBlock(BaseModule):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
         self.plugin_names = [
-            [self._add_plugin(p['cfg'], size) for p in plugins if p['position'] == position]
+            [add_plugin(self, p['cfg'], size) for p in plugins if p['position'] == position]
             for position, size in zip(self.positions, widths)
         ]
         behind_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
@@ -81,18 +87,6 @@ class ResidualBlock(BaseModule):
     ) -> tuple[dict[str, int], ...]:
         """The convolutions of the branch, as arguments of ``build_conv_layer``, one a position."""
         raise NotImplementedError(f'{type(self).__name__} must define layout(...).')
-
-    def _add_plugin(self, cfg: Mapping[str, Any], in_channels: int) -> str:
-        cfg = dict(cfg)
-        postfix = cfg.pop('postfix', '')
-        name, plugin = build_plugin_layer(cfg, postfix=postfix, in_channels=in_channels)
-        if hasattr(self, name):
-            raise ValueError(
-                f'Two modules of one block would both be called {name!r}; the second is {cfg}. '
-                "Tell plugins of one type apart with a postfix: cfg=dict(type=..., postfix='_2')."
-            )
-        self.add_module(name, plugin)
-        return name
 
     def _residual(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)

@@ -1,9 +1,12 @@
-"""The ``plugins`` argument of a backbone: checked once, in full, before anything is built."""
+"""The ``plugins`` argument of a backbone: checked once, in full, before anything is built; and building one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from mmcv.cnn import build_plugin_layer
+from torch import nn
 
 REQUIRED = ('cfg', 'position')
 ALLOWED = (*REQUIRED, 'stages')
@@ -37,6 +40,27 @@ def plugins_per_stage(
             if wanted:
                 stage.append(plugin)
     return stages
+
+
+def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> str:
+    """Build a plugin into a block, under the name that its type and ``postfix`` give it.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: the block has something of that name.
+    """
+    cfg = dict(cfg)
+    postfix = cfg.pop('postfix', '')
+    name, plugin = build_plugin_layer(cfg, postfix=postfix, in_channels=in_channels)
+    if hasattr(block, name):
+        raise ValueError(
+            f'Two modules of one block would both be called {name!r}; the second is {cfg}. '
+            "Tell plugins of one type apart with a postfix: cfg=dict(type=..., postfix='_2')."
+        )
+    block.add_module(name, plugin)
+    return name
 
 
 def _check_plugin(plugin: Any, where: str, num_stages: int, positions: Sequence[str]) -> None:

@@ -45,6 +45,8 @@ class ResNet(BaseModule):
         avg_down: average pooling and stride 1 in place of a strided projection.
         frozen_stages: 0 freezes the stem, n also the first n stages, plugins included; -1 nothing.
         conv_cfg, norm_cfg: for mmcv's builders.
+        stage_conv_cfgs: one a stage, None or what builds the 3x3 convolutions of its blocks instead of ``conv_cfg``,
+            e.g. ``dict(type='mmhoga.AugmentedConv2d', feat_size=14)``.
         norm_eval: batch norms keep their statistics while training.
         plugins: a list of ``dict(cfg=dict(type='mmhoga.HOGA', ...), position='after_conv2', stages=(True,) * 4)``, see
             :func:`plugins_per_stage`.
@@ -88,6 +90,7 @@ class ResNet(BaseModule):
         frozen_stages: int = -1,
         conv_cfg: dict | None = None,
         norm_cfg: dict | None = None,
+        stage_conv_cfgs: Sequence[dict | None] | None = None,
         norm_eval: bool = False,
         plugins: Sequence[Mapping[str, Any]] | None = None,
         with_cp: bool = False,
@@ -107,7 +110,10 @@ class ResNet(BaseModule):
             dilations = (1,) * num_stages
         if out_indices is None:
             out_indices = (num_stages - 1,)
-        _check_stages(num_stages, len(stage_blocks), strides, dilations, out_indices, frozen_stages)
+        if stage_conv_cfgs is None:
+            stage_conv_cfgs = (None,) * num_stages
+        per_stage = dict(strides=strides, dilations=dilations, stage_conv_cfgs=stage_conv_cfgs)
+        _check_stages(num_stages, len(stage_blocks), per_stage, out_indices, frozen_stages)
         if style not in ('pytorch', 'caffe'):
             raise ValueError(f"style must be 'pytorch' or 'caffe', not {style!r}.")
         width_per_group = _width_per_group(groups, width_per_group, base_width, block)
@@ -138,6 +144,7 @@ class ResNet(BaseModule):
                         groups=groups,
                         style=style,
                         downsample=shortcut if j == 0 else None,
+                        conv3x3_cfg=stage_conv_cfgs[i],
                         plugins=stage_plugins[i],
                         with_cp=with_cp,
                         zero_init_residual=zero_init_residual,
@@ -246,14 +253,13 @@ class ResNet(BaseModule):
 def _check_stages(
     num_stages: int,
     most: int,
-    strides: Sequence[int],
-    dilations: Sequence[int],
+    per_stage: Mapping[str, Sequence[Any]],
     out_indices: Sequence[int],
     frozen_stages: int,
 ) -> None:
     if not 1 <= num_stages <= most:
         raise ValueError(f'num_stages must be 1 to {most}, not {num_stages}.')
-    for name, values in (('strides', strides), ('dilations', dilations)):
+    for name, values in per_stage.items():
         if len(values) != num_stages:
             raise ValueError(
                 f'{name} has {len(values)} entries, {tuple(values)}, but num_stages is {num_stages}: give one a stage.'

@@ -1,6 +1,7 @@
-"""Data that the hosts lack: handwritten digits that need no download, and the split into trainA and trainB."""
+"""Data that the hosts lack: digits that need no download, generated pictures, and the split into trainA and trainB."""
 
+from mmhoga.datasets.crops import CocoCrops
 from mmhoga.datasets.digits import Digits
 from mmhoga.datasets.split import RandomSplit
 
-__all__ = ['Digits', 'RandomSplit']
+__all__ = ['CocoCrops', 'Digits', 'RandomSplit']

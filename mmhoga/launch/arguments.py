@@ -1,4 +1,4 @@
-"""The command lines of tools/train.py, tools/test.py and tools/analysis_tools/get_flops.py.
+"""The command lines of tools/train.py, tools/test.py, tools/genotype.py and tools/analysis_tools/get_flops.py.
 
 The flags are those that mmdet, mmpretrain and mmpose share, with the same names and meaning.
 """
@@ -82,6 +82,44 @@ def flops_parser() -> argparse.ArgumentParser:
         help='input height and width, or one number for both (default: 224 224)',
     )
     _add_config_options(parser)
+    return parser
+
+
+def genotype_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Show, draw, validate, compare, convert and count genotypes.')
+    parser.add_argument(
+        '--import',
+        dest='imports',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='a module that registers primitives of your own; before COMMAND',
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, what in (
+        ('show', 'the edges, and where a genotype came from'),
+        ('validate', 'whether files are genotypes; exit code 2 if one is not'),
+        ('compare', 'edge by edge, and how many agree'),
+        ('draw', 'groups, nodes and edges; several side by side, differences ringed'),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument('genotype', nargs='+', help='a built-in name, or a genotype.json')
+        if name == 'show':
+            command.add_argument('--json', action='store_true', help='as JSON')
+        if name == 'draw':
+            command.add_argument(
+                '--out', required=True, help='FILE.svg, .png or .pdf; the edges as a table go beside it, .csv'
+            )
+    convert = commands.add_parser('convert', help="from the text of the authors' genotypes.py, or of a log of theirs")
+    convert.add_argument('text', help='the file; only literals are read, nothing is evaluated')
+    convert.add_argument('--name', help='which of its genotypes (default: the last)')
+    convert.add_argument('--out', help='FILE.json (default: print)')
+    count = commands.add_parser('count', help='parameters and multiply-accumulates of a cell, edge by edge')
+    count.add_argument('genotype', help='a built-in name, or a genotype.json')
+    count.add_argument('--channels', type=int, required=True, help="the cell's input channels")
+    count.add_argument(
+        '--size', type=int, nargs='+', required=True, metavar='N', help='height and width, or one number'
+    )
     return parser
 
 

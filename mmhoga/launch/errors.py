@@ -14,6 +14,8 @@ from typing import Callable
 
 from mmengine.config import Config
 
+from mmhoga.launch.annotations import came_from_data, data_problem
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -51,7 +53,7 @@ def near_names(path: Path) -> str:
 
 @contextmanager
 def explained(cfg: Config) -> Iterator[None]:
-    """Turn what a run meets when data or weights are not there into a LaunchError."""
+    """Turn what a run meets when data or weights are not there, or are not what they should be, into a LaunchError."""
     try:
         yield
     except urllib.error.URLError as error:
@@ -59,11 +61,18 @@ def explained(cfg: Config) -> Iterator[None]:
             f'a download failed ({error.reason}). The lines above name the address and the place '
             'where the file goes; without a network, fetch it elsewhere and put it there.'
         ) from error
-    except (FileNotFoundError, AssertionError) as error:  # mmpose asserts that files exist
-        path = _missing_path(error)
-        if path is None:
+    except LaunchError:
+        raise
+    except Exception as error:
+        path = (
+            _missing_path(error) if isinstance(error, (FileNotFoundError, AssertionError)) else None
+        )  # mmpose asserts
+        if path is not None:
+            raise LaunchError(_missing(cfg, path)) from error
+        problem = data_problem(cfg) if came_from_data(error) else None
+        if problem is None:
             raise
-        raise LaunchError(_missing(cfg, path)) from error
+        raise LaunchError(problem) from error
 
 
 def _missing_path(error: BaseException | None) -> str | None:
@@ -93,14 +102,17 @@ def _missing(cfg: Config, path: str) -> str:
     message += f' {cfg.filename} asks for it: {keys}.'
     if Path(root).exists():
         return message + near_names(looked_for)
-    for name, how in _SOURCES.items():
-        if name in Path(root).parts:
-            message += f' {how}'
     place = Path(root)
+    if place.name in _GENERATED:
+        return f'{message} It is generated, in seconds: python tools/make_shapes.py {place.name} --out {place.parent}'
+    for name, how in _SOURCES.items():
+        if name in place.parts:
+            message += f' {how}'
     link = f'mkdir -p {place.parent} && ln -s /where/it/is {place}'
     return f'{message} If you have it elsewhere, a link is enough: {link}'
 
 
+_GENERATED = ('shapes', 'figures')
 _SOURCES = {
     'imagenet': 'ImageNet (ILSVRC 2012) is at https://image-net.org; unpack it as '
     'train/<class>/*.JPEG and val/<class>/*.JPEG.',

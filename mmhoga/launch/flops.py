@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -30,16 +31,20 @@ def complexity_table(config: str, shape: Sequence[int], options: dict | None = N
     """
     if not 1 <= len(shape) <= 2:
         raise LaunchError(f'--shape takes the height and the width, not {len(shape)} numbers.')
-    cfg = load_config(config, options)
-    import_mmpretrain(cfg)
-    set_preprocessor(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
     size = (shape[0], shape[-1])
-    model = MODELS.build(cfg.model)
-    counted = count_parts(model, (_input_channels(model), *size))
+    model, counted = count_config(load_config(config, options), size)
     rows = [(name, counted[name]) for name in _part_names(model) if name in counted]
     rows = [(name, part) for name, part in rows if part.params or part.macs]
     return _format([*rows, ('total', counted[''])], f'{config} at {size[0]} x {size[1]}')
+
+
+def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Complexity]]:
+    """Build a config's model and count it, and all its parts, for one image of ``size`` (height, width)."""
+    import_mmpretrain(cfg)
+    set_preprocessor(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model)
+    return model, count_parts(model, (_input_channels(model), *size))
 
 
 def _part_names(model: nn.Module, prefix: str = '') -> list[str]:

@@ -18,9 +18,14 @@ EXTRAS = {'mmdet': 'det', 'mmpretrain': 'cls', 'mmpose': 'pose'}
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config, override keys of it, and make sure that the hosts it needs are installed.
 
+    A config's ``custom_imports`` also find modules below the folder that the command was started in, as with
+    ``python -m``.
+
     Raises:
-        LaunchError: no such config or base, or a host that is not installed.
+        LaunchError: no such config or base, a host that is not installed, or a module that cannot be imported.
     """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     if not Path(path).is_file():
         raise LaunchError(f'there is no config {path}.{near_names(Path(path))}')
     try:
@@ -37,6 +42,14 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise LaunchError(_not_installed(path, base, f"_base_ = '{base}::...'")) from error
     except FileNotFoundError as error:
         raise LaunchError(f'{path}: a file that it builds on is missing: {error}') from error
+    except ImportError as error:
+        if not str(error).startswith('Failed to import'):  # mmengine's words on custom_imports
+            raise
+        failed = error.__cause__ or error  # 'Failed to import NAME', from what Python said
+        raise LaunchError(
+            f'{path}: custom_imports: {failed}: {failed.__context__}. Modules are looked for in the current folder, '
+            f'{here}, and where Python looks: start in another folder, or set PYTHONPATH.'
+        ) from error
     if options:
         cfg.merge_from_dict(options)
     for key, host in hosts_of(cfg):
@@ -71,4 +84,7 @@ def import_mmpretrain(cfg: Config) -> None:
 
 
 def _not_installed(path: str, host: str, key: str) -> str:
-    return f"{path} needs {host} ({key}), which is not installed: pip install 'mmhoga[{EXTRAS[host]}]'."
+    install = f"pip install 'mmhoga[{EXTRAS[host]}]'"
+    if host == 'mmpose':  # the extra is all that it needs but chumpy, which does not build and is not used
+        install += " && pip install --no-deps 'mmpose>=1.3.2'"
+    return f'{path} needs {host} ({key}), which is not installed: {install}.'

@@ -18,10 +18,14 @@ from mmhoga.launch import distributed, options
 from mmhoga.launch.arguments import PICKLES, test_parser, train_parser
 from mmhoga.launch.errors import LaunchError, explained, run
 from mmhoga.launch.hosts import import_mmpretrain, load_config
+from mmhoga.search.state import SearchError
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
-    """Train, or search, from a config. Returns the exit code: 2 for bad input, 130 after Ctrl-C."""
+    """Train, or search, from a config. Returns the exit code: 2 for bad input, 130 after Ctrl-C.
+
+    A search that SIGTERM stopped has saved, and exits with 143.
+    """
     args = train_parser().parse_args(argv)
     return run(lambda: _train(args))
 
@@ -72,6 +76,8 @@ def _train(args: argparse.Namespace) -> None:
             for note in notes:
                 runner.logger.info(note)
             runner.train()
+        except SearchError as error:
+            raise LaunchError(str(error)) from error
         finally:
             distributed.leave()
 

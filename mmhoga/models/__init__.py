@@ -1,8 +1,10 @@
 """HOGA, its supernet, and the attentions that it is compared with."""
 
 from mmhoga.models.attention import Attention
+from mmhoga.models.augmented import AugmentedConv2d
 from mmhoga.models.hoga import HOGA
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.primitives import register_primitive
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype
 
 __all__ = [
@@ -10,7 +12,9 @@ __all__ = [
     'OPERATIONS',
     'Attention',
     'AttentionOperation',
+    'AugmentedConv2d',
     'SearchableHOGA',
     'Source',
     'derive_genotype',
+    'register_primitive',
 ]

@@ -30,7 +30,9 @@ class Attention(BaseModule):
       28.09 M parameters, the paper's figure.
     - ``name='cbam'``: CBAM (Woo et al. 2018), reduction 16, 7x7; 28.07 M (paper: 28.09).
     - ``name='ge', extra_params=True, extent=0, use_mlp=False, feat_size=...``: GE-theta of Gather-Excite (Hu et al.
-      2018b), a learned global gather; ``feat_size`` is the map's size, so: one plugin a stage, a fixed input.
+      2018b), a learned global gather; ``feat_size`` is the map's size, so: one plugin a stage, a fixed input. timm pads
+      the map, so that its gather returns a map of almost the same size (in ResNet-50 that is 12.80 GMACs in place of
+      4.12); here it is not padded, and gathers one number a channel.
     - ``name='gc'``: the global context of GCNet (Cao et al. 2019) fused by scaling; ``'gca'`` adds it, as GCNet does.
 
     timm calls its CBAM "sort-of", and its authors report mixed results with such layers.
@@ -84,10 +86,13 @@ def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
         hint = f'Did you mean {" or ".join(map(repr, near))}? ' if near else ''
         raise ValueError(f'timm has no attention {name!r}. {hint}It has: {", ".join(NAMES)}.')
     try:
-        return factory(in_channels, **kwargs)
+        layer = factory(in_channels, **kwargs)
     except (TypeError, ValueError, AssertionError) as error:
         taken = list(inspect.signature(factory).parameters.values())[1:]
         raise ValueError(
             f'The attention {name!r} of timm cannot be built for {in_channels} channels with {kwargs}: {error}. '
             f'It takes: {", ".join(map(str, taken))}.'
         ) from error
+    if name == 'ge' and layer.extent == 0 and layer.gather is not None:
+        layer.gather.conv1.padding = (0, 0)
+    return layer

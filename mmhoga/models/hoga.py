@@ -9,8 +9,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
+from mmhoga.models.folding import fold_norms, shortened
 from mmhoga.models.loading import watch_loading
-from mmhoga.models.operations import OPERATIONS, ChannelAttention, Source
+from mmhoga.models.operations import ChannelAttention, Source
+from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
@@ -64,7 +66,7 @@ class GroupAttention(BaseModule):
         self.phi = nn.Sequential(
             nn.Conv2d(in_channels + self.group_channels, in_channels, 1, bias=False),
             nn.BatchNorm2d(in_channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(in_channels, in_channels, 1, bias=False),
             nn.BatchNorm2d(in_channels),
         )
@@ -145,14 +147,29 @@ class HOGA(GroupAttention):
         self.edges = nn.ModuleDict()
         for k, row in enumerate(genotype.edges):
             for j, name in enumerate(row):
-                self.edges[edge_key(j, k)] = OPERATIONS[name](self.group_channels, reduction=operation_reduction)
+                self.edges[edge_key(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
 
     def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
-        return [self.edges[edge_key(k, k)](Source(groups[:, k : k + 1])).squeeze(1) for k in range(self.num_groups)]
+        # Split, not sliced: the gradient of K slices is K tensors of zeros, filled and added up.
+        inputs = groups.split(1, dim=1)
+        return [self.edges[edge_key(k, k)](Source(x)).squeeze(1) for k, x in enumerate(inputs)]
 
     def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         shared = Source(node.unsqueeze(1))
         return [self.edges[edge_key(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
+
+    def fuse(self) -> HOGA:
+        """For deployment, in place: no batch norms, fewer convolutions, the same outputs in eval mode.
+
+        The cell can no longer be trained, and its state dict has other keys. Twice is once.
+        """
+        self.eval()
+        fold_norms(self)
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.Sequential):
+                    setattr(parent, name, shortened(child))
+        return self.requires_grad_(False)
 
 
 def edge_key(source: int, target: int) -> str:

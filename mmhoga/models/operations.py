@@ -10,10 +10,12 @@ Shapes: N images, E edges, C channels of a group, H x W pixels.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -34,8 +36,8 @@ class Source:
 
     def avg(self, edges: int) -> Tensor:
         """F^c_avg of Eq. (4), ``(N, E * C, 1, 1)``."""
-        mean = self._once(('avg',), lambda: self.x.mean((-2, -1), keepdim=True))
-        return _per_edge(mean, edges)
+        average = self._once(('avg',), lambda: mean(self.x, (-2, -1)))
+        return _per_edge(average, edges)
 
     def max(self, edges: int) -> Tensor:
         """F^c_max of Eq. (5), ``(N, E * C, 1, 1)``."""
@@ -57,7 +59,12 @@ def channel_pool(x: Tensor) -> Tensor:
 
     The paper prints [avg; max]; the order only permutes the weights, and this one is the released code's.
     """
-    return torch.cat((x.amax(2, keepdim=True), x.mean(2, keepdim=True)), dim=2)
+    return torch.cat((x.amax(2, keepdim=True), mean(x, (2,))), dim=2)
+
+
+def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """``x.mean(dims, keepdim=True)``, dividing what is small: the mean's own derivative divides all of x's gradient."""
+    return x.sum(dims, keepdim=True) / math.prod([x.size(dim) for dim in dims])
 
 
 def _per_edge(x: Tensor, edges: int) -> Tensor:
@@ -84,7 +91,8 @@ class AttentionOperation(nn.Module):
 
     def forward(self, source: Source) -> Tensor:
         """``(N, E, C, H, W)``, or with one shared input the same."""
-        return self.gate(source) * source.x
+        # x comes first: of two memory formats the result takes that of the first operand.
+        return source.x * self.gate(source)
 
     def edge_state(self, edge: int) -> dict[str, Tensor]:
         """The state dict of the same operation with ``edges=1`` that does what this one does on ``edge``."""
@@ -124,7 +132,13 @@ class ChannelAttention(AttentionOperation):
         self.excite = nn.Conv2d(edges * hidden, edges * channels, 1, groups=edges, bias=self.bias)
 
     def gate(self, source: Source) -> Tensor:
-        logits = self.excite(self.squeeze(source.avg(self.edges)).relu())
+        return self._sigmoid(self._mlp(source.avg(self.edges)))
+
+    def _mlp(self, pooled: Tensor) -> Tensor:
+        """``(N, E * C, 1, 1)``, logits from pooled features."""
+        return _pointwise(self.excite, _pointwise(self.squeeze, pooled).relu())
+
+    def _sigmoid(self, logits: Tensor) -> Tensor:
         return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, 1, 1)
 
 
@@ -132,9 +146,7 @@ class ChannelAttentionV2(ChannelAttention):
     """``se_avgmax``: Eq. (5), one MLP for both poolings."""
 
     def gate(self, source: Source) -> Tensor:
-        hidden = self.squeeze(source.avg(self.edges)), self.squeeze(source.max(self.edges))
-        logits = self.excite(hidden[0].relu()) + self.excite(hidden[1].relu())
-        return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, 1, 1)
+        return self._sigmoid(self._mlp(source.avg(self.edges)) + self._mlp(source.max(self.edges)))
 
 
 class SpatialAttention(AttentionOperation):
@@ -157,7 +169,7 @@ class SpatialAttention(AttentionOperation):
         if dilation == 1:
             self.convs = nn.Sequential(
                 *_separable(2, 2, edges, dilation, affine),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 *_separable(2, 1, edges, dilation, affine),
             )
         else:
@@ -190,7 +202,7 @@ class NormalizationAttention(AttentionOperation):
         super().__init__(channels, edges)
         layers = _separable(channels, channels, edges, dilation, affine)
         if dilation == 1:
-            layers += [nn.ReLU(), *_separable(channels, channels, edges, dilation, affine)]
+            layers += [nn.ReLU(inplace=True), *_separable(channels, channels, edges, dilation, affine)]
         self.convs = nn.Sequential(*layers)
 
     def gate(self, source: Source) -> Tensor:
@@ -210,13 +222,20 @@ class CBAM(AttentionOperation):
 
     def gate(self, source: Source) -> Tensor:
         channel = self.channel.gate(source)  # (N, E, C, 1, 1)
-        pooled = channel_pool(channel * source.x).flatten(1, 2)  # (N, E * 2, H, W)
+        pooled = channel_pool(source.x * channel).flatten(1, 2)  # (N, E * 2, H, W)
         spatial = self.bn(self.conv(pooled)).sigmoid().unsqueeze(2)  # (N, E, 1, H, W)
         return channel * spatial
 
 
 class _BiasedChannelAttentionV2(ChannelAttentionV2):
     bias = True
+
+
+def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)`` on one pixel, ``(N, C, 1, 1)``: a matrix product, without a convolution's preparations."""
+    if conv.groups > 1:
+        return conv(x)
+    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)[..., None, None]
 
 
 def _conv3x3(inputs: int, outputs: int, dilation: int, groups: int) -> nn.Conv2d:

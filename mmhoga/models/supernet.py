@@ -9,10 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges
+from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges, unknown_primitive
 from mmhoga.models.fused import FusedGates
 from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
 
@@ -33,7 +34,7 @@ class MixedEdges(nn.Module):
         super().__init__()
         self.primitives = tuple(primitives)
         for name in self.primitives:
-            self.add_module(name, OPERATIONS[name](channels, edges, reduction=reduction, affine=False))
+            self.add_module(name, build_operation(name, channels, edges, reduction=reduction, affine=False))
         self._fused = FusedGates.of({name: self[name] for name in self.primitives})
 
     def __getitem__(self, name: str) -> AttentionOperation:
@@ -62,7 +63,8 @@ class SearchableHOGA(GroupAttention):
     Args:
         in_channels: C.
         num_groups: K.
-        primitives: the candidates, a subset of :data:`mmhoga.genotype.PRIMITIVES`; alpha's columns, in this order.
+        primitives: the candidates, of :data:`mmhoga.genotype.PRIMITIVES` and of those that
+            :func:`mmhoga.models.register_primitive` added; alpha's columns, in this order.
         summary, summary_reduction, output_reduction, operation_reduction: as in :class:`mmhoga.models.HOGA`, so that
             the derived cell is the searched one.
 
@@ -97,6 +99,7 @@ class SearchableHOGA(GroupAttention):
             init_cfg=init_cfg,
         )
         self.primitives = _check_primitives(primitives)
+        self.operation_reduction = operation_reduction
         self._derived = partial(
             HOGA,
             in_channels,
@@ -195,7 +198,7 @@ def _check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
     names = tuple(primitives)
     for name in names:
         if name not in OPERATIONS:
-            raise GenotypeError(f'Unknown primitive {name!r}. Allowed: {", ".join(OPERATIONS)}.')
+            raise GenotypeError(f'primitives: {unknown_primitive(name)}')
     if len(set(names)) != len(names):
         raise ValueError(f'A primitive is named twice: {names}.')
     if not set(names) - {'none'}:

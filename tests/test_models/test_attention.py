@@ -51,7 +51,12 @@ def test_arguments_reach_timm():
 def test_ge_theta_gathers_over_the_whole_map():
     layer = Attention(16, name='ge', extra_params=True, extent=0, use_mlp=False, feat_size=7)
     assert sum(p.numel() for p in layer.parameters()) == 16 * 7 * 7 + 2 * 16
-    assert layer(torch.randn(2, 16, 7, 7)).shape == (2, 16, 7, 7)
+    x = torch.randn(2, 16, 7, 7)
+    assert layer(x).shape == (2, 16, 7, 7)
+    conv, norm = layer.layer.gather
+    gathered = (x * conv.weight[:, 0]).sum((2, 3), keepdim=True)  # one number a channel
+    torch.testing.assert_close(conv(x), gathered)
+    torch.testing.assert_close(layer.eval()(x), x * norm(gathered).sigmoid())
 
 
 def test_global_context_starts_as_timm_wants_after_a_backbones_init():

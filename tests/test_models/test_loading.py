@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import gc
 import logging
@@ -15,8 +16,10 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmhoga.backbones import CIFARResNet
+from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.models.loading import report_loading, watch_loading
+from mmhoga.models.recognition import describe_state
 
 
 class Cell(nn.Module):
@@ -71,6 +74,8 @@ def test_a_plain_checkpoint_warns_at_once(tmp_path, log):
     assert level == 'WARNING'
     assert f'0 of {3 * keys_of_a_cell()} keys matched; 0 of 3 cells are complete' in text
     assert 'trained without HOGA' in text
+    plain = sum('num_batches_tracked' not in key for key in net(genotype=None).state_dict())
+    assert f'of the whole backbone, {plain} of {plain + 3 * keys_of_a_cell()} keys matched' in text
     assert 'layer1.0.hoga.' in text
     assert 'frozen' not in text
 
@@ -83,16 +88,34 @@ def test_pretrained_backbones_warn(tmp_path, log):
 
 def test_its_own_checkpoint_is_confirmed(tmp_path, log):
     load_checkpoint(net(), save(tmp_path, net()), strict=True)
-    assert log == [('INFO', f'HOGA weights: all {3 * keys_of_a_cell()} keys of 3 cells matched.')]
+    ((level, text),) = log
+    assert level == 'INFO'
+    everything = sum('num_batches_tracked' not in key for key in net().state_dict())
+    assert text == (
+        f'HOGA weights: all {3 * keys_of_a_cell()} keys of 3 cells matched; of the whole backbone, all {everything} '
+        'keys matched.'
+    )
 
 
-def test_another_genotype_is_told_apart(tmp_path, log):
-    load_checkpoint(net('autola'), save(tmp_path, net('hog_se')), strict=False)
+@pytest.mark.parametrize(
+    ('theirs', 'ours', 'named'),
+    [
+        ('hog_se', 'autola', '(K = 4, hog_se) than the model has (K = 4, autola)'),
+        ('autola', 'autola_release', '(K = 4, autola) than the model has (K = 4, autola_release)'),
+        (
+            [['cbam'], ['none', 'spatial_3x3_d2']],
+            'hog_cbam',
+            "(K = 2, [['cbam'], ['none or skip_connect', 'spatial_3x3_d2']]) than the model has (K = 4, hog_cbam)",
+        ),
+        ('autola', [['se']], "(K = 4, autola) than the model has (K = 1, [['se']])"),
+    ],
+)
+def test_another_genotype_is_named(tmp_path, log, theirs, ours, named):
+    load_checkpoint(net(ours), save(tmp_path, net(theirs)), strict=False)
     ((level, text),) = log
     assert level == 'WARNING'
     assert '0 of 3 cells are complete' in text
-    assert ' 0 of ' not in text.split('keys')[0]
-    assert 'another genotype' in text
+    assert f'The checkpoint was trained with another genotype {named}.' in text
 
 
 def test_cells_of_some_stages_only(tmp_path, log):
@@ -103,6 +126,24 @@ def test_cells_of_some_stages_only(tmp_path, log):
     assert level == 'WARNING'
     assert f'{2 * keys_of_a_cell()} of {3 * keys_of_a_cell()} keys matched; 2 of 3 cells are complete' in text
     assert 'layer3.0.hoga' in text
+    assert 'with HOGA at other places' in text
+
+
+def test_a_supernets_checkpoint_is_named(log):
+    model = nn.Sequential(HOGA(8))
+    model.load_state_dict(nn.Sequential(SearchableHOGA(8)).state_dict(), strict=False)
+    report_loading()
+    assert 'another genotype (K = 4, the supernet of a search) than the model has (K = 4, autola)' in log[0][1]
+
+
+@pytest.mark.parametrize('name', PRIMITIVES)
+def test_every_operation_is_read_off_its_keys(name):
+    """But for the two pairs that have the same keys."""
+    twins = [{'none', 'skip_connect'}, {'se', 'se_avgmax'}]
+    expected = next((pair for pair in twins if name in pair), {name})
+    text = describe_state(HOGA(16, genotype=[['cbam'], ['spatial_3x3', name]]).state_dict(prefix='a.'), 'a.')
+    assert text.startswith('K = 2, ')
+    assert set(ast.literal_eval(text.removeprefix('K = 2, '))[1][1].split(' or ')) == expected
 
 
 def test_the_supernet_is_watched_too(log):

@@ -1,73 +1,29 @@
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.model import BaseModel
+import toy_search
 from mmengine.registry import MODELS
-from torch import nn
-
-from mmhoga.models import SearchableHOGA
-
-
-class ToyClassifier(BaseModel):
-    """Two supernets and a linear head on 8x8 grey images: the least that a search can search."""
-
-    def __init__(self, num_groups=2, width=8, data_preprocessor=None):
-        super().__init__(data_preprocessor)
-        self.stem = nn.Conv2d(1, width, 3, 2, 1)
-        self.cells = nn.Sequential(*(SearchableHOGA(width, num_groups=num_groups) for _ in range(2)))
-        self.fc = nn.Linear(width, 10)
-
-    def forward(self, inputs, gt_label=None, mode='tensor'):
-        logits = self.fc(self.cells(self.stem(inputs)).mean((2, 3)))
-        if mode == 'loss':
-            return {'loss': nn.functional.cross_entropy(logits, gt_label)}
-        return logits
 
 
 @pytest.fixture(autouse=True)
 def toy_registered():
-    MODELS.register_module(module=ToyClassifier, force=True)
+    toy_search.register()
     yield
-    MODELS.module_dict.pop('ToyClassifier')
+    toy_search.unregister()
 
 
 @pytest.fixture
 def toy():
     torch.manual_seed(0)
-    return ToyClassifier
+    return toy_search.ToyClassifier
 
 
 @pytest.fixture
 def search_config(tmp_path):
-    """A search on a few digits: three iterations an epoch."""
+    return toy_search.search_config(tmp_path / 'search')
 
-    def loader(part):
-        return dict(
-            batch_size=8,
-            num_workers=0,
-            dataset=dict(
-                type='mmhoga.RandomSplit',
-                part=part,
-                dataset=dict(type='mmhoga.Digits', split='test', indices=48, pipeline=[dict(type='ToyPack')]),
-            ),
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-        )
 
-    return Config(
-        dict(
-            model=dict(type='mmhoga.SearchModel', architecture=dict(type='ToyClassifier')),
-            work_dir=str(tmp_path / 'search'),
-            train_dataloader=loader('A'),
-            train_cfg=dict(type='mmhoga.SearchLoop', alpha_dataloader=loader('B'), max_epochs=2),
-            optim_wrapper=dict(
-                constructor='mmhoga.SearchOptimWrapperConstructor',
-                weights=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=3e-4)),
-                alpha=dict(optimizer=dict(type='Adam', lr=3e-2, betas=(0.5, 0.999))),
-            ),
-            param_scheduler=dict(weights=[dict(type='CosineAnnealingLR', T_max=2, eta_min=1e-3, by_epoch=True)]),
-            custom_hooks=[dict(type='mmhoga.GenotypeHook')],
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-            randomness=dict(seed=0),
-        )
-    )
+@pytest.fixture
+def toy_resnet():
+    MODELS.register_module(module=toy_search.ToyResNet, force=True)
+    yield
+    MODELS.module_dict.pop('ToyResNet')

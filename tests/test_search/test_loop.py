@@ -3,24 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA, derive_genotype
-from mmhoga.search import GenotypeHook, SearchLoop, SearchModel
-
-
-class ToyPack:
-    def __call__(self, data):
-        return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
-
-
-@pytest.fixture(autouse=True)
-def toy_pack():
-    TRANSFORMS.register_module(module=ToyPack, force=True)
-    yield
-    TRANSFORMS.module_dict.pop('ToyPack')
+from mmhoga.search import GenotypeHook, SearchError, SearchLoop, SearchModel
 
 
 def run(config, name, **changes):
@@ -61,10 +48,10 @@ def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
     seen = {'A': [], 'B': []}
     alpha_step, train_step = SearchLoop.alpha_step, SearchModel.train_step
 
-    def spy_alpha(self, data):
+    def spy_alpha(self, data, train_data):
         seen['B'].append(data['inputs'])
         before = {n: p.clone() for n, p in self.runner.model.named_parameters()}
-        outputs = alpha_step(self, data)
+        outputs = alpha_step(self, data, train_data)
         moved = {n for n, p in self.runner.model.named_parameters() if not torch.equal(p, before[n])}
         assert moved == {'alpha'}, 'the step on alpha moves alpha alone'
         return outputs
@@ -152,3 +139,98 @@ def test_the_hook_refuses_a_model_without_alpha(search_config):
     runner.model = torch.nn.Linear(1, 1)
     with pytest.raises(TypeError, match='not a Linear; remove it'):
         GenotypeHook().after_train_epoch(runner)
+
+
+def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_path):
+    """One line an epoch; the same figures in the history, and as curves."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    search_config.merge_from_dict(
+        {
+            'model.val_loss': True,
+            'val_dataloader': {**search_config.train_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)},
+            'val_evaluator': dict(type='ToyMetric'),
+            'val_cfg': dict(),
+            'train_cfg.val_interval': 2,
+            'visualizer': dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')]),
+        }
+    )
+    runner = run(search_config, 'curves')
+    history = json.loads(Path(runner.work_dir, 'search_history.json').read_text())
+    first, last = history['epochs']
+    assert first['loss'].keys() == {'trainA', 'trainB'} and last['loss'].keys() == {'trainA', 'trainB', 'val'}
+    assert history['cell_inputs'] == {'cells.0': [8, 4, 4], 'cells.1': [8, 4, 4]}
+    model = runner.model.eval()
+    with torch.no_grad():
+        batches = [model.loss(data)[0].item() for data in runner.val_dataloader]
+    assert last['loss']['val'] == pytest.approx(sum(batches) / len(batches), rel=1e-5)
+    logged = runner.message_hub.get_scalar('train/loss').data[0][-3:]
+    assert last['loss']['trainA'] == pytest.approx(logged.mean())
+
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    lines = [line.partition('INFO - ')[2] for line in log.splitlines() if 'Genotype, epoch' in line]
+    assert len(lines) == 2 and lines[1].startswith('Genotype, epoch 2: ')
+    assert f'of 3 edges {last["skip_edges"]} skip, {last["none_edges"]} none' in lines[1]
+    assert f'val {last["loss"]["val"]:.4g}' in lines[1]
+
+    events = EventAccumulator(str(next(Path(runner.work_dir).glob('*/vis_data'))))
+    events.Reload()
+    assert [event.step for event in events.Scalars('alpha/macs')] == [1, 2]
+    assert events.Scalars('alpha/loss/val')[0].value == pytest.approx(last['loss']['val'], rel=1e-6)
+    p = torch.tensor(last['alpha']).softmax(-1)
+    assert events.Scalars('alpha/o_0_1/se')[-1].value == pytest.approx(p[1, 6].item(), rel=1e-5)
+
+
+def test_alphas_gradient_is_clipped(search_config):
+    search_config.optim_wrapper.alpha = dict(optimizer=dict(type='SGD', lr=1.0), clip_grad=dict(max_norm=1e-3))
+    runner = Runner.from_cfg(search_config)
+    loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    before = runner.model.alpha.detach().clone()
+    loop.alpha_step(next(iter(loop.alpha_dataloader)))
+    assert (runner.model.alpha - before).norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize('hessian', ['finite_difference', 'exact'])
+def test_a_search_of_second_order(search_config, hessian):
+    search_config.train_cfg.update(max_epochs=1)
+    first = run(search_config, 'first', work_dir=search_config.work_dir + '1')
+    search_config.train_cfg.update(order=2, hessian=hessian)
+    second = run(search_config, 'second')
+    assert second.iter == 3
+    assert not torch.equal(first.model.alpha, second.model.alpha)
+
+
+@pytest.mark.parametrize('change', [dict(order=3), dict(order=2, hessian='gauss'), dict(order=2, unroll='all')])
+def test_steps_that_there_are_not(search_config, change):
+    search_config.train_cfg.update(change)
+    with pytest.raises(ValueError, match='must be one of'):
+        run(search_config, 'bad')
+
+
+def test_a_longer_or_shorter_trainb_is_said(search_config):
+    """The shorter is shuffled again, the longer drawn anew."""
+    search_config.train_cfg.max_epochs = 1
+    for fraction, words in ((0.8, 'shuffled again within an epoch'), (0.2, 'an epoch sees 2 of trainB')):
+        cfg = search_config.copy()
+        cfg.work_dir += str(fraction)
+        cfg.train_cfg.alpha_dataloader.dataset.fraction = cfg.train_dataloader.dataset.fraction = fraction
+        runner = run(cfg, f'said{fraction}')
+        log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+        assert words in log
+
+
+def test_alpha_that_is_not_finite_stops_the_search(search_config, monkeypatch):
+    alpha_loss = SearchModel.alpha_loss
+
+    def fails_at_the_fifth(self, data, calls=[]):  # noqa: B006
+        loss, log = alpha_loss(self, data)
+        calls.append(loss)
+        return (loss * float('nan') if len(calls) == 5 else loss), log
+
+    monkeypatch.setattr(SearchModel, 'alpha_loss', fails_at_the_fifth)
+    with pytest.raises(SearchError, match=r'not finite after iteration 5 \(epoch 2\)'):
+        run(search_config, 'nan')
+    work_dir = Path(search_config.work_dir)
+    assert (work_dir / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert Genotype.load(work_dir / 'genotype.json').meta['epoch'] == 1

@@ -1,0 +1,41 @@
+# The shapes of data/shapes one by one, 32 x 32: python tools/make_shapes.py
+data_root = 'data/shapes/'
+data_preprocessor = dict(num_classes=3, mean=[60, 60, 60], std=[60, 60, 60], to_rgb=True)
+
+train_pipeline = [
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackInputs'),
+]
+test_pipeline = [dict(type='PackInputs')]
+
+# Small pictures load faster than workers start.
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    drop_last=True,  # batch norm cannot train on the single picture that may remain
+    dataset=dict(
+        type='mmhoga.CocoCrops',
+        data_root=data_root,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img_path='train/'),
+        pipeline=train_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    dataset=dict(
+        type='mmhoga.CocoCrops',
+        data_root=data_root,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img_path='val/'),
+        pipeline=test_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_evaluator = val_evaluator

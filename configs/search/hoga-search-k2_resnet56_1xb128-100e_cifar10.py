@@ -1,0 +1,11 @@
+"""The paper's search (section 4.2) with K = 2 in ResNet-56.
+
+    python tools/train.py configs/search/hoga-search-k2_resnet56_1xb128-100e_cifar10.py
+
+Cost:   1.21 M parameters, 0.18 GMACs at 32 x 32.
+Paper:  no number. Not measured here.
+"""
+
+_base_ = './hoga-search-k2_resnet20_1xb128-100e_cifar10.py'
+
+model = dict(architecture=dict(backbone=dict(depth=56)))

@@ -1,0 +1,15 @@
+"""Search with a candidate of one's own among mmhoga's, on handwritten digits; run from the top of the checkout.
+
+python tools/train.py docs/examples/own_primitive/search.py
+"""
+
+_base_ = '../../../configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
+
+custom_imports = dict(imports=['docs.examples.own_primitive.eca'])
+
+searchable = dict(
+    type='mmhoga.SearchableHOGA',
+    num_groups=4,
+    primitives=['none', 'skip_connect', 'norm_3x3', 'spatial_3x3', 'se', 'eca'],
+)
+model = dict(architecture=dict(backbone=dict(plugins=[dict(cfg=searchable, position='after_conv2')])))

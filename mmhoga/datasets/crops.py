@@ -1,0 +1,66 @@
+"""The objects of a detection data set, one by one: what a classifier is trained on before it becomes a backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from mmhoga.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CocoCrops(BaseDataset):
+    """Each box of a COCO annotation file, with a margin, as a square picture to classify.
+
+    ``img`` is ``(size, size, 3)`` uint8 in cv2's BGR, ``gt_label`` the position of the category in the file. Crowds are
+    left out. The pictures stay in memory, so this is for small data sets, such as those of tools/make_shapes.py.
+
+    Args:
+        ann_file: the annotations, below ``data_root``.
+        data_prefix: ``dict(img_path=...)``, the folder of the pictures below ``data_root``.
+        size: height and width of what comes out, in pixels.
+        margin: what is added on each side, as a share of the longer side of the box.
+        pipeline, **kwargs: as in mmengine's BaseDataset.
+
+    Raises:
+        FileNotFoundError: the annotations or a picture is not there.
+    """
+
+    def __init__(
+        self, ann_file: str, *, size: int = 32, margin: float = 0.15, pipeline: tuple | list = (), **kwargs: Any
+    ) -> None:
+        self.size = size
+        self.margin = margin
+        super().__init__(ann_file, pipeline=list(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        content = json.loads(Path(self.ann_file).read_text(encoding='utf-8'))
+        self._metainfo['classes'] = tuple(category['name'] for category in content['categories'])
+        labels = {category['id']: label for label, category in enumerate(content['categories'])}
+        boxes: dict[int, list[dict]] = {}
+        for one in content['annotations']:
+            if not one.get('iscrowd', 0):
+                boxes.setdefault(one['image_id'], []).append(one)
+        crops = []
+        for image in content['images']:
+            path = Path(self.data_prefix['img_path']) / image['file_name']
+            pixels = cv2.imread(str(path))
+            if pixels is None:
+                raise FileNotFoundError(f'No such file, or not a picture: {str(path)!r}')
+            for one in boxes.get(image['id'], ()):
+                crops.append(dict(img=self._crop(pixels, one['bbox']), gt_label=labels[one['category_id']]))
+        return crops
+
+    def _crop(self, pixels: np.ndarray, box: list[float]) -> np.ndarray:
+        """The square around a COCO box; what lies outside the picture repeats its edge."""
+        x, y, width, height = box
+        side = max(width, height) * (1 + 2 * self.margin)
+        scale = self.size / side
+        left, top = x + (width - side) / 2, y + (height - side) / 2
+        to_crop = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+        return cv2.warpAffine(pixels, to_crop, (self.size, self.size), borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,219 @@
+"""Architecture gradients of the bilevel problem (Eq. 15): pure functions of losses and tensors.
+
+First order takes the weights as they are. Second order (DARTS, https://arxiv.org/abs/1806.09055, section 2.3) takes
+them one step of their optimizer further, and differentiates through that step:
+
+    w' = w - xi (mu m + dL_train(w, alpha)/dw + lambda w)
+    dL_val(w', alpha)/dalpha - xi d2L_train(w, alpha)/dalpha dw . dL_val(w', alpha)/dw'
+
+with the learning rate xi, the momentum mu, its buffer m and the weight decay lambda that each of the optimizer's
+parameter groups has at the moment. The weights that the virtual step moves come back bit for bit, as do the buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+
+HESSIANS = ('finite_difference', 'exact')
+
+Loss = Callable[[], Tensor]
+
+
+def first_order(val_loss: Loss, alphas: Sequence[Tensor], *, loss_scale: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+    """``dL_val(w, alpha)/dalpha``: the loss, and one gradient for each of ``alphas``."""
+    loss = val_loss()
+    return loss.detach(), gradients(loss, alphas, loss_scale)
+
+
+def second_order(
+    train_loss: Loss,
+    val_loss: Loss,
+    alphas: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    hessian: str = 'finite_difference',
+    radius: float = 0.01,
+    buffers: Iterable[Tensor] = (),
+    average: Callable[[list[Tensor]], Any] | None = None,
+    frozen_weights: Callable[[], AbstractContextManager] = nullcontext,
+    loss_scale: float = 1.0,
+) -> tuple[Tensor, list[Tensor]]:
+    """The gradient of ``L_val`` after a virtual step of the weights on ``L_train``.
+
+    Args:
+        train_loss, val_loss: each evaluates its loss at whatever the weights and alphas hold when it is called. The
+            training loss is evaluated up to three times; it draws the same random numbers (of torch) each time.
+        alphas: what to differentiate by.
+        optimizer: the weights'; its parameters are the weights.
+        hessian: how the product of the mixed second derivative with a vector v is found. ``'finite_difference'``: by
+            two more gradients by alpha, at ``w + eps v`` and ``w - eps v``, ``eps = radius / ||v||``; an error of the
+            order of ``eps^2``. ``'exact'``: by differentiating twice; needs memory for the graph of the gradient.
+        radius: DARTS' 0.01.
+        buffers: restored at the end (batch norm's running statistics).
+        average: averages gradients with respect to weights over processes, in place: with it the virtual step is that
+            of all processes' batches. Without it, that of this one's.
+        frozen_weights: a context in which losses need no gradient by the weights, for the passes that want none.
+        loss_scale: losses are differentiated times this, and the gradients divided by it (half precision underflows).
+
+    Returns:
+        ``L_val(w', alpha)``, and one gradient for each of ``alphas``.
+
+    Raises:
+        TypeError: an optimizer whose step is not that of ``torch.optim.SGD``.
+        ValueError: an unknown ``hessian``.
+    """
+    if hessian not in HESSIANS:
+        raise ValueError(f'hessian must be one of {", ".join(HESSIANS)}, not {hessian!r}.')
+    exact = hessian == 'exact'
+    weights = [w for group in optimizer.param_groups for w in group['params'] if w.requires_grad]
+    train_loss = _with_the_same_random_numbers(train_loss, alphas[0].device)
+    with _restored(buffers):
+        slopes = gradients(train_loss(), weights, loss_scale, create_graph=exact)
+        used = [slope is not None for slope in slopes]
+        weights, slopes = ([x for x, u in zip(xs, used) if u] for xs in (weights, slopes))
+        values = [slope.detach().clone() if average else slope.detach() for slope in slopes]
+        if average:
+            average(values)
+        steps, rates = sgd_step(optimizer, weights, values)
+        with _restored(weights):
+            shift(weights, steps, -1)
+            loss = val_loss()
+            both = gradients(loss, [*alphas, *weights], loss_scale)
+        direct, vector = both[: len(alphas)], [_or_zeros(v, w) for v, w in zip(both[len(alphas) :], weights)]
+        if average:
+            average(vector)
+        # Rates may differ between groups: they go into the vector, relative to the greatest.
+        greatest = max(rates, default=0.0)
+        if greatest:
+            vector = [v if rate == greatest else v * (rate / greatest) for v, rate in zip(vector, rates)]
+            if exact:
+                mixed = _differentiated_again(slopes, alphas, vector)
+            else:
+                with frozen_weights():
+                    mixed = _finite_difference(train_loss, alphas, weights, vector, radius, loss_scale)
+            direct = [_or_zeros(d, a) - greatest * _or_zeros(m, a) for d, m, a in zip(direct, mixed, alphas)]
+    return loss.detach(), [_or_zeros(d, a) for d, a in zip(direct, alphas)]
+
+
+def sgd_step(
+    optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], slopes: Sequence[Tensor]
+) -> tuple[list[Tensor], list[float]]:
+    """What ``optimizer.step()`` would take off ``weights``, given their gradients; and how fast, for each, that grows
+    with the gradient (its learning rate, but for dampening and Nesterov's momentum).
+
+    Raises:
+        TypeError: not ``torch.optim.SGD``, or one that maximises.
+    """
+    if not isinstance(optimizer, torch.optim.SGD) or optimizer.defaults.get('maximize'):
+        raise TypeError(
+            'A second-order search needs the step of the weights in closed form, which is there for SGD that descends, '
+            f"not for {type(optimizer).__name__}: use optimizer=dict(type='SGD', ...) for the weights, or order=1."
+        )
+    group_of = {id(weight): group for group in optimizer.param_groups for weight in group['params']}
+    steps, rates = [], []
+    for weight, slope in zip(weights, slopes):
+        group = group_of[id(weight)]
+        lr, momentum = float(group['lr']), group['momentum']
+        step, rate = slope + group['weight_decay'] * weight.detach(), 1.0
+        if momentum:
+            buffer = optimizer.state[weight].get('momentum_buffer')  # none before the first step
+            decayed, rate = step, 1.0
+            if buffer is not None:
+                rate = 1.0 - group['dampening']
+                decayed = momentum * buffer + rate * step
+            step, rate = (step + momentum * decayed, 1 + momentum * rate) if group['nesterov'] else (decayed, rate)
+        steps.append(lr * step)
+        rates.append(lr * rate)
+    return steps, rates
+
+
+def shift(weights: Sequence[Tensor], directions: Sequence[Tensor], scale: float) -> None:
+    """``w += scale * direction``, in place: whoever holds the weights sees them moved."""
+    for weight, direction in zip(weights, directions):
+        weight.data.add_(direction, alpha=scale)
+
+
+def gradients(loss: Tensor, inputs: Sequence[Tensor], loss_scale: float = 1.0, *, create_graph: bool = False) -> list:
+    """New tensors, not anybody's ``.grad``; None for an input that the loss does not depend on."""
+    found = torch.autograd.grad(loss * loss_scale, inputs, allow_unused=True, create_graph=create_graph)
+    return [g if g is None or loss_scale == 1 else g / loss_scale for g in found]
+
+
+def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps: float) -> list[Tensor | None]:
+    """``(plus - minus) / (2 eps)``."""
+    return [None if p is None or m is None else (p - m) / (2 * eps) for p, m in zip(plus, minus)]
+
+
+def _differentiated_again(
+    slopes: Sequence[Tensor], alphas: Sequence[Tensor], vector: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    pairs = [(s, v) for s, v in zip(slopes, vector) if s.requires_grad]  # a slope may be constant
+    if not pairs:
+        return [None] * len(alphas)
+    outputs, along = zip(*pairs)
+    return torch.autograd.grad(outputs, alphas, along, allow_unused=True)
+
+
+def _finite_difference(
+    train_loss: Loss,
+    alphas: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    vector: Sequence[Tensor],
+    radius: float,
+    loss_scale: float,
+) -> list[Tensor | None]:
+    norm = float(torch.stack([v.double().norm() for v in vector]).norm())
+    if not norm:  # at a minimum of the validation loss nothing is to be followed
+        return [None] * len(alphas)
+    eps = radius / norm
+    sides = []
+    for sign in (1, -1):
+        with _restored(weights):
+            shift(weights, vector, sign * eps)
+            sides.append(gradients(train_loss(), alphas, loss_scale))
+    plus, minus = sides
+    return quotient(plus, minus, eps)
+
+
+def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
+@contextmanager
+def _restored(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Whatever happens inside, the tensors hold at the end what they held before.
+
+    Through ``.data``: graphs that were made before the tensors moved are used after they came back.
+    """
+    kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, before in kept:
+            tensor.data.copy_(before)
+
+
+def _with_the_same_random_numbers(loss: Loss, device: torch.device) -> Loss:
+    """Dropout, or a detector's sampling of proposals, would drown the difference of two losses."""
+    modules: list[Any] = [torch.random] if device.type == 'cpu' else [torch.random, getattr(torch, device.type)]
+    first: list[Tensor] = []
+
+    def evaluate() -> Tensor:
+        now = [module.get_rng_state() for module in modules]
+        if not first:
+            first.extend(now)
+            return loss()
+        try:
+            for module, state in zip(modules, first):
+                module.set_rng_state(state)
+            return loss()
+        finally:
+            for module, state in zip(modules, now):
+                module.set_rng_state(state)
+
+    return evaluate

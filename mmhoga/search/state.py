@@ -1,0 +1,141 @@
+"""What a search's checkpoint holds beside mmengine's part: what it takes to go on exactly, and whose it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_rank
+from mmengine.runner import Runner
+
+from mmhoga.search.model import unwrapped
+
+
+class SearchError(RuntimeError):
+    """Why a search cannot start, or cannot go on, and what to do about it."""
+
+
+def rng_state() -> dict[str, Any]:
+    """Every random generator that a process of a search draws from; tensors and plain numbers only."""
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (the hosts draw from the global generator)
+    state: dict[str, Any] = {
+        'python': random.getstate(),
+        'numpy': (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        'torch': torch.get_rng_state(),
+    }
+    accelerator = _accelerator()
+    if accelerator is not None:
+        state['accelerator'] = accelerator.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Undo whatever was drawn since :func:`rng_state`. A checkpoint that was loaded to a device is fine."""
+    version, words, gauss = state['python']
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state['numpy']
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state['torch'].cpu())
+    accelerator = _accelerator()
+    if accelerator is not None and 'accelerator' in state:
+        accelerator.set_rng_state_all([each.cpu() for each in state['accelerator']])
+
+
+def process_state(runner: Runner) -> dict[str, Any]:
+    """What differs between the processes of a search: random numbers, gradients that are being accumulated (and not
+    yet averaged); and, of all but the first, which mmengine saves, batch norm's running statistics and the logs."""
+    model = unwrapped(runner.model)
+    state: dict[str, Any] = {
+        'rng': rng_state(),
+        'gradients': {n: p.grad.detach().cpu() for n, p in model.named_parameters() if p.grad is not None},
+    }
+    if get_rank():
+        state['buffers'] = {n: b.detach().cpu() for n, b in model.named_buffers()}
+        state['message_hub'] = runner.message_hub.state_dict()
+    return state
+
+
+def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
+    model = unwrapped(runner.model)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    for name, gradient in state['gradients'].items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    for name, buffer in state.get('buffers', {}).items():
+        buffers[name].copy_(buffer)
+    if 'message_hub' in state:
+        runner.message_hub.load_state_dict(state['message_hub'])
+    set_rng_state(state['rng'])
+
+
+def identity(runner: Runner) -> dict[str, Any]:
+    """What must not change while a search lasts: by it a continuation tells its own checkpoint from another's."""
+    model, loop = unwrapped(runner.model), runner.train_loop
+    alphas = {id(alpha) for alpha in model.alphas}
+    parameters = list(model.named_parameters())
+    train, alpha = runner.cfg.get('train_dataloader'), (runner.cfg.get('train_cfg') or {}).get('alpha_dataloader')
+    return {
+        'K (num_groups)': model.num_groups,
+        'primitives': list(model.primitives),
+        'alpha': {name: list(p.shape) for name, p in parameters if id(p) in alphas},
+        'number of weights': sum(p.numel() for _, p in parameters if id(p) not in alphas),
+        'samples in trainA': len(loop.dataloader.dataset),
+        'samples in trainB': len(loop.alpha_dataloader.dataset),
+        'split of trainA': list(_splits(train)),
+        'split of trainB': list(_splits(alpha)),
+        'seed (randomness.seed)': (runner.cfg.get('randomness') or {}).get('seed'),
+    }
+
+
+def require_same_search(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """
+    Args:
+        found, wanted: the checkpoint's :func:`identity`, and the config's.
+
+    Raises:
+        SearchError: they differ.
+    """
+    changed = [
+        f'{key} was {found[key]}, now is {value}' for key, value in wanted.items() if found.get(key, value) != value
+    ]
+    if changed:
+        raise SearchError(
+            f'this checkpoint is of another search: {"; ".join(changed)}. What it learned means nothing to the config '
+            'as it is. Put the config back, or start a new search in another work_dir (--work-dir).'
+        )
+
+
+def require_free(work_dir: str | Path) -> None:
+    """
+    Raises:
+        SearchError: a run has left checkpoints in ``work_dir``, which one that starts anew would overwrite.
+    """
+    record = Path(work_dir) / 'last_checkpoint'
+    if record.is_file():
+        last = Path(record.read_text(encoding='utf-8').strip()).name
+        raise SearchError(
+            f'{work_dir} belongs to a run that came to {last}; a search that starts anew would overwrite it. Go on '
+            'with it (--resume), choose another place (--work-dir), or remove the folder.'
+        )
+
+
+def _splits(cfg: Any) -> Iterator[dict[str, Any]]:
+    """The RandomSplits inside a data loader's config."""
+    if isinstance(cfg, dict):
+        kind = cfg.get('type')
+        name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+        if name.rpartition('.')[2] == 'RandomSplit':
+            yield {'part': cfg.get('part'), 'fraction': cfg.get('fraction', 0.5), 'seed': cfg.get('seed', 0)}
+    if isinstance(cfg, (dict, list, tuple)):
+        for value in cfg.values() if isinstance(cfg, dict) else cfg:
+            yield from _splits(value)
+
+
+def _accelerator() -> Any:
+    """torch.cuda or its like, if mmengine trains there."""
+    module = getattr(torch, get_device(), None)
+    return module if hasattr(module, 'get_rng_state_all') else None

@@ -1,0 +1,331 @@
+"""Every config: its model learns from a tiny input, through its own heads and losses, and its recipe is the paper's."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+
+from mmhoga.launch.errors import leaves
+from mmhoga.launch.hosts import load_config
+from mmhoga.launch.zoo import read_costs
+from mmhoga.paper import rows
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmpose')
+pytest.importorskip('mmpretrain')
+pytest.importorskip('timm')
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+COSTS = read_costs(ROOT)
+
+
+def name_of(path):
+    return f'{path.parent.name}/{path.stem}'
+
+
+def load(path):
+    """The config, with a genotype that a search would have found in place of one that it has yet to find."""
+    cfg = load_config(str(path))
+    init_default_scope(cfg.default_scope)
+    searched = {key: value for key, value in leaves(cfg.model) if key.endswith('.genotype') and value.endswith('.json')}
+    for key, value in searched.items():
+        folder, name = Path(value).parts[-2:]
+        assert name == 'genotype.json'
+        search = load_config(str(ROOT / 'configs' / 'search' / f'{folder}.py'))  # which writes to that folder
+        groups = search.model.architecture.backbone.plugins[0].cfg.num_groups
+        rows = [['se'] * (k + 1) for k in range(groups)]
+        cfg.merge_from_dict({f'model.{key}': rows})
+    if 'data_preprocessor' in cfg:  # as mmengine's Runner does
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return cfg
+
+
+def architecture(cfg):
+    """The host's model, out of the search that may be around it."""
+    return cfg.model.get('architecture', cfg.model)
+
+
+def image(channels, height, width):
+    return torch.randint(0, 256, (channels, height, width), dtype=torch.uint8)
+
+
+def classified(cfg):
+    from mmpretrain.structures import DataSample
+
+    model = architecture(cfg)
+    channels = model.backbone.get('in_channels', 3)
+    if "'name': 'ge'" in str(cfg.model.to_dict()):
+        size = 224  # a learned gather has one size
+    else:
+        size = 8 if model.backbone.type.startswith('mmhoga.CIFAR') else 64
+    samples = [DataSample().set_gt_label(label) for label in (0, 2)]
+    return dict(inputs=[image(channels, size, size) for _ in samples], data_samples=samples)
+
+
+def detected(cfg):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    head = architecture(cfg).get('bbox_head', {})
+    size = head.anchor_generator.input_size if head.get('type') == 'SSDHead' else 96
+    samples = []
+    for _ in range(2):
+        box = torch.tensor([[size * 0.2, size * 0.3, size * 0.7, size * 0.9]])
+        masks = BitmapMasks([torch.ones(size, size, dtype=torch.uint8).numpy()], size, size)
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(size, size),
+                ori_shape=(size, size),
+                pad_shape=(size, size),
+                batch_input_shape=(size, size),
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([1]), masks=masks)
+        sample.ignored_instances = InstanceData(bboxes=box[:0], labels=torch.zeros(0, dtype=torch.long))
+        samples.append(sample)
+    return dict(inputs=[image(3, size, size) for _ in samples], data_samples=samples)
+
+
+def posed(cfg):
+    from mmpose.structures import PoseDataSample
+
+    head = architecture(cfg).head
+    codec, points = head.decoder, head.out_channels
+    stride = codec.input_size[0] // codec.heatmap_size[0]
+    samples = []
+    for _ in range(2):
+        sample = PoseDataSample(metainfo=dict(input_size=(64, 64)))
+        sample.gt_instance_labels = InstanceData(keypoint_weights=torch.ones(1, points))
+        sample.gt_fields = PixelData(heatmaps=torch.rand(points, 64 // stride, 64 // stride))
+        samples.append(sample)
+    return dict(inputs=[image(3, 64, 64) for _ in samples], data_samples=samples)
+
+
+SAMPLES = dict(mmpretrain=classified, mmdet=detected, mmpose=posed)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=name_of)
+def test_config(path):
+    """Reading a config costs more than what is asked of it, so all is asked in one test."""
+    cfg = load(path)
+    its_name_says_what_it_does(cfg, path)
+    if recipe := recipe_of(name_of(path)):
+        its_recipe_is_the_papers(cfg, recipe)
+    it_learns_from_a_tiny_input(cfg, path)
+
+
+def it_learns_from_a_tiny_input(cfg, path):
+    """One forward, loss and backward; every parameter that is to learn gets a finite gradient."""
+    if 'rcnn' in architecture(cfg).get('train_cfg', {}):  # 1000 regions of a tiny image are 998 too many
+        architecture(cfg).train_cfg.rpn_proposal.max_per_img = 16
+        architecture(cfg).train_cfg.rcnn.sampler.num = 16
+    model = MODELS.build(cfg.model).train()
+    if cost := COSTS.get(str(path.relative_to(ROOT))):
+        assert sum(p.numel() for p in model.parameters()) == cost['params']
+    data = model.data_preprocessor(SAMPLES[cfg.default_scope](cfg), training=True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    assert loss.isfinite()
+    assert loss > 0
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def datasets(node):
+    """Every dataset in a data loader, inside wrappers too."""
+    yield node
+    if 'dataset' in node:
+        yield from datasets(node.dataset)
+
+
+def its_name_says_what_it_does(cfg, path):
+    """GPUs, batch size and epochs stand in the name; its transforms exist."""
+    if found := re.search(r'[_-](\d+)xb(\d+)', path.stem):
+        gpus, batch_size = map(int, found.groups())
+        assert cfg.train_dataloader.batch_size == batch_size
+        if 'auto_scale_lr' in cfg:
+            assert cfg.auto_scale_lr.base_batch_size == gpus * batch_size
+    if found := re.search(r'-(\d+)e_', path.stem):
+        assert cfg.train_cfg.max_epochs == int(found[1])
+    for loader in filter(None, (cfg.get(f'{stage}_dataloader') for stage in ('train', 'val', 'test'))):
+        for dataset in datasets(loader.dataset):
+            for transform in dataset.get('pipeline', []):
+                TRANSFORMS.build(transform)
+
+
+# The paper: supplement, and section 4.2 for the search. batch: of all GPUs; steps: where the rate falls to a tenth;
+# None: where the paper says nothing and we do nothing.
+SGD = dict(type='SGD', momentum=0.9)
+CIFAR = dict(optimizer=dict(SGD, lr=0.1, weight_decay=5e-4), epochs=500, steps='cosine to 0', warmup=None)
+RECIPES = {
+    'cifar10/': dict(CIFAR, batch=256),
+    'cifar100/': dict(CIFAR, batch=128),
+    'imagenet/': dict(
+        optimizer=dict(SGD, lr=0.1, weight_decay=1e-4), epochs=100, batch=256, steps=[30, 60, 90], warmup=None
+    ),
+    'detection/ssd300': dict(
+        optimizer=dict(SGD, lr=0.01, weight_decay=5e-4), epochs=65, batch=128, steps=[43, 54], warmup=(1, 'epoch')
+    ),
+    'detection/faster-rcnn': dict(
+        optimizer=dict(SGD, lr=0.01, weight_decay=1e-4), epochs=14, batch=8, steps=[8, 11], warmup=(500, 'iterations')
+    ),
+    'pose/': dict(optimizer=dict(type='Adam', lr=1e-3), epochs=140, batch=128, steps=[90, 120], warmup=None),
+    'search/hoga-search_resnet20': dict(
+        optimizer=dict(SGD, lr=0.025, weight_decay=3e-4), epochs=100, batch=128, steps='cosine to 0.001', warmup=None
+    ),
+}
+RECIPES |= {
+    f'search/hoga-search{k}_resnet{depth}_': RECIPES['search/hoga-search_resnet20']
+    for k in ('', '-k2', '-k8')
+    for depth in (20, 56)
+}
+
+
+def recipe_of(name):
+    return next((recipe for prefix, recipe in RECIPES.items() if name.startswith(prefix)), None)
+
+
+def test_every_row_of_the_paper_has_a_recipe():
+    for table, row in rows():
+        name = row.config.removeprefix('configs/').removesuffix('.py')
+        of_the_paper = bool(table.number) or (row.name.startswith('hoga-search') and table.dataset == 'CIFAR-10')
+        assert (recipe_of(name) is not None) == of_the_paper, name
+
+
+def its_recipe_is_the_papers(cfg, recipe):
+    wrapper = cfg.optim_wrapper.get('weights', cfg.optim_wrapper)
+    optimizer = {key: value for key, value in wrapper.optimizer.items() if key != '_scope_'}
+    assert optimizer == recipe['optimizer']
+    assert cfg.train_cfg.max_epochs == recipe['epochs']
+    assert cfg.auto_scale_lr.base_batch_size == recipe['batch']
+    warmup, decay = schedulers(cfg)
+    assert decay == recipe['steps']
+    assert warmup == recipe['warmup']
+
+
+def schedulers(cfg):
+    """The warm-up as (length, unit), and where the rate falls."""
+    found = cfg.param_scheduler
+    found = found.get('weights', found) if isinstance(found, dict) else found
+    found = found if isinstance(found, list) else [found]
+    warmup = decay = None
+    for scheduler in found:
+        if scheduler.type == 'LinearLR':
+            assert warmup is None
+            assert scheduler.begin == 0
+            warmup = (scheduler.end, 'epoch' if scheduler.by_epoch else 'iterations')
+        else:
+            assert decay is None
+            assert scheduler.by_epoch
+            if scheduler.type == 'MultiStepLR':
+                assert scheduler.gamma == 0.1
+                decay = scheduler.milestones
+            else:
+                assert scheduler.type == 'CosineAnnealingLR'
+                assert scheduler.T_max == cfg.train_cfg.max_epochs
+                decay = f'cosine to {scheduler.get("eta_min", 0)}'
+    return warmup, decay
+
+
+@pytest.mark.parametrize('attention', ['', '-se', '-cbam', '-hoga'])
+def test_ssd_does_not_decay_batch_norms_and_biases(attention):
+    cfg = load(ROOT / 'configs' / 'detection' / f'ssd300_r50{attention}_4xb32-65e_coco.py')
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    decay = {id(parameter): group['weight_decay'] for group in groups for parameter in group['params']}
+    assert len(decay) == len(list(model.parameters()))
+    norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters()
+    }
+    for name, parameter in model.named_parameters():
+        exempt = id(parameter) in norms or name.endswith('.bias')
+        assert decay[id(parameter)] == (0 if exempt else 5e-4), name
+
+
+def test_other_recipes_decay_all():
+    cfg = load(ROOT / 'configs' / 'detection' / 'faster-rcnn_r50-hoga_fpn_4xb2-14e_coco.py')
+    groups = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper).optimizer.param_groups
+    assert {group['weight_decay'] for group in groups} == {1e-4}
+
+
+def test_ssd_has_the_maps_and_boxes_of_the_original():
+    """Maps of 38, 19, 10, 5, 3 and 1; 8732 boxes (Liu et al. 2016), steps and sizes as there."""
+    cfg = load(ROOT / 'configs' / 'detection' / 'ssd300_r50-hoga_4xb32-65e_coco.py')
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        maps = [tuple(x.shape[-2:]) for x in model.extract_feat(torch.zeros(1, 3, 300, 300))]
+    assert maps == [(n, n) for n in (38, 19, 10, 5, 3, 1)]
+    generator = model.bbox_head.prior_generator
+    assert sum(map(len, generator.grid_priors(maps, device='cpu'))) == 8732
+    assert [stride[0] for stride in generator.strides] == [8, 16, 32, 64, 100, 300]
+    squares = [(anchors[:2, 2] - anchors[:2, 0]).tolist() for anchors in generator.base_anchors]
+    sizes = (21, 45, 99, 153, 207, 261, 315)
+    for square, size, larger in zip(squares, sizes, sizes[1:]):
+        assert square == pytest.approx([size, (size * larger) ** 0.5])
+
+
+def test_ssd_pipeline_gives_images_of_300_with_their_boxes():
+    import numpy as np
+    from mmcv.transforms import Compose
+
+    cfg = load(ROOT / 'configs' / 'detection' / 'ssd300_r50_4xb32-65e_coco.py')
+    loading, *rest = cfg.train_dataloader.dataset.pipeline
+    assert loading.type == 'LoadImageFromFile'
+    assert not {'Expand'} & {transform.type for transform in rest}
+    assert cfg.train_dataloader.dataset.type == 'CocoDataset'  # no RepeatDataset
+    results = dict(
+        img=np.full((200, 100, 3), 128, np.uint8),
+        img_shape=(200, 100),
+        ori_shape=(200, 100),
+        img_id=0,
+        img_path='',
+        instances=[dict(bbox=[20.0, 40.0, 60.0, 120.0], bbox_label=7, ignore_flag=0)],
+    )
+    packed = Compose(rest)(results)
+    assert packed['inputs'].shape == (3, 300, 300)
+    assert packed['data_samples'].gt_instances.labels.tolist() == [7]
+
+
+@pytest.mark.parametrize('attention', ['', 'se-', 'cbam-', 'hoga-'])
+def test_detectors_and_pose_start_from_the_classifier_with_the_same_attention(attention):
+    """The checkpoint is where that classifier's config leaves its last one, and its backbone's keys are all there."""
+    infix = f'-{attention[:-1]}' if attention else ''
+    classifier = load(ROOT / 'configs' / 'imagenet' / f'{attention}resnet50_8xb32_in1k.py')
+    assert classifier.train_cfg.max_epochs == 100
+    with torch.device('meta'):
+        there = MODELS.build(classifier.model).backbone.state_dict()
+    for config in (
+        f'detection/ssd300_r50{infix}_4xb32-65e_coco',
+        f'detection/faster-rcnn_r50{infix}_fpn_4xb2-14e_coco',
+        f'pose/td-hm_{attention}res50_dark-4xb32-140e_coco-256x192',
+    ):
+        cfg = load(ROOT / 'configs' / f'{config}.py')
+        start = cfg.model.backbone.init_cfg
+        assert start.type == 'Pretrained'
+        assert start.prefix == 'backbone.'
+        assert start.checkpoint == f'work_dirs/{attention}resnet50_8xb32_in1k/epoch_100.pth'
+        backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+        for key, value in backbone.state_dict().items():
+            assert there[key].shape == value.shape, key
+
+
+def test_random_hoga_is_what_its_seed_gives():
+    import random
+
+    from mmhoga.genotype import PRIMITIVES
+
+    cfg = load(ROOT / 'configs' / 'cifar10' / 'hoga-random-resnet20_1xb256-500e_cifar10.py')
+    rng = random.Random(0)
+    expected = [[rng.choice(PRIMITIVES[1:]) for _ in range(k + 1)] for k in range(4)]
+    assert cfg.model.backbone.plugins[0].cfg.genotype == expected

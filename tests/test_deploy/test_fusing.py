@@ -1,0 +1,110 @@
+import copy
+
+import pytest
+import torch
+from cells import random_genotype, randomize
+from torch import nn
+
+from mmhoga.backbones import ResNet
+from mmhoga.deploy import disagreement, fuse
+from mmhoga.genotype import PRIMITIVES
+from mmhoga.models import HOGA
+from mmhoga.models.folding import compose, fold, fold_norms, shortened
+
+
+def norms(model):
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def pixels(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('affine', [True, False])
+def test_a_norm_folds_into_its_convolution(bias, affine):
+    conv, norm = nn.Conv2d(4, 6, 3, 2, padding=2, dilation=2, groups=2, bias=bias), nn.BatchNorm2d(6, affine=affine)
+    pair = randomize(nn.Sequential(conv, norm).double()).eval()
+    x = pixels(2, 4, 7, 6)
+    torch.testing.assert_close(fold(conv, norm)(x), pair(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('groups', [(1, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize('biases', [(False, False), (True, False), (False, True), (True, True)])
+def test_two_convolutions_compose(groups, biases):
+    first = nn.Conv2d(4, 8, 3, 2, padding=1, groups=groups[0], bias=biases[0])
+    second = nn.Conv2d(8, 6, 1, groups=groups[1], bias=biases[1])
+    randomize(nn.Sequential(first, second).double())
+    x = pixels(2, 4, 7, 6)
+    torch.testing.assert_close(compose(first, second)(x), second(first(x)), rtol=0, atol=1e-12)
+
+
+def test_only_what_is_linear_and_narrow_is_composed():
+    wide = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1), nn.Identity())
+    assert [type(layer) for layer in shortened(wide)] == [nn.Conv2d, nn.Conv2d]
+    padded = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 1, padding=1))
+    assert len(shortened(padded)) == 2
+    bent = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 1))
+    assert len(shortened(bent)) == 3
+
+
+@pytest.mark.parametrize('name', [name for name in PRIMITIVES if name not in ('none', 'skip_connect')])
+def test_a_cell_of_each_operation(name):
+    cell = randomize(HOGA(8, genotype=[[name], [name, name]]).double()).eval()
+    fused = copy.deepcopy(cell).fuse()
+    x = pixels(2, 8, 6, 5)
+    torch.testing.assert_close(fused(x), cell(x), rtol=1e-10, atol=1e-10)
+    assert not norms(fused) and not any(p.requires_grad for p in fused.parameters())
+    torch.testing.assert_close(fused.fuse()(x), cell(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('summary', ['nodes', 'inputs'])
+def test_cells_of_any_genotype(summary):
+    for seed in range(4):
+        cell = randomize(HOGA(16, genotype=random_genotype(4, seed), summary=summary).double()).eval()
+        x = pixels(2, 16, 6, 5)
+        torch.testing.assert_close(copy.deepcopy(cell).fuse()(x), cell(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_a_whole_network(depth):
+    plugin = dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), position='after_conv2')
+    model = ResNet(depth, base_channels=8, num_stages=2, out_indices=(0, 1), plugins=[plugin], deep_stem=depth == 50)
+    for norm in norms(model):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    fused = fuse(model, x)
+    assert not norms(fused) and len(norms(model)) > 20
+    assert disagreement(model(x), fused(x)) < 1e-5
+    torch.testing.assert_close(model.state_dict(), before)
+
+
+def test_a_norm_elsewhere_is_found_out():
+    class Before(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.bn = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.conv(self.bn(x))
+
+    model = Before()
+    model.bn.running_mean.fill_(2)
+    with pytest.raises(ValueError, match=r'Before cannot be fused: its outputs would change by \d'):
+        fuse(model, torch.randn(2, 3, 4, 4))
+    assert isinstance(model.bn, nn.BatchNorm2d)
+
+
+def test_norms_without_statistics_stay():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
+    fold_norms(model)
+    assert norms(model)
+
+
+def test_disagreement():
+    expected = [torch.tensor([1.0, -4.0]), torch.tensor([10.0])]
+    assert disagreement(expected, [torch.tensor([1.0, -3.0]), torch.tensor([9.0])]) == 0.25
+    assert disagreement(torch.tensor([2.0]), torch.tensor([float('nan')])) != 0

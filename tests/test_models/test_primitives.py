@@ -1,0 +1,134 @@
+"""A user's own primitive: what is registered works everywhere, what breaks the contract is named when built."""
+
+import pytest
+import torch
+from cells import randomize
+from torch import nn
+
+import mmhoga.genotype
+from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError
+from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, SearchableHOGA, register_primitive
+from mmhoga.models import primitives as registry
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch):
+    """What a test registers ends with it."""
+    monkeypatch.setattr(mmhoga.genotype, '_OWN', {})
+    monkeypatch.setattr(registry, '_own', set())
+    before = dict(OPERATIONS)
+    yield
+    OPERATIONS.clear()
+    OPERATIONS.update(before)
+
+
+def register_scaled(name='scaled'):
+    @register_primitive(name)
+    class Scaled(AttentionOperation):
+        """One learned factor a channel."""
+
+        def __init__(self, channels, edges=1, *, reduction, affine):
+            super().__init__(channels, edges)
+            self.factor = nn.Parameter(torch.randn(edges * channels))
+
+        def gate(self, source):
+            return self.factor.view(1, self.edges, self.channels, 1, 1).sigmoid()
+
+    return Scaled
+
+
+def test_a_registered_primitive_is_searched_derived_and_written(tmp_path):
+    register_scaled()
+    names = ('skip_connect', 'scaled', 'norm_3x3')
+    supernet = randomize(SearchableHOGA(8, num_groups=4, primitives=names).double().eval())
+    supernet.alpha.data[:, 1] = 1e9  # one-hot
+    x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
+    genotype = Genotype([['scaled'] * (k + 1) for k in range(4)])
+    genotype.save(tmp_path / 'genotype.json')
+    derived = supernet.derive(str(tmp_path / 'genotype.json'))
+    assert derived.genotype == genotype
+    torch.testing.assert_close(derived(x), supernet(x))
+
+
+def test_every_candidate_beside_ones_own_still_counts():
+    """With all built-in candidates these run fused, the user's own beside them."""
+    register_scaled()
+    supernet = SearchableHOGA(8, num_groups=2, primitives=(*PRIMITIVES, 'scaled'))
+    supernet(torch.randn(2, 8, 4, 4)).sum().backward()
+    assert (supernet.alpha.grad != 0).all()
+    assert all(p.grad is not None for name, p in supernet.named_parameters() if 'scaled' in name)
+
+
+def test_checking_leaves_random_numbers_alone():
+    register_scaled()
+    states = []
+    for _ in range(2):  # the second time it is known to be sound
+        torch.manual_seed(3)
+        HOGA(8, genotype=[['scaled']])
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_shapes_without_numbers():
+    register_scaled()
+    with torch.device('meta'):
+        assert SearchableHOGA(8, primitives=['scaled', 'none']).alpha.is_meta
+
+
+def test_a_genotype_names_what_was_not_imported():
+    with pytest.raises(GenotypeError, match=r"unknown operation 'scaled'.*import the module that registers it first"):
+        Genotype([['scaled']])
+    with pytest.raises(GenotypeError, match=r'primitives: unknown operation .*custom_imports'):
+        SearchableHOGA(8, primitives=['scaled', 'se'])
+
+
+def test_bad_registrations():
+    with pytest.raises(TypeError, match=r'must derive from mmhoga\.models\.AttentionOperation'):
+        register_primitive('plain')(nn.Linear)
+    with pytest.raises(ValueError, match="'se' is a primitive of mmhoga"):
+        register_primitive('se')(AttentionOperation)
+    with pytest.raises(ValueError, match='letters, digits and underscores'):
+        register_primitive('my op')(AttentionOperation)
+    with pytest.raises(TypeError, match='Name the primitive'):
+        register_primitive(AttentionOperation)
+
+
+class WrongSignature(AttentionOperation):
+    def __init__(self, width):
+        super().__init__(width)
+
+
+class WrongShape(AttentionOperation):
+    def gate(self, source):
+        return source.x.mean((-2, -1))
+
+
+class NoTensor(AttentionOperation):
+    def gate(self, source):
+        return 1.0
+
+
+class NotStacked(AttentionOperation):
+    def __init__(self, channels, edges=1, *, reduction, affine):
+        super().__init__(channels, edges)
+        self.factor = nn.Parameter(torch.ones(channels, edges))
+
+    def gate(self, source):
+        return self.factor.mT[..., None, None]
+
+
+@pytest.mark.parametrize(
+    ('operation', 'error', 'message'),
+    [
+        (WrongSignature, TypeError, r"'bad' \(.*WrongSignature\) has the signature \(width\), but a cell calls it as"),
+        (WrongShape, ValueError, r'does not broadcast to \(3, 1, 4, 6, 5\)'),
+        (NoTensor, TypeError, 'must return a tensor, not float'),
+        (NotStacked, ValueError, r'does not stack the weights .*factor of one edge is \(2, 2\), but .* \(4, 1\)'),
+    ],
+)
+def test_what_breaks_the_contract_is_named_when_built(operation, error, message):
+    register_primitive('bad')(operation)
+    with pytest.raises(error, match=message):
+        SearchableHOGA(16, primitives=['skip_connect', 'bad'])
+    with pytest.raises(error, match=message):
+        HOGA(16, genotype=[['bad'] * (k + 1) for k in range(4)])

@@ -1,0 +1,169 @@
+"""What derived cells cost: counted exactly, expected exactly, and cheaper when it weighs more."""
+
+import math
+
+import pytest
+import torch
+from cells import random_genotype
+
+from mmhoga.analysis.complexity import count
+from mmhoga.genotype import PRIMITIVES, edge_list, uniform
+from mmhoga.models import HOGA, SearchableHOGA
+from mmhoga.search import SearchModel
+from mmhoga.search.cost import ExpectedCost, genotype_cost, operation_complexity
+from mmhoga.search.latency import LatencyTable, measure
+
+SHAPE = (16, 6, 5)
+
+
+def built_cost(metric='macs', weight=1.0, primitives=PRIMITIVES, table=None):
+    cells = {'a': SearchableHOGA(16, primitives=primitives)}
+    term = ExpectedCost(cells, {'a': SHAPE}, {'': ['a']}, metric=metric, weight=weight, table=table)
+    return lambda alpha: term({'': alpha})
+
+
+def cost_of(alpha, *args, **kwargs):
+    return built_cost(*args, **kwargs)(alpha)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_edges_are_all_that_tells_two_derived_cells_apart(seed):
+    """Counted as whole cells, and edge by edge: the differences agree to the last multiplication."""
+    cells = {'a': SearchableHOGA(16)}
+    one, other = random_genotype(4, seed), uniform('skip_connect')
+    whole = [count(HOGA(16, genotype=genotype), SHAPE) for genotype in (one, other)]
+    edges = [genotype_cost(cells, {'a': SHAPE}, genotype) for genotype in (one, other)]
+    assert whole[0].params - whole[1].params == edges[0].params - edges[1].params
+    assert whole[0].macs - whole[1].macs == edges[0].macs - edges[1].macs
+
+
+def test_the_expectation_is_that_of_sampled_genotypes():
+    """Against its definition: the mean over genotypes drawn edge by edge, ``none`` excluded, of what they cost."""
+    torch.manual_seed(0)
+    alpha = torch.randn(3, 4)
+    primitives = ('none', 'skip_connect', 'se', 'norm_3x3')
+    cells = {'a': SearchableHOGA(8, num_groups=2, primitives=primitives)}
+    term = ExpectedCost(cells, {'a': (8, 6, 5)}, {'': ['a']}, metric='params', weight=2.0)({'': alpha})
+    costs = torch.tensor([operation_complexity(name, 4, 6, 5, 4).params for name in primitives[1:]]).double()
+    p = alpha[:, 1:].double().softmax(-1)
+    expected = sum(
+        p[0, i] * p[1, j] * p[2, k] * (costs[i] + costs[j] + costs[k])
+        for i in range(3) for j in range(3) for k in range(3)
+    )  # fmt: skip
+    assert term.item() == pytest.approx(2 * expected.item() / (3 * costs.max().item()), rel=1e-5)
+
+
+def test_its_gradient():
+    alpha = torch.randn(10, 9, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(built_cost(), [alpha])
+    gradient = torch.autograd.grad(cost_of(alpha), [alpha])[0]
+    assert (gradient[:, 0] == 0).all(), 'none is never derived: alpha cannot hide behind it'
+    assert (gradient[:, PRIMITIVES.index('skip_connect')] < 0).all()
+
+
+def test_cells_of_one_alpha_are_added_up(toy):
+    both = SearchModel(toy(), cost=dict(metric='macs', weight=1.0, input_shape=(1, 8, 8)))
+    assert len(both.cells()) == 2
+    shape = (8, 4, 4)
+    single = ExpectedCost({'a': both.cells()[0]}, {'a': shape}, {'': ['a']}, metric='macs', weight=1.0)
+    torch.testing.assert_close(both.cost.costs, 2 * single.costs)
+    torch.testing.assert_close(both.cost({'': both.alpha}), single({'': both.alpha}))
+
+
+def test_building_it_leaves_the_model_as_it_was(toy):
+    def built(**kwargs):
+        torch.manual_seed(1)
+        return SearchModel(toy(), **kwargs)
+
+    plain, weighed = built(), built(cost=dict(metric='macs', weight=1.0, input_shape=(1, 8, 8)))
+    for (name, value), other in zip(plain.state_dict().items(), weighed.state_dict().values()):
+        assert torch.equal(value, other), name
+    assert plain.state_dict().keys() == weighed.state_dict().keys()
+    assert weighed.training
+
+
+def test_a_rising_weight_makes_the_derived_cell_cheaper(toy):
+    """One batch, fifteen steps, four weights."""
+    data = {'inputs': torch.randn(8, 1, 8, 8), 'gt_label': torch.arange(8)}
+    macs = []
+    for weight in (0.0, 0.3, 1.0, 10.0):
+        torch.manual_seed(0)
+        model = SearchModel(toy(), cost=dict(metric='macs', weight=weight, input_shape=(1, 8, 8)))
+        adam = torch.optim.Adam(model.alphas, 0.2)
+        for _ in range(15):
+            with model.differentiating_alpha() as alphas:
+                loss, log = model.alpha_loss(data)
+                grads = torch.autograd.grad(loss, alphas)
+            assert log['cost'] <= weight
+            for alpha, grad in zip(alphas, grads):
+                alpha.grad = grad
+            adam.step()
+        cells = model.named_cells()
+        macs.append(genotype_cost(cells, dict.fromkeys(cells, (8, 4, 4)), model.genotype()).macs)
+    assert macs == sorted(macs, reverse=True) and macs[0] > macs[-1] == 0, macs
+
+
+def test_a_latency_table_is_measured_read_and_used(tmp_path):
+    names = ('skip_connect', 'se', 'cbam')
+    keys = [(name, 4, 6, 5) for name in names]
+    table = LatencyTable(measure([(key, torch.nn.Identity()) for key in keys], seconds=1e-3), {'device': 'cpu'})
+    assert all(value > 0 for value in table.entries.values())
+    path = str(tmp_path / 'latency.json')
+    LatencyTable({('se', 4, 6, 5): 1.0, ('cbam', 4, 6, 5): 3.0}, {'device': 'toy'}).save(path)
+    assert LatencyTable.load(path).meta == {'device': 'toy'}
+    alpha = torch.zeros(10, 3)
+    term = cost_of(alpha, 'latency', 1.0, names, path)
+    assert term.item() == pytest.approx((0 + 1 + 3) / 3 / 3)
+
+
+def test_a_missing_entry_is_named_and_how_to_measure_it(tmp_path):
+    path = str(tmp_path / 'latency.json')
+    LatencyTable({('se', 4, 6, 5): 1.0}).save(path)
+    with pytest.raises(
+        ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*measure_latency.py CONFIG --out"
+    ):
+        cost_of(torch.zeros(10, 2), 'latency', 1.0, ('se', 'cbam'), path)
+    with pytest.raises(FileNotFoundError, match=r'Measure one: python tools/measure_latency\.py'):
+        LatencyTable.load(tmp_path / 'no.json')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"format": "mmhoga.lat', 'was cut off'),
+        ('[]', 'no latency table'),
+        ('{"format": "mmhoga.genotype", "version": 1}', 'expected'),
+        ('{"format": "mmhoga.latency_table", "version": 1, "entries": [{"primitive": "se"}]}', 'channels'),
+        (
+            '{"format": "mmhoga.latency_table", "version": 1, "entries": '
+            '[{"primitive": "se", "channels": 4, "height": 4, "width": 4, "milliseconds": NaN}]}',
+            'takes nan ms',
+        ),
+    ],
+)
+def test_damaged_tables(tmp_path, text, message):
+    (tmp_path / 'latency.json').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        LatencyTable.load(tmp_path / 'latency.json')
+
+
+@pytest.mark.parametrize(
+    ('cost', 'message'),
+    [
+        (dict(metric='flops', weight=1), 'must be one of'),
+        (dict(metric='macs', weight=-1), 'finite number'),
+        (dict(metric='macs', weight=float('nan')), 'finite number'),
+        (dict(metric='latency', weight=1), 'needs cost.table'),
+        (dict(metric='macs', weight=1, table='x.json'), 'other metrics take none'),
+        (dict(metric='macs', weight=1, input_shape=(8, 8)), 'channels, height, width'),
+    ],
+)
+def test_bad_cost_terms(toy, cost, message):
+    with pytest.raises(ValueError, match=message):
+        SearchModel(toy(), cost={'input_shape': (1, 8, 8), **cost})
+
+
+def test_edges_that_all_cost_nothing():
+    term = cost_of(torch.zeros(10, 1), primitives=('skip_connect',))
+    assert term.item() == 0 and math.isfinite(term.item())
+    assert len(edge_list(4)) == 10

@@ -1,0 +1,19 @@
+"""The real thing, small: benchmarks/kill_and_resume.py with two SIGKILLs, one of them into a half-written file."""
+
+import re
+import subprocess
+import sys
+
+
+def test_two_kills(root, tmp_path):
+    options = [f'{loader}.dataset.dataset.indices=200' for loader in ('train_dataloader', 'train_cfg.alpha_dataloader')]
+    command = [
+        *(sys.executable, '-W', 'ignore', root / 'benchmarks/kill_and_resume.py'),
+        *('--kills', '2', '--within', '0.5', '--workers', '0', '1', '--work-dir', tmp_path / 'runs'),
+        *('--cfg-options', 'train_cfg.max_epochs=2', *options),
+    ]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=500, cwd=root, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(re.findall('^SIGKILL', result.stdout, re.MULTILINE)) == 2
+    assert 'bit for bit' in result.stdout
+    assert result.stdout.endswith('all ended as the undisturbed one, every file whole\n')

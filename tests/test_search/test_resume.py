@@ -1,0 +1,275 @@
+"""A search that is stopped anywhere, by whatever, ends as one that is not; and one that should not go on does not."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import toy_search
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmhoga.files import write_atomic
+from mmhoga.search import SearchError, checkpoint
+from mmhoga.search.checkpoint import AtomicBackend, SearchCheckpointHook
+
+
+class Killed(BaseException):
+    """What nobody catches: as near to SIGKILL as one process can test (benchmarks/kill_and_resume.py has the rest)."""
+
+
+class At(Hook):
+    """Does something at one iteration, or within a validation."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, what, iteration=None, validation=None):
+        self.what, self.iteration, self.validation = what, iteration, validation
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.iteration:
+            self.what()
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.epoch == self.validation:
+            self.what()
+
+
+def killed():
+    raise Killed
+
+
+def terminated():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def random_search(work_dir):
+    """Random everywhere: augmentation, dropout; gradients that are accumulated, unevenly, over the ends of epochs."""
+    cfg = toy_search.search_config(work_dir)
+    cfg.model.architecture.dropout = 0.3
+    for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader):
+        loader.dataset.dataset.pipeline.append(dict(type='ToyNoise'))
+    cfg.optim_wrapper.weights.accumulative_counts = 2
+    cfg.optim_wrapper.alpha.accumulative_counts = 4
+    cfg.param_scheduler.alpha = [dict(type='StepLR', step_size=1, gamma=0.5)]
+    cfg.val_dataloader = dict(
+        batch_size=8,
+        dataset=dict(type='mmhoga.Digits', split='test', indices=16, pipeline=[dict(type='ToyPack')]),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    cfg.val_cfg = dict()
+    cfg.val_evaluator = dict(type='ToyMetric')
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def whole_search(tmp_path_factory):
+    """What one that nobody stops comes to."""
+    toy_search.register()
+    return state(run(random_search(tmp_path_factory.mktemp('whole'))))
+
+
+@pytest.fixture
+def config(tmp_path):
+    return random_search(tmp_path / 'search')
+
+
+runs = iter(range(10**6))
+
+
+def run(config, *hooks, **changes):
+    config = config.copy()
+    config.merge_from_dict({'experiment_name': f'resume{next(runs)}', **changes})
+    runner = Runner.from_cfg(config)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+def state(runner):
+    """All that a search has learned, and what it says of it."""
+    files = [Path(runner.work_dir, name).read_bytes() for name in ('search_history.json', 'genotype.json')]
+    tensors = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    for name, wrapper in runner.optim_wrapper.items():
+        for index, values in wrapper.state_dict()['state'].items():
+            tensors |= {f'{name}.{index}.{k}': v for k, v in values.items() if isinstance(v, torch.Tensor)}
+    scores = runner.message_hub.get_scalar('val/score').data[0].tolist()
+    losses = runner.message_hub.get_scalar('train/alpha_loss').data[0].tolist()
+    return files, tensors, scores, losses
+
+
+def assert_same(runner, whole):
+    (files, tensors, *logs), (other_files, other_tensors, *other_logs) = state(runner), whole
+    assert files == other_files
+    assert logs == other_logs
+    assert tensors.keys() == other_tensors.keys()
+    for name, value in tensors.items():
+        assert torch.equal(value, other_tensors[name]), name
+
+
+def leftovers(config):
+    return list(Path(config.work_dir).glob('.*.tmp'))
+
+
+@pytest.mark.parametrize(
+    ('hook', 'workers'),
+    [
+        (dict(what=killed, iteration=0), 0),
+        (dict(what=killed, iteration=4), 2),
+        (dict(what=killed, validation=2), 0),
+        (dict(what=terminated, iteration=1), 2),
+        (dict(what=terminated, iteration=2), 0),  # the last of its epoch
+        (dict(what=terminated, validation=1), 0),
+    ],
+    ids=lambda value: str({**value, 'what': value['what'].__name__} if isinstance(value, dict) else value),
+)
+def test_stopped_anywhere(config, hook, workers, whole_search):
+    """With as many workers as the whole search has not."""
+    with pytest.raises((Killed, SystemExit)) as raised:
+        run(config, At(**hook), **{'train_dataloader.num_workers': workers})
+    if hook['what'] is terminated:
+        assert raised.value.code == 143
+    resumed = run(config, resume=True)
+    assert_same(resumed, whole_search)
+    assert not list(Path(config.work_dir).glob('interrupted*')), 'gone when the next checkpoint is there'
+
+
+@pytest.mark.parametrize(
+    ('moment', 'keep'),
+    [
+        ('half of the checkpoint', 1),
+        ('half of the checkpoint', -1),
+        ('before last_checkpoint', 1),
+        ('before the oldest is removed', 1),
+    ],
+)
+def test_killed_while_a_checkpoint_is_written(config, whole_search, monkeypatch, moment, keep):
+    config.default_hooks.checkpoint.max_keep_ckpts = keep
+    put, calls = AtomicBackend.put, []
+
+    def put_half(self, obj, path):
+        calls.append(path)
+        if len(calls) == 2:
+            half = Path(path).with_name(f'.{Path(path).name}.1-{"0" * 32}.tmp')
+            half.write_bytes(obj[: len(obj) // 2])
+            raise Killed
+        put(self, obj, path)
+
+    def write(path, content):
+        if Path(path).name == 'last_checkpoint' and Path(path).exists():
+            raise Killed
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if moment == 'half of the checkpoint':
+            patch.setattr(AtomicBackend, 'put', put_half)
+        elif moment == 'before last_checkpoint':
+            patch.setattr(checkpoint, 'write_atomic', write)
+        else:
+            remove = SearchCheckpointHook._remove_older
+            patch.setattr(
+                SearchCheckpointHook,
+                '_remove_older',
+                lambda self, runner, step: killed() if step == 2 else remove(self, runner, step),
+            )
+        run(config)
+    for path in Path(config.work_dir).glob('*.pth'):
+        torch.load(path, weights_only=True)
+    assert Path(Path(config.work_dir, 'last_checkpoint').read_text()).is_file()
+    resumed = run(config, resume=True)
+    assert_same(resumed, whole_search)
+    assert not leftovers(config)
+    if keep == 1 and moment != 'before the oldest is removed':
+        assert [path.name for path in Path(config.work_dir).glob('*.pth')] == ['epoch_2.pth']
+
+
+def test_a_full_disk(config, monkeypatch):
+    """The checkpoint before stays, and the message names it."""
+    real = os.fsync
+    big = []
+
+    def full(descriptor):
+        if os.fstat(descriptor).st_size > 20_000:
+            big.append(descriptor)
+            if len(big) == 2:
+                raise OSError(28, 'No space left on device')
+        real(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(SearchError, match=r'epoch_2\.pth could not be written.*No space left.*epoch_1\.pth'):
+        run(config)
+    assert not leftovers(config)
+    assert not Path(config.work_dir, 'epoch_2.pth').exists()
+    torch.load(Path(config.work_dir, 'last_checkpoint').read_text(), weights_only=True)
+
+
+class TestRefusals:
+    @pytest.fixture(scope='class')
+    def begun(self, tmp_path_factory):
+        """One that has finished an epoch; nobody here moves it."""
+        toy_search.register()
+        cfg = toy_search.search_config(tmp_path_factory.mktemp('begun'))
+        with pytest.raises(Killed):
+            run(cfg, At(killed, iteration=4))
+        return cfg
+
+    @pytest.mark.parametrize(
+        ('changes', 'message'),
+        [
+            ({'model.architecture.num_groups': 4}, r'K \(num_groups\) was 2, now is 4'),
+            ({'model.architecture.width': 16}, 'number of weights was'),
+            ({'train_dataloader.dataset.seed': 1}, "split of trainA was .*'seed': 0.*'seed': 1"),
+            ({'train_cfg.alpha_dataloader.dataset.fraction': 0.4}, 'samples in trainB was 24, now is 29'),
+            ({'randomness.seed': 1}, r'seed \(randomness.seed\) was 0, now is 1'),
+        ],
+    )
+    def test_another_search(self, begun, changes, message):
+        with pytest.raises(SearchError, match=f'of another search: .*{message}.*--work-dir'):
+            run(begun, resume=True, **changes)
+
+    def test_starting_anew_over_somebodys_search(self, begun):
+        before = {path: path.read_bytes() for path in Path(begun.work_dir).glob('*.*')}
+        with pytest.raises(SearchError, match=r'belongs to a run that came to epoch_1\.pth.*--resume.*--work-dir'):
+            run(begun)
+        assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != '.py')
+
+    def test_another_batch_in_the_middle_of_an_epoch(self, search_config):
+        with pytest.raises(SystemExit):
+            run(search_config, At(terminated, iteration=4))
+        with pytest.raises(SearchError, match='the middle of an epoch of 1 processes with 3 batches'):
+            run(search_config, resume=True, **{'train_dataloader.batch_size': 4})
+
+    def test_another_batch_between_epochs_is_said(self, begun, tmp_path):
+        work_dir = shutil.copytree(begun.work_dir, tmp_path / 'moved')
+        changes = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # more epochs are no other search
+        runner = run(begun, resume=True, load_from=str(work_dir / 'epoch_1.pth'), work_dir=str(work_dir), **changes)
+        assert (runner.epoch, runner.iter) == (3, 3 * 6)
+        assert 'not exactly as it would have' in next(Path(runner.log_dir).glob('*.log')).read_text()
+
+    def test_a_seed_that_was_drawn_is_taken_up(self, search_config):
+        search_config.randomness.seed = None
+        with pytest.raises(Killed):
+            run(search_config, At(killed, iteration=4))
+        saved = torch.load(Path(search_config.work_dir, 'epoch_1.pth'), weights_only=True)
+        runner = run(search_config, resume=True)
+        assert runner.seed == saved['meta']['seed'] == runner.train_dataloader.sampler.seed
+
+
+def test_the_best_checkpoint_is_kept_too(config):
+    config.default_hooks.checkpoint.update(save_best='score', rule='greater')
+    with pytest.raises(Killed):
+        run(config, At(killed, validation=2))
+    runner = run(config, resume=True)
+    assert len(list(Path(runner.work_dir).glob('best_score_epoch_*.pth'))) == 1
+
+
+def test_without_a_checkpoint_hook_sigterm_still_saves(search_config):
+    search_config.default_hooks.checkpoint = None
+    with pytest.raises(SystemExit):
+        run(search_config, At(terminated, iteration=4))
+    assert Path(search_config.work_dir, 'last_checkpoint').read_text().endswith('interrupted_iter_5.pth')
+    assert run(search_config, resume=True).iter == 6

@@ -1,0 +1,118 @@
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+
+from mmhoga.search.streams import BatchStream
+
+
+class Noisy(Dataset):
+    """An index, and one random number of each kind."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return index, random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+
+def stream(samples=10, workers=0, sampler=DefaultSampler, name='trainA', **kwargs):
+    dataset = Noisy(samples)
+    own = dict(seed=0) if sampler is DefaultSampler else {}
+    loader = DataLoader(dataset, 4, sampler=sampler(dataset, **own), num_workers=workers)
+    return BatchStream(loader, name, **{'seed': 0, 'epochs': 3, **kwargs})
+
+
+FIVE = dict(length=5)
+
+
+def batches(of, *start):
+    return [torch.stack([part.double() for part in batch], dim=1) for batch in of.start(*start)]
+
+
+@pytest.mark.parametrize('sampler', [DefaultSampler, RandomSampler])
+@pytest.mark.parametrize('workers', [0, 1, 2])
+def test_batches_follow_from_the_position(workers, sampler):
+    """Whatever the workers, and whatever came before: order and augmentation, of a sampler with and without epochs."""
+    whole = batches(stream(sampler=sampler))
+    assert len(whole) == 9
+    torch.manual_seed(5)  # somebody else's draws do not matter
+    for epoch, position in ((0, 0), (1, 2), (2, 0)):
+        rest = batches(stream(workers=workers, sampler=sampler), epoch, position)
+        assert len(rest) == len(whole) - 3 * epoch - position
+        assert all(torch.equal(a, b) for a, b in zip(rest, whole[3 * epoch + position :]))
+
+
+def test_batches_differ():
+    """Between epochs, batches, streams and seeds: order, and augmentation of one and the same sample."""
+    whole = torch.cat(batches(stream()))
+    assert len(whole[:, 1:].unique(dim=0)) == 30
+    for other in (stream(name='trainB'), stream(seed=1)):
+        assert not torch.equal(torch.cat(batches(other))[:, 1:], whole[:, 1:])
+
+
+def test_an_epoch_covers_the_data():
+    whole = batches(stream())
+    for epoch in range(3):
+        assert sorted(torch.cat(whole[3 * epoch : 3 * epoch + 3])[:, 0].tolist()) == list(range(10))
+
+
+def test_a_short_stream_goes_round():
+    """Two batches a pass, five an epoch: each pass covers the data, in an order of its own."""
+    found = batches(stream(8, epochs=1), 0, 0) + batches(stream(8, epochs=1, **FIVE), 0, 2)
+    whole = batches(stream(8, epochs=1, **FIVE))
+    assert len(whole) == 5
+    assert all(torch.equal(a, b) for a, b in zip(found, whole))
+    for i in (0, 2):
+        assert sorted(torch.cat(whole[i : i + 2])[:, 0].tolist()) == list(range(8))
+    assert not torch.equal(whole[0], whole[2])
+
+
+def test_the_main_process_draws_as_before():
+    def draws():
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    expected = draws()
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+    batches(stream())
+    assert draws() == expected
+
+
+def test_workers_end_when_their_own_process_says_so():
+    """A SIGTERM from elsewhere (here: a child of ours) passes them by."""
+    running = stream(100, workers=1, epochs=1).start()
+    first = next(running)
+    worker = running._workers[0]
+    child = os.fork()
+    if not child:
+        os.kill(worker.pid, signal.SIGTERM)
+        os._exit(0)
+    os.waitpid(child, 0)
+    time.sleep(0.2)
+    assert worker.is_alive() and len(first) == 4
+    assert len(list(running)) == 24
+    worker.terminate()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def test_data_sets_without_indices():
+    class Endless(IterableDataset):
+        def __iter__(self):
+            yield 1
+
+    for loader in (DataLoader(Noisy(3), batch_size=None), DataLoader(Endless(), batch_size=None)):
+        with pytest.raises(TypeError, match='draws batches of indices'):
+            BatchStream(loader, 'trainA', seed=0, epochs=1, length=1)

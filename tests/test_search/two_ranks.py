@@ -1,0 +1,122 @@
+"""One of two processes of a toy search; test_ranks.py starts both, with a folder for what they find."""
+
+import sys
+from pathlib import Path
+
+import torch
+import toy_search
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+
+from mmhoga.launch import distributed
+from mmhoga.search import SearchError
+from mmhoga.search.ranks import require_one_alpha
+from mmhoga.search.streams import BatchStream
+
+STEPS = {
+    'first order': dict(),
+    'finite difference, joint': dict(order=2, unroll='joint'),
+    'exact, joint': dict(order=2, hessian='exact', unroll='joint'),
+    'exact, local': dict(order=2, hessian='exact'),
+    'accumulated': dict(accumulative_counts=2),
+}
+
+
+def config(work_dir, accumulative_counts=1, **loop):
+    """Plain gradient descent on alpha, of rate 1: how far it moves is its gradient."""
+    cfg = toy_search.search_config(work_dir)
+    cfg.custom_hooks = []
+    cfg.train_cfg.update(loop)
+    cfg.optim_wrapper.alpha = dict(optimizer=dict(type='SGD', lr=1.0), accumulative_counts=accumulative_counts)
+    return cfg
+
+
+def build(cfg):
+    """A loop in float64 whose batch norms use their running statistics, and whose weights have momentum."""
+    runner = Runner.from_cfg(cfg)
+    runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
+    model = getattr(runner.model, 'module', runner.model).double()
+    generator = torch.Generator().manual_seed(0)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():  # positive: variances among them
+            tensor.copy_(0.1 + 0.5 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64))
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.model.eval()
+    return loop, model
+
+
+def batches():
+    """Of trainB and trainA, twice eight."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.rand(4, 16, 1, 8, 8, generator=generator, dtype=torch.float64)
+    return [{'inputs': x, 'gt_label': torch.arange(16) % 10} for x in inputs]
+
+
+def part(data, rank):
+    return {key: value[8 * rank : 8 * rank + 8] for key, value in data.items()}
+
+
+def gradient(loop, model, data):
+    """Alpha's, from one update."""
+    before = model.alpha.detach().clone()
+    count = 2 if loop.runner.optim_wrapper['alpha']._accumulative_counts == 2 else 1
+    for i in range(count):
+        loop.alpha_step(data[i], data[2 + i])
+    return before - model.alpha.detach()
+
+
+def main(folder):
+    reduced = []
+    all_reduce = torch.distributed.all_reduce
+    torch.distributed.all_reduce = lambda tensor, *args, **kwargs: (
+        reduced.append(tensor.numel()),
+        all_reduce(tensor, *args, **kwargs),
+    )[1]
+    buckets = []
+
+    def counted(_, bucket):
+        buckets.append(bucket.buffer().numel())
+        return torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda f: f.value()[0])
+
+    found = {}
+    for name, step in STEPS.items():
+        cfg = config(folder / name, **step)
+        cfg.launcher = 'pytorch'
+        if not torch.distributed.is_initialized():
+            distributed.prepare(cfg)
+            wrapper = cfg.model_wrapper_cfg
+        cfg.model_wrapper_cfg = wrapper
+        loop, model = build(cfg)
+        rank = loop.runner.rank
+        ddp = loop.runner.model = MMDistributedDataParallel(
+            model, broadcast_buffers=False
+        )  # .double() unhooks the first
+        ddp.register_comm_hook(None, counted)
+        reduced.clear()
+        buckets.clear()
+        mine = [part(data, rank) for data in batches()]
+        found[name] = {'gradient': gradient(loop, model, mine), 'reduced': list(reduced), 'buckets': list(buckets)}
+    found['weights'] = sum(p.numel() for p in model.parameters()) - model.alpha.numel()
+    buckets.clear()
+    ddp.train_step(mine[0], loop.runner.optim_wrapper['weights'])
+    found['buckets of a step on the weights'] = list(buckets)
+    loop.runner.optim_wrapper['alpha']._inner_count = 1
+    loop._stop.made = rank == 1
+    found['stop'] = loop.alpha_step(mine[0])[1]
+    found['indices'] = [
+        [index for _, batch in BatchStream(loader, name, seed=0, epochs=2).order(1) for index in batch]
+        for name, loader in (('trainA', loop.dataloader), ('trainB', loop.alpha_dataloader))
+    ]
+    require_one_alpha(model.alphas, 1)
+    model.alpha.data[0, 0] += 1e-7 * rank
+    try:
+        require_one_alpha(model.alphas, 3)
+    except SearchError as error:
+        found['divergence'] = str(error)
+    torch.save(found, folder / f'rank{rank}.pth')
+    distributed.leave()
+
+
+if __name__ == '__main__':
+    toy_search.register()
+    main(Path(sys.argv[1]))
