@@ -62,8 +62,8 @@ class TimedSearchLoop(SearchLoop):
         super().run_epoch()
         self.epochs.append((time.perf_counter() - start, self._steps))
 
-    def alpha_step(self, data: Any) -> dict:
-        return self._timed(super().alpha_step, data)
+    def alpha_step(self, *batches: Any) -> Any:
+        return self._timed(super().alpha_step, *batches)
 
     def _timed(self, step: Any, *args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
