@@ -2,8 +2,8 @@
 
     python benchmarks/two_processes.py
 
-Both sides search by the command lines that a user types, on the same joint batch, in turn. What is compared is the median
-time of an iteration in the runs' own logs, from the third epoch on.
+Both sides search by the command lines that a user types, on the same joint batch, in turn. What is compared is the
+median time of an iteration in the runs' own logs, from the third epoch on.
 """
 
 from __future__ import annotations
