@@ -54,7 +54,7 @@ class Table:
     Args:
         number: the paper's; empty for what has none.
         title: what it compares.
-        dataset, task: as OpenMMLab's model index calls them.
+        dataset: as OpenMMLab's model index calls it.
         metric: what ``result`` of the rows is.
         shape: height and width that costs are counted at.
         rows: in the paper's order.
@@ -63,7 +63,6 @@ class Table:
     number: str
     title: str
     dataset: str
-    task: str
     metric: str
     shape: tuple[int, int]
     rows: tuple[Row, ...]
@@ -74,8 +73,6 @@ class Table:
         return f'Table {self.number}: {self.title}' if self.number else self.title
 
 
-CLASSIFICATION = 'Image Classification'
-DETECTION = 'Object Detection'
 PREFIXES = ('', 'se-', 'cbam-', 'hoga-')
 SUFFIXES = ('', ' + SE', ' + CBAM', ' + HOGA')
 INFIXES = ('', '-se', '-cbam', '-hoga')
@@ -134,7 +131,6 @@ TABLES = (
         '1',
         'CIFAR-10',
         'CIFAR-10',
-        CLASSIFICATION,
         'top-1 accuracy, %',
         (32, 32),
         (
@@ -168,7 +164,6 @@ TABLES = (
         '2',
         'CIFAR-100, width 64',
         'CIFAR-100',
-        CLASSIFICATION,
         'top-1 accuracy, %',
         (32, 32),
         (
@@ -202,7 +197,6 @@ TABLES = (
         '3',
         'ResNeXt and PNAS on CIFAR-10',
         'CIFAR-10',
-        CLASSIFICATION,
         'top-1 accuracy, %',
         (32, 32),
         (
@@ -228,7 +222,6 @@ TABLES = (
         '4',
         'ImageNet',
         'ImageNet-1k',
-        CLASSIFICATION,
         'top-1 error, %',
         (224, 224),
         (
@@ -278,7 +271,6 @@ TABLES = (
         '5',
         'other attentions on ImageNet',
         'ImageNet-1k',
-        CLASSIFICATION,
         'top-1 error, %',
         (224, 224),
         (
@@ -292,7 +284,6 @@ TABLES = (
         '6',
         'equal costs, and ablations, on CIFAR-10',
         'CIFAR-10',
-        CLASSIFICATION,
         'top-1 accuracy, %',
         (32, 32),
         (
@@ -328,7 +319,6 @@ TABLES = (
         '7',
         'SSD on COCO',
         'COCO',
-        DETECTION,
         'box AP',
         (300, 300),
         _four_hosts(
@@ -342,7 +332,6 @@ TABLES = (
         '7',
         'Faster R-CNN with FPN on COCO',
         'COCO',
-        DETECTION,
         'box AP',
         (800, 1333),
         _four_hosts(
@@ -356,7 +345,6 @@ TABLES = (
         '8',
         'keypoints on COCO',
         'COCO',
-        'Body 2D Keypoint',
         'keypoint AP',
         (256, 192),
         _four_hosts(
@@ -370,7 +358,6 @@ TABLES = (
         '',
         'Other detectors with HOGA',
         'COCO',
-        DETECTION,
         'box AP',
         (800, 1333),
         (
@@ -382,7 +369,6 @@ TABLES = (
         '',
         'The search (section 4.2)',
         'CIFAR-10',
-        CLASSIFICATION,
         'genotype',
         (32, 32),
         tuple(
@@ -399,7 +385,6 @@ TABLES = (
         '',
         'The search at a size for a CPU',
         'scikit-learn digits',
-        CLASSIFICATION,
         'genotype',
         (8, 8),
         (Row('ResNet-8, K = 4', 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'),),
@@ -408,7 +393,6 @@ TABLES = (
         '',
         'Handwritten digits',
         'scikit-learn digits',
-        CLASSIFICATION,
         'top-1 accuracy, %',
         (8, 8),
         _four('ResNet-8', 'digits/{}resnet8_1xb96-8e_digits', (), (), (), ()),
