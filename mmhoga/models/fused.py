@@ -13,7 +13,7 @@ All but the first line is a matrix product of rank 3, ``[A, 1, w_cbam b] @ [1; B
   ``[x; max_c x; mean_c x]``, C + 2 an edge, with point-wise weights that are block matrices.
 - So do n2 and m2: m2's dense 3x3 from 2 maps to 1 and its factor f are a depth-wise 3x3 and a point-wise ``[f, f]``.
   CBAM's dense 7x7 is a depth-wise one and the sum of two maps.
-- s, s2 and b are MLPs on ``[mean_p x; max_p x]``: two matrix products with block matrices.
+- s, s2 and b are MLPs on ``[max_p x; mean_p x]``: two matrix products with block matrices.
 
 A depth-wise and a point-wise convolution could be composed further, into one dense 3x3. That saves a call and takes
 several times the arithmetic: forward and backward, on a CPU in channels_last, the two took about 12 ms and the dense
@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.models.kernels import Norm, channel_max, pixel_max, separable, weighted_gates
+from mmhoga.models.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -127,19 +127,20 @@ class FusedGates(nn.Module):
 
         gates = self._channel_gates(x, packed)  # (E, N, C, 3)
         q = self._cbam_map(x, gates[..., 2].transpose(0, 1), operations['cbam'])
-        mix = mix.view(self.edges, 2, self.channels + 1).transpose(0, 1)[None, ..., None, None]
+        # Contiguous, since all that is multiplied with it would take on its strides.
+        mix = mix.view(self.edges, 2, self.channels + 1).transpose(0, 1).contiguous()[None, ..., None, None]
         local = self._local_gates(x, packed, mix, operations).flatten(3)
         first, spatial = local.split((self.channels, 1), dim=2)  # (N, E, C, P), (N, E, 1, P)
 
         left = torch.baddbmm(one.view(-1, 1, 3), gates.flatten(1, 2), rank3.view(-1, 3, 3))
         left = left.view(self.edges, -1, self.channels, 3).transpose(0, 1)  # [A, 1, w_cbam b], (N, E, C, 3)
-        right = torch.cat((torch.ones_like(q), spatial, q), dim=2)  # [1; B; q], (N, E, 3, P)
+        right = torch.cat((self.constant[-2].expand_as(q), spatial, q), dim=2)  # [1; B; q], (N, E, 3, P)
         total = torch.baddbmm(first.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
         return total.view(len(x), self.edges, self.channels, *x.shape[-2:])
 
     def _channel_gates(self, x: Tensor, packed: Mapping[str, Tensor]) -> Tensor:
         """s, s2 and b, ``(E, N, C, 3)``."""
-        pooled = torch.cat((x.mean((-2, -1)), pixel_max(x)), dim=2).transpose(0, 1)  # (E or 1, N, 2C)
+        pooled = pixel_pool(x).flatten(2).transpose(0, 1)  # (E or 1, N, 2C)
         hidden = torch.baddbmm(packed['squeeze_bias'], pooled.expand(self.edges, -1, -1), packed['squeeze']).relu()
         # Both poolings bring the bias.
         gates = torch.baddbmm(2 * packed['excite_bias'], hidden, packed['excite']).sigmoid()
@@ -147,13 +148,7 @@ class FusedGates(nn.Module):
 
     def _cbam_map(self, x: Tensor, b: Tensor, cbam: Any) -> Tensor:
         """q, ``(N, E, 1, P)``."""
-        top = channel_max(x, b[..., None, None])  # (N, E, 1, H, W)
-        if x.size(1) == 1:
-            mean = b.bmm(x.flatten(3).squeeze(1))  # (N, E, P)
-        else:
-            mean = b.flatten(0, 1).unsqueeze(1).bmm(x.flatten(3).flatten(0, 1))  # (N * E, 1, P)
-        mean = mean.view_as(top) / self.channels
-        maps = _channels_last(torch.cat((top, mean), dim=2))  # (N, 2E, H, W)
+        maps = _channels_last(channel_pool(x, b[..., None, None]))  # (N, 2E, H, W)
         logits = separable(maps, cbam.conv.weight.view(-1, 1, *cbam.conv.kernel_size), self.pairs)
         return cbam.bn(logits).sigmoid().flatten(2).unsqueeze(2)
 
@@ -161,7 +156,7 @@ class FusedGates(nn.Module):
         self, x: Tensor, packed: Mapping[str, Tensor], weights: Tensor, operations: Mapping[str, Any]
     ) -> Tensor:
         """The weighted sums over dilations of n and m, ``(N, E, C + 1, H, W)``."""
-        maps = torch.cat((x, channel_max(x), x.mean(2, keepdim=True)), dim=2)
+        maps = torch.cat((x, channel_pool(x)), dim=2)
         maps = _channels_last(maps.expand(-1, self.edges, -1, -1, -1))  # (N, E * (C + 2), H, W)
 
         def layer(maps: Tensor, name: str, **kwargs: Any) -> Tensor:
@@ -282,6 +277,7 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
         return blocks.view(edges, -1, maps)[:, out, inputs] if groups > 1 else blocks[:, out, inputs]
 
     x, pooled, logit = slice(c), slice(c, None), slice(c, c + 1)
+    tops, means = slice(0, None, 2), slice(1, None, 2)
     near = [
         block
         for own, last in ((x, x), (pooled, logit))
@@ -300,7 +296,7 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
         pointwise('_d2', logit, slice(c + 1, c + 2)),
     ]
     units = [slice(i * hidden, (i + 1) * hidden) for i in range(5)]
-    poolings = [x, x, x, pooled, pooled]
+    poolings = [means, means, means, tops, tops]
     gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
     squeeze = [layout['squeeze'][:, rows, own].mT for rows, own in zip(poolings, units)]
     excite = [layout['excite'][:, own, columns].mT for own, columns in zip(units, gates)]

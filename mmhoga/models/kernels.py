@@ -23,7 +23,9 @@ def separable(
 
     The depth-wise one's gradient with respect to x is the depth-wise convolution of the output's gradient with the
     mirrored kernel. As such it runs as fast as the forward pass; as a "backward data" primitive, with a dilation, six
-    times slower (oneDNN on a CPU). There channels_last is the format to have, three times faster than the other.
+    times slower (oneDNN on a CPU). There channels_last is the format to have, three times faster than the other. Batch
+    norms of few channels, though, are up to sixty times slower in it. The point-wise one is a matrix product, which
+    takes either format and writes either: it reads channels_last, and the result is contiguous.
 
     Args:
         x: ``(N, C, H, W)``.
@@ -33,8 +35,8 @@ def separable(
     return _Separable.apply(x, depthwise, pointwise, dilation, groups, norm)
 
 
-def channel_max(x: Tensor, scale: Tensor | None = None) -> Tensor:
-    """The maximum over channels of ``x``, or of ``scale * x`` which is not stored: dimension 2 becomes 1.
+def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Maximum and mean over channels of ``x``, or of ``scale * x`` which is not stored: ``(N, E, 2, H, W)``.
 
     Equal maxima share the gradient evenly, as with ``torch.amax``, whose derivative takes thrice as long.
 
@@ -42,12 +44,12 @@ def channel_max(x: Tensor, scale: Tensor | None = None) -> Tensor:
         x: ``(N, E, C, H, W)``; or with a scale ``(N, 1, C, H, W)``, one for all edges.
         scale: ``(N, E, C, 1, 1)``.
     """
-    return _Max.apply(x, 2) if scale is None else _ScaledMax.apply(x, scale)
+    return _Pool.apply(x, scale, 2)
 
 
-def pixel_max(x: Tensor) -> Tensor:
-    """The maximum over pixels: ``(..., H, W) -> (...)``."""
-    return _Max.apply(x.flatten(-2), -1).squeeze(-1)
+def pixel_pool(x: Tensor) -> Tensor:
+    """Maximum and mean over pixels: ``(..., H, W) -> (..., 2)``."""
+    return _Pool.apply(x.flatten(-2), None, -1)
 
 
 def weighted_gates(x: Tensor, weight: Tensor, norm: Norm) -> Tensor:
@@ -103,25 +105,26 @@ class _Separable(Function):
         ctx.dilation, ctx.groups, ctx.norm = dilation, groups, norm
         maps, saved = (x, ()) if norm is None else norm.first(x)
         ctx.save_for_backward(x, depthwise, pointwise, *saved)
-        return _pointwise(_depthwise(maps if norm is None else maps.relu_(), depthwise, dilation), pointwise, groups)
+        maps = _channels_last(maps if norm is None else maps.relu_())
+        return _pointwise(_depthwise(maps, depthwise, dilation), pointwise, groups)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         # Under autocast the gradient has fewer bits than the inputs.
         x, depthwise, pointwise = (tensor.to(grad.dtype) for tensor in ctx.saved_tensors[:3])
         need_x, need_depthwise, need_pointwise, *_ = ctx.needs_input_grad
-        maps = x if ctx.norm is None else ctx.norm.again(x, *ctx.saved_tensors[3:]).relu()
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        activation = x if ctx.norm is None else ctx.norm.again(x, *ctx.saved_tensors[3:]).relu()
+        maps = _channels_last(activation)
         grads: list[Any] = [None] * 3
         if need_pointwise:
             grads[2] = _pointwise_weight_grad(grad, _depthwise(maps, depthwise, ctx.dilation), ctx.groups)
-        grad = _pointwise(grad, _mirrored(pointwise, ctx.groups), ctx.groups)
+        grad = _pointwise_input_grad(grad, pointwise, ctx.groups)
         if need_depthwise:
             grads[1] = _depthwise_weight_grad(grad, maps, depthwise, ctx.dilation)
         if need_x:
             grads[0] = _depthwise(grad, depthwise.flip(2, 3), ctx.dilation)
             if ctx.norm is not None:
-                grad = torch.ops.aten.threshold_backward(grads[0], maps, 0)
+                grad = torch.ops.aten.threshold_backward(grads[0].contiguous(), activation, 0)
                 grads[0] = ctx.norm.backward(grad, x, *ctx.saved_tensors[3:])
         typed = [g if g is None else g.to(tensor.dtype) for g, tensor in zip(grads, ctx.saved_tensors)]
         return *typed, None, None, None
@@ -154,39 +157,28 @@ class _WeightedGates(Function):
         return grad_x, grad_weight, None
 
 
-class _Max(Function):
+class _Pool(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
-        top = x.amax(dim, keepdim=True)
-        ctx.save_for_backward(x, top)
+    def forward(ctx: Any, x: Tensor, scale: Tensor | None, dim: int) -> Tensor:
+        scaled = x if scale is None else scale * x
+        pooled = torch.cat((scaled.amax(dim, keepdim=True), scaled.mean(dim, keepdim=True)), dim)
+        ctx.save_for_backward(x, scale, pooled)
         ctx.dim = dim
-        return top
+        return pooled
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, top = ctx.saved_tensors
-        return _to_the_largest(x, top, grad, ctx.dim), None
-
-
-class _ScaledMax(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
-        top = (scale * x).amax(2, keepdim=True)
-        ctx.save_for_backward(x, scale, top)
-        return top
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        x, scale, top = ctx.saved_tensors
-        grad = _to_the_largest(scale * x, top, grad, 2)
+        x, scale, pooled = ctx.saved_tensors
+        grad_top, grad_mean = grad.split(1, ctx.dim)
+        scaled = x if scale is None else scale * x
+        largest = scaled == pooled.narrow(ctx.dim, 0, 1)
+        share = grad_top / largest.sum(ctx.dim, keepdim=True, dtype=grad.dtype)
+        grad = torch.addcmul(grad_mean / x.size(ctx.dim), largest, share)
+        if scale is None:
+            return grad, None, None
         grad_x = (grad * scale).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
         grad_scale = (grad * x).sum_to_size(scale.shape) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_scale
-
-
-def _to_the_largest(x: Tensor, top: Tensor, grad: Tensor, dim: int) -> Tensor:
-    largest = x == top
-    return largest * (grad / largest.sum(dim, keepdim=True, dtype=grad.dtype))
+        return grad_x, grad_scale, None
 
 
 def _depthwise(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -200,20 +192,30 @@ def _depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor, dilation: in
 
 
 def _pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    if groups > 1:
-        return F.conv2d(x, weight, groups=groups)
-    # In channels_last a matrix product, without a convolution's preparations.
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+    return (_blocks(weight, groups) @ _pixels(x, groups).mT).flatten(1, 2).unflatten(2, x.shape[2:])
 
 
-def _mirrored(weight: Tensor, groups: int) -> Tensor:
-    """The weight with which a point-wise convolution maps the output's gradient to the input's."""
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+def _pointwise_input_grad(grad: Tensor, weight: Tensor, groups: int) -> Tensor:
+    rows = _pixels(grad, groups) @ _blocks(weight, groups)
+    return rows.transpose(1, 2).flatten(2).mT.unflatten(2, grad.shape[2:])
 
 
 def _pointwise_weight_grad(grad: Tensor, x: Tensor, groups: int) -> Tensor:
-    grad, x = (t.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (groups, -1)).transpose(0, 1) for t in (grad, x))
-    return grad.mT.bmm(x).flatten(0, 1)[..., None, None]
+    return (_pixels(grad, groups).mT @ _pixels(x, groups)).sum(0).flatten(0, 1)[..., None, None]
+
+
+def _pixels(x: Tensor, groups: int) -> Tensor:
+    """``(N, G, H W, C / G)``."""
+    return x.flatten(2).unflatten(1, (groups, -1)).mT
+
+
+def _blocks(weight: Tensor, groups: int) -> Tensor:
+    """``(G, D / G, C / G)``."""
+    return weight.flatten(1).unflatten(0, (groups, -1))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _padding(weight: Tensor, dilation: int) -> int:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmhoga.models.kernels import Norm, channel_max, pixel_max, separable, weighted_gates
+from mmhoga.models.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 
 
 def random(*shape):
@@ -62,15 +62,19 @@ def test_weighted_gates(training):
     agree(lambda *tensors: weighted_gates(*tensors, joint), plain, (x, weight))
 
 
+def pools(x, *dims):
+    return torch.stack((x.amax(dims), x.mean(dims)), dim=2)
+
+
 @pytest.mark.parametrize('sources', [1, 3])
-def test_maxima(sources):
+def test_pools(sources):
     x, scale = random(2, sources, 4, 5, 6), random(2, 3, 4, 1, 1)
-    agree(channel_max, lambda x: x.amax(2, keepdim=True), (x,))
-    agree(pixel_max, lambda x: x.amax((-2, -1)), (x,))
-    agree(channel_max, lambda x, scale: (scale * x).amax(2, keepdim=True), (x, scale))
+    agree(channel_pool, lambda x: pools(x, 2), (x,))
+    agree(channel_pool, lambda x, scale: pools(scale * x, 2), (x, scale))
+    agree(pixel_pool, lambda x: torch.stack((x.amax((-2, -1)), x.mean((-2, -1))), dim=-1), (x,))
 
 
 def test_equal_maxima_share_the_gradient():
     x = torch.zeros(1, 1, 4, 2, 2, requires_grad=True)
-    channel_max(x).sum().backward()
+    channel_pool(x)[:, :, 0].sum().backward()
     assert x.grad.unique().tolist() == [0.25]
