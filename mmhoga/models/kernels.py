@@ -192,26 +192,26 @@ def _depthwise_weight_grad(grad: Tensor, x: Tensor, weight: Tensor, dilation: in
 
 
 def _pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    return (_blocks(weight, groups) @ _pixels(x, groups).mT).flatten(1, 2).unflatten(2, x.shape[2:])
+    return (_blocks(weight, groups) @ _maps(x, groups)).view(len(x), len(weight), *x.shape[2:])
 
 
 def _pointwise_input_grad(grad: Tensor, weight: Tensor, groups: int) -> Tensor:
-    rows = _pixels(grad, groups) @ _blocks(weight, groups)
-    return rows.transpose(1, 2).flatten(2).mT.unflatten(2, grad.shape[2:])
+    pixels = (_maps(grad, groups).mT @ _blocks(weight, groups)).transpose(1, 2)  # (N, H W, G, C / G)
+    return pixels.reshape(len(grad), *grad.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _pointwise_weight_grad(grad: Tensor, x: Tensor, groups: int) -> Tensor:
-    return (_pixels(grad, groups).mT @ _pixels(x, groups)).sum(0).flatten(0, 1)[..., None, None]
+    return (_maps(grad, groups) @ _maps(x, groups).mT).sum(0).flatten(0, 1)[..., None, None]
 
 
-def _pixels(x: Tensor, groups: int) -> Tensor:
-    """``(N, G, H W, C / G)``."""
-    return x.flatten(2).unflatten(1, (groups, -1)).mT
+def _maps(x: Tensor, groups: int) -> Tensor:
+    """``(N, G, C / G, H W)``."""
+    return x.view(len(x), groups, x.size(1) // groups, -1)
 
 
 def _blocks(weight: Tensor, groups: int) -> Tensor:
     """``(G, D / G, C / G)``."""
-    return weight.flatten(1).unflatten(0, (groups, -1))
+    return weight.view(groups, len(weight) // groups, -1)
 
 
 def _channels_last(x: Tensor) -> Tensor:
