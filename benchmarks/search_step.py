@@ -1,7 +1,8 @@
 """One first-order search step, alpha and weights: the library's supernet against the textbook form.
 
     python benchmarks/search_step.py --depth 20 --threads 2
-    python benchmarks/search_step.py --depth 8 --size 8            # the demo's
+    python benchmarks/search_step.py --depth 20 --threads 2 --compile    # beside it, the cells compiled: minutes
+    python benchmarks/search_step.py --depth 8 --size 8                  # the demo's
 
 The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both
 steps, as the released code does. Both sides start from the same parameters, see the same batch and run alternately; the
@@ -11,7 +12,10 @@ losses are printed too. Optimizers are left out: they would be the same.
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
+import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=32, help='height and width of the images')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--compile', action='store_true', help='also measure the library with compiled cells')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -63,65 +68,81 @@ def main() -> None:
         old.zero_grad()
         return loss.detach()
 
-    def weight_step() -> Tensor:
+    steps = {'textbook': textbook_step}
+    forms = {'mmhoga': model}
+    if args.compile:
+        forms['compiled'] = copy.deepcopy(model)
+        forms['compiled'].compile_cells()
+    for form, searched in forms.items():
+        steps[f'{form}, weights'], steps[f'{form}, alpha'] = _weight_step(searched, batch), _alpha_step(searched, batch)
+
+    start = time.perf_counter()
+    losses = {name: f'{float(step()):.6f}' for name, step in steps.items()}
+    first = time.perf_counter() - start
+    seconds = alternate(steps, args.rounds)
+    count = {name: calls(step) for name, step in steps.items() if not name.startswith('compiled')}
+    new_calls = count['mmhoga, weights'] + count['mmhoga, alpha']
+    saved = [f'{size / 1e6:.0f} MB' for size in _saved(old, model, batch)]
+    print(
+        f'ResNet-{args.depth} of width {args.width}, K = {args.groups}, batch {args.batch}, {args.size} x {args.size}, '
+        f'{args.threads} threads; losses {", ".join(losses.values())}; {first:.0f} s until all had run once'
+    )
+    rows = [('', 'textbook', 'mmhoga', 'ratio')]
+    for form in forms:
+        weights, alpha = (seconds[f'{form}, {step}'] for step in ('weights', 'alpha'))
+        label = '' if form == 'mmhoga' else f', {form}'
+        rows += [
+            _times(f'step on weights{label}', seconds['textbook'], weights),
+            _times(f'step on alpha{label}', seconds['textbook'], alpha),
+            _times(f'both{label}', [2 * t for t in seconds['textbook']], [w + a for w, a in zip(weights, alpha)]),
+        ]
+    rows += [
+        _numbers('saved, weights', saved[0], saved[1]),
+        _numbers('saved, alpha', saved[0], saved[2]),
+        _numbers('operator calls, both', str(2 * count['textbook']), str(new_calls)),
+    ]
+    print(table(rows))
+
+
+def _weight_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+    def step() -> Tensor:
         loss = model(*batch)
         loss.backward()
         model.zero_grad()
         return loss.detach()
 
-    def alpha_step() -> Tensor:
+    return step
+
+
+def _alpha_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+    def step() -> Tensor:
         with model.differentiating_alpha() as (alpha,), model.frozen_weights():
             loss = model(*batch)
             loss.backward(inputs=[alpha])
         alpha.grad = None
         return loss.detach()
 
+    return step
+
+
+def _saved(old: nn.Module, model: SearchModel, batch: tuple[Tensor, Tensor]) -> list[int]:
     def alpha_forward() -> Tensor:
         with model.differentiating_alpha(), model.frozen_weights():
             return model(*batch)
 
-    losses = [f'{float(step()):.6f}' for step in (textbook_step, weight_step, alpha_step)]
-    seconds = alternate(dict(textbook=textbook_step, weights=weight_step, alpha=alpha_step), args.rounds)
-    count = {step.__name__: calls(step) for step in (textbook_step, weight_step, alpha_step)}
-    saved = [saved_bytes(lambda: old(*batch), old)]
-    saved += [saved_bytes(lambda: model(*batch), model), saved_bytes(alpha_forward, model)]
-    both = {
-        'textbook': [2 * t for t in seconds['textbook']],
-        'mmhoga': [w + a for w, a in zip(seconds['weights'], seconds['alpha'])],
-    }
-    new_calls = count['weight_step'] + count['alpha_step']
-    print(
-        f'ResNet-{args.depth} of width {args.width}, K = {args.groups}, batch {args.batch}, {args.size} x {args.size}, '
-        f'{args.threads} threads; losses {", ".join(losses)}'
-    )
-    megabytes = [f'{size / 1e6:.0f} MB' for size in saved]
-    print(
-        table(
-            [
-                ('', 'textbook', 'mmhoga', 'ratio'),
-                (
-                    'step on weights',
-                    spread(seconds['textbook']),
-                    spread(seconds['weights']),
-                    _ratio(seconds, 'weights'),
-                ),
-                ('step on alpha', spread(seconds['textbook']), spread(seconds['alpha']), _ratio(seconds, 'alpha')),
-                ('both', spread(both['textbook']), spread(both['mmhoga']), f'{ratio(*both.values()):.2f}'),
-                ('saved, weights', megabytes[0], megabytes[1], f'{saved[0] / saved[1]:.2f}'),
-                ('saved, alpha', megabytes[0], megabytes[2], f'{saved[0] / saved[2]:.2f}'),
-                (
-                    'operator calls, both',
-                    str(2 * count['textbook_step']),
-                    str(new_calls),
-                    f'{2 * count["textbook_step"] / new_calls:.2f}',
-                ),
-            ]
-        )
-    )
+    return [
+        saved_bytes(lambda: old(*batch), old),
+        saved_bytes(lambda: model(*batch), model),
+        saved_bytes(alpha_forward, model),
+    ]
 
 
-def _ratio(seconds: dict[str, list[float]], step: str) -> str:
-    return f'{ratio(seconds["textbook"], seconds[step]):.2f}'
+def _times(label: str, old: list[float], new: list[float]) -> tuple[str, ...]:
+    return label, spread(old), spread(new), f'{ratio(old, new):.2f}'
+
+
+def _numbers(label: str, old: str, new: str) -> tuple[str, ...]:
+    return label, old, new, f'{int(old.split()[0]) / int(new.split()[0]):.2f}'
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +15,10 @@ from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
+
+# torch.compile gives up on a function that needs more. Cells that are alike share theirs: a shape has two or three, by
+# what asks for gradients.
+MAX_GRAPHS = 64
 
 
 class MixedEdges(nn.Module):
@@ -121,6 +125,29 @@ class SearchableHOGA(GroupAttention):
         self._bundle_sizes = [len(bundle) for bundle in bundles]
         rows = torch.tensor([row[edge] for bundle in bundles for edge in bundle])
         self.register_buffer('_bundle_rows', rows, persistent=False)
+        self._compiled: Callable[..., Tensor] | None = None
+        self._compiled_for: torch.Size | None = None
+
+    def compile(self, **options: Any) -> None:
+        """In place: ``torch.compile`` for training mode and the first shape that comes. All else runs as written.
+
+        So validation, an epoch's last batch or a picture of another size costs no compilation of its own. The compiled
+        cell cannot be differentiated twice.
+
+        Args:
+            options: of ``torch.compile``.
+        """
+        config = torch._dynamo.config
+        limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
+        setattr(config, limit, max(getattr(config, limit), MAX_GRAPHS))
+        self._compiled = torch.compile(GroupAttention.forward, **{'dynamic': False, **options})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, C, H, W)``."""
+        if self._compiled is None or not self.training:
+            return super().forward(x)
+        self._compiled_for = self._compiled_for or x.shape
+        return self._compiled(self, x) if x.shape == self._compiled_for else super().forward(x)
 
     def prepare(self) -> Sequence[Tensor]:
         """softmax(alpha) for the edges of each bundle: those from the inputs, then those from each node."""

@@ -30,6 +30,11 @@ class AlphaDescent:
                 raise ValueError(f'train_cfg.{name} must be one of {allowed}, not {value!r}.')
         self.order, self.hessian, self.unroll = order, hessian, unroll
 
+    @property
+    def exact(self) -> bool:
+        """Whether losses are differentiated twice."""
+        return self.order == 2 and self.hessian == 'exact'
+
     def step(
         self,
         model: SearchModel,

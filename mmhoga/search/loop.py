@@ -34,6 +34,9 @@ class SearchLoop(EpochBasedTrainLoop):
     Under DistributedDataParallel alpha's gradient is averaged over the ranks by this loop, in one reduction. No weight
     gradient is computed in a first-order step on alpha, and none is communicated in any, but for ``unroll='joint'``.
 
+    ``compile`` at the top of the config, mmengine's own key, compiles the cells (:meth:`SearchModel.compile_cells`) and
+    not, as elsewhere, ``train_step``, which is but one of a search's two steps.
+
     Args:
         runner: mmengine's.
         dataloader: trainA (the config's ``train_dataloader``).
@@ -47,7 +50,8 @@ class SearchLoop(EpochBasedTrainLoop):
     Raises:
         TypeError: the model is no :class:`SearchModel`, or ``optim_wrapper`` is not that of
             :class:`SearchOptimWrapperConstructor`.
-        ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``.
+        ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``; a ``compile`` of
+            another type than bool or dict, or beside ``hessian='exact'``.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is no longer
             finite, or no longer the same on every rank.
     """
@@ -69,6 +73,7 @@ class SearchLoop(EpochBasedTrainLoop):
         self.descent = AlphaDescent(order, hessian, unroll)
         if not runner._resume:
             require_free(runner.work_dir)
+        self._compile_cells(runner)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         self.alpha_dataloader: DataLoader = runner.build_dataloader(
             alpha_dataloader,
@@ -160,6 +165,24 @@ class SearchLoop(EpochBasedTrainLoop):
     def sampler_seeds(self) -> list[int | None]:
         """Of trainA's and trainB's order."""
         return [getattr(loader.sampler, 'seed', None) for loader in (self.dataloader, self.alpha_dataloader)]
+
+    def _compile_cells(self, runner: Runner) -> None:
+        options = runner.cfg.pop('compile', False)  # or mmengine would act on it
+        if options is True:
+            options = {}
+        if options is False or options is None:
+            return
+        if not isinstance(options, dict):
+            raise ValueError(f'compile must be True, False or a dict of options of torch.compile, not {options!r}.')
+        if self.descent.exact:
+            raise ValueError(
+                "train_cfg.hessian='exact' differentiates twice, which torch.compile cannot: set compile=False, or "
+                "hessian='finite_difference'."
+            )
+        model = unwrapped(runner.model)
+        if isinstance(model, SearchModel):  # anything else run() refuses
+            model.compile_cells(**options)
+            runner.logger.info('The cells are compiled: the first iteration takes minutes.')
 
     def _require_search(self) -> None:
         model, wrappers = unwrapped(self.runner.model), self.runner.optim_wrapper

@@ -117,6 +117,11 @@ class SearchModel(BaseModel):
         """What alpha, or the alpha of a stage, says now (Eqs. 14, 16), with a record of its origin."""
         return derive_genotype(self.named_alphas()[stage], self.primitives, meta)
 
+    def compile_cells(self, **options: Any) -> None:
+        """Each cell's :meth:`mmhoga.models.SearchableHOGA.compile`."""
+        for cell in self.cells():
+            cell.compile(**options)
+
     @contextmanager
     def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
         """Inside, losses depend on alpha differentiably; yields :attr:`alphas`."""
