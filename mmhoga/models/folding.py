@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmhoga.models.layers import PointwiseConv2d
+
 # A depth-wise 3x3 and a point-wise convolution against one dense 3x3, 2 threads, channels_last, batch 8: 2 maps of
 # 56 x 56 137 and 103 us; 8 maps 198 and 221; 32 maps of 28 x 28 159 and 329.
 COMPOSED_CHANNELS = 4
@@ -72,7 +74,7 @@ def shortened(layers: nn.Sequential) -> nn.Sequential:
 
 def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
     return (
-        type(conv) is nn.Conv2d
+        type(conv) in (nn.Conv2d, PointwiseConv2d)  # a subclass may compute something else
         and isinstance(norm, _BatchNorm)
         and norm.track_running_stats
         and norm.num_features == conv.out_channels

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.models.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
+from mmhoga.models.layers import NarrowBatchNorm2d
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -102,7 +103,7 @@ class FusedGates(nn.Module):
         """Whether the batch norms are still what they were built as: alike, local to a process, all in one mode."""
         norms = [norm for stage in _norms(operations) for row in stage for norm in row]
         return all(
-            type(norm) is nn.BatchNorm2d
+            type(norm) is NarrowBatchNorm2d
             and (norm.training, norm.momentum, norm.eps) == (norms[0].training, norms[0].momentum, norms[0].eps)
             and norm.momentum is not None
             and norm.track_running_stats

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
 from mmhoga.models.folding import fold_norms, shortened
+from mmhoga.models.layers import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, Source
 from mmhoga.models.primitives import build_operation
@@ -64,10 +65,10 @@ class GroupAttention(BaseModule):
         self.summary = summary
         self.summary_attention = ChannelAttention(self.group_channels, reduction=summary_reduction)
         self.phi = nn.Sequential(
-            nn.Conv2d(in_channels + self.group_channels, in_channels, 1, bias=False),
+            PointwiseConv2d(in_channels + self.group_channels, in_channels, bias=False),
             nn.BatchNorm2d(in_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(in_channels, in_channels, 1, bias=False),
+            PointwiseConv2d(in_channels, in_channels, bias=False),
             nn.BatchNorm2d(in_channels),
         )
         self.output_attention = ChannelAttention(in_channels, reduction=output_reduction)

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmhoga.models.layers import NarrowBatchNorm2d, PointwiseConv2d
 
 
 class Source:
@@ -128,15 +129,15 @@ class ChannelAttention(AttentionOperation):
         super().__init__(channels, edges)
         # The release squeezes 4 channels by 8 to no hidden unit at all, a constant gate of 0.5.
         hidden = max(1, channels // reduction)
-        self.squeeze = nn.Conv2d(edges * channels, edges * hidden, 1, groups=edges, bias=self.bias)
-        self.excite = nn.Conv2d(edges * hidden, edges * channels, 1, groups=edges, bias=self.bias)
+        self.squeeze = PointwiseConv2d(edges * channels, edges * hidden, groups=edges, bias=self.bias)
+        self.excite = PointwiseConv2d(edges * hidden, edges * channels, groups=edges, bias=self.bias)
 
     def gate(self, source: Source) -> Tensor:
         return self._sigmoid(self._mlp(source.avg(self.edges)))
 
     def _mlp(self, pooled: Tensor) -> Tensor:
         """``(N, E * C, 1, 1)``, logits from pooled features."""
-        return _pointwise(self.excite, _pointwise(self.squeeze, pooled).relu())
+        return self.excite(self.squeeze(pooled).relu())
 
     def _sigmoid(self, logits: Tensor) -> Tensor:
         return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, 1, 1)
@@ -175,8 +176,8 @@ class SpatialAttention(AttentionOperation):
         else:
             self.convs = nn.Sequential(
                 _conv3x3(edges * 2, edges, dilation, groups=edges),
-                nn.Conv2d(edges, edges, 1, groups=edges, bias=False),
-                nn.BatchNorm2d(edges, affine=affine),
+                PointwiseConv2d(edges, edges, groups=edges, bias=False),
+                NarrowBatchNorm2d(edges, affine=affine),
             )
 
     def gate(self, source: Source) -> Tensor:
@@ -218,7 +219,7 @@ class CBAM(AttentionOperation):
         self.channel = _BiasedChannelAttentionV2(channels, edges, reduction=reduction)
         self.conv = nn.Conv2d(edges * 2, edges, 7, padding=3, groups=edges, bias=False)
         # Affine also while searching, and slow statistics: CBAM's own code and the release agree on both.
-        self.bn = nn.BatchNorm2d(edges, momentum=0.01)
+        self.bn = NarrowBatchNorm2d(edges, momentum=0.01)
 
     def gate(self, source: Source) -> Tensor:
         channel = self.channel.gate(source)  # (N, E, C, 1, 1)
@@ -231,13 +232,6 @@ class _BiasedChannelAttentionV2(ChannelAttentionV2):
     bias = True
 
 
-def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` on one pixel, ``(N, C, 1, 1)``: a matrix product, without a convolution's preparations."""
-    if conv.groups > 1:
-        return conv(x)
-    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)[..., None, None]
-
-
 def _conv3x3(inputs: int, outputs: int, dilation: int, groups: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, groups=groups, bias=False)
 
@@ -247,8 +241,8 @@ def _separable(inputs: int, outputs: int, edges: int, dilation: int, affine: boo
     wide = edges * inputs
     return [
         _conv3x3(wide, wide, dilation, groups=wide),
-        nn.Conv2d(wide, edges * outputs, 1, groups=edges, bias=False),
-        nn.BatchNorm2d(edges * outputs, affine=affine),
+        PointwiseConv2d(wide, edges * outputs, groups=edges, bias=False),
+        NarrowBatchNorm2d(edges * outputs, affine=affine),
     ]
 
 
