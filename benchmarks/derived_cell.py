@@ -1,8 +1,10 @@
 """ResNet-50 with HOGA in every block against the plain one: inference, inference of both fused, a training step.
 
     python benchmarks/derived_cell.py --threads 2
+    python benchmarks/derived_cell.py --threads 2 --compile    # and both sides by torch.compile: takes ten minutes
 
-Each side is measured in both memory formats, all alternately, and stands in the table with its better one.
+Each side is measured in both memory formats, all alternately, and stands in the table with its better one; compiled, in
+channels_last.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--compile', action='store_true', help='also measure both sides compiled')
     parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='one of the three alone')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -70,14 +73,24 @@ def main() -> None:
                     model = fuse(model, x[:1])
                 model = model.to(memory_format=memory)
                 sides[f'{side} {name}'] = partial(run, model, x.to(memory_format=memory))
+                if args.compile and memory is torch.channels_last:
+                    compiled = torch.compile(model, dynamic=False)
+                    sides[f'compiled {side} {name}'] = partial(run, compiled, x.to(memory_format=memory))
         seconds = alternate(sides, args.rounds)
-        plain, hoga = (
-            min((key for key in seconds if key.startswith(side)), key=lambda key: statistics.median(seconds[key]))
-            for side in ('plain', 'HOGA')
-        )
-        cells = [cell for key in (plain, hoga) for cell in (spread(seconds[key]), key.split()[1])]
-        rows.append((run.__name__, *cells, f'{ratio(seconds[hoga], seconds[plain]):.2f}'))
+        rows.append(row(run.__name__, 'plain', 'HOGA', seconds))
+        if args.compile:
+            rows.append(row(f'{run.__name__}, compiled', 'compiled plain', 'compiled HOGA', seconds))
     print(table(rows))
+
+
+def row(label: str, plain: str, hoga: str, seconds: Mapping[str, list[float]]) -> tuple[str, ...]:
+    """Each side with the format in which its median is the lower."""
+    best = [
+        min((key for key in seconds if key.startswith(side)), key=lambda key: statistics.median(seconds[key]))
+        for side in (plain, hoga)
+    ]
+    cells = [cell for key in best for cell in (spread(seconds[key]), key.split()[-1])]
+    return label, *cells, f'{ratio(seconds[best[1]], seconds[best[0]]):.2f}'
 
 
 if __name__ == '__main__':
