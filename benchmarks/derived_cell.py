@@ -2,6 +2,7 @@
 
     python benchmarks/derived_cell.py --threads 2
     python benchmarks/derived_cell.py --threads 2 --compile    # and both sides by torch.compile: takes ten minutes
+    python benchmarks/derived_cell.py --threads 2 --profile    # the operators' shares instead
 
 Each side is measured in both memory formats, all alternately, and stands in the table with its better one; compiled, in
 channels_last.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from side_by_side import alternate, ratio, spread, table
+from side_by_side import alternate, operators, ratio, spread, table
 from torch import nn
 
 from mmhoga.backbones import ResNet
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--compile', action='store_true', help='also measure both sides compiled')
+    parser.add_argument('--profile', action='store_true', help='of both sides in channels_last, operator by operator')
     parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='one of the three alone')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -65,13 +67,16 @@ def main() -> None:
     for run in (inference, fused, training):
         if args.only not in (None, run.__name__):
             continue
+        if args.profile:
+            nhwc = x.to(memory_format=torch.channels_last)
+            models = {'plain': network(run, None, args.depth, x[:1]), 'HOGA': network(run, [plugin], args.depth, x[:1])}
+            runs = {k: partial(run, m.to(memory_format=torch.channels_last), nhwc) for k, m in models.items()}
+            print(table(operators(run.__name__, runs)), end='\n\n')
+            continue
         sides: dict[str, Callable[[], None]] = {}
         for name, memory in FORMATS.items():
             for side, plugins in (('plain', None), ('HOGA', [plugin])):
-                model = ResNet(args.depth, plugins=plugins)
-                if run is fused:
-                    model = fuse(model, x[:1])
-                model = model.to(memory_format=memory)
+                model = network(run, plugins, args.depth, x[:1]).to(memory_format=memory)
                 sides[f'{side} {name}'] = partial(run, model, x.to(memory_format=memory))
                 if args.compile and memory is torch.channels_last:
                     compiled = torch.compile(model, dynamic=False)
@@ -80,7 +85,13 @@ def main() -> None:
         rows.append(row(run.__name__, 'plain', 'HOGA', seconds))
         if args.compile:
             rows.append(row(f'{run.__name__}, compiled', 'compiled plain', 'compiled HOGA', seconds))
-    print(table(rows))
+    if not args.profile:
+        print(table(rows))
+
+
+def network(run: Callable, plugins: list | None, depth: int, example: torch.Tensor) -> nn.Module:
+    model = ResNet(depth, plugins=plugins)
+    return fuse(model, example) if run is fused else model
 
 
 def row(label: str, plain: str, hoga: str, seconds: Mapping[str, list[float]]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     python benchmarks/search_step.py --depth 20 --threads 2
     python benchmarks/search_step.py --depth 20 --threads 2 --compile    # beside it, the cells compiled: minutes
+    python benchmarks/search_step.py --depth 20 --threads 2 --profile    # operator by operator
     python benchmarks/search_step.py --depth 8 --size 8                  # the demo's
 
 The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both
@@ -20,7 +21,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from side_by_side import alternate, calls, ratio, saved_bytes, spread, table
+from side_by_side import alternate, calls, operators, ratio, saved_bytes, spread, table
 from textbook_modules import textbook
 from torch import Tensor, nn
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--compile', action='store_true', help='also measure the library with compiled cells')
+    parser.add_argument('--profile', action='store_true', help='the operators of both steps instead')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -75,6 +77,12 @@ def main() -> None:
         forms['compiled'].compile_cells()
     for form, searched in forms.items():
         steps[f'{form}, weights'], steps[f'{form}, alpha'] = _weight_step(searched, batch), _alpha_step(searched, batch)
+
+    if args.profile:
+        ours = steps['mmhoga, weights'], steps['mmhoga, alpha']
+        both = {'textbook': lambda: (textbook_step(), textbook_step()), 'mmhoga': lambda: [step() for step in ours]}
+        print(table(operators('both steps', both)))
+        return
 
     start = time.perf_counter()
     losses = {name: f'{float(step()):.6f}' for name, step in steps.items()}

@@ -85,6 +85,32 @@ def saved_bytes(forward: Callable[[], Any], model: torch.nn.Module) -> int:
     return total
 
 
+def operators(label: str, sides: Mapping[str, Callable[[], Any]]) -> list[tuple[str, ...]]:
+    """Rows for :func:`table`: milliseconds that a call of either of two sides spends in each operator, by the profiler.
+
+    Operators below a hundredth of the second side's time are summed up.
+    """
+    old, new = (_profiled(run) for run in sides.values())
+    rest = {name for name in old.keys() | new.keys() if new.get(name, 0) < sum(new.values()) / 100}
+    names = {name: [name] for name in sorted(new.keys() - rest, key=lambda name: -new[name])}
+    names |= {'below 1 % each': sorted(rest), 'all': sorted(old.keys() | new.keys())}
+    rows = [(f'{label}, ms', *sides, 'difference')]
+    for name, summed in names.items():
+        a, b = (sum(side.get(each, 0) for each in summed) for side in (old, new))
+        rows.append((name, f'{a:.1f}', f'{b:.1f}', f'{b - a:+.1f}'))
+    return rows
+
+
+def _profiled(run: Callable[[], Any], rounds: int = 4) -> dict[str, float]:
+    run()
+    with torch.profiler.profile() as profile:
+        for _ in range(rounds):
+            run()
+    spent = {event.key: event.self_cpu_time_total / 1e3 / rounds for event in profile.key_averages()}
+    result = {name: time for name, time in spent.items() if name.startswith('aten::')}
+    return {**result, 'not in an operator': sum(spent.values()) - sum(result.values())}
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as a Markdown table; the first is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
