@@ -137,7 +137,8 @@ class SearchableHOGA(GroupAttention):
         Args:
             options: of ``torch.compile``.
         """
-        config = torch._dynamo.config
+        from torch._dynamo import config  # not at the head: it looks for compilers, and says so, in every search
+
         limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
         setattr(config, limit, max(getattr(config, limit), MAX_GRAPHS))
         self._compiled = torch.compile(GroupAttention.forward, **{'dynamic': False, **options})
