@@ -64,13 +64,7 @@ def main() -> None:
     with model.differentiating_alpha():
         old = textbook(model.architecture)
 
-    def textbook_step() -> Tensor:
-        loss = old(*batch)
-        loss.backward()
-        old.zero_grad()
-        return loss.detach()
-
-    steps = {'textbook': textbook_step}
+    steps = {'textbook': _weight_step(old, batch)}
     forms = {'mmhoga': model}
     if args.compile:
         forms['compiled'] = copy.deepcopy(model)
@@ -79,8 +73,8 @@ def main() -> None:
         steps[f'{form}, weights'], steps[f'{form}, alpha'] = _weight_step(searched, batch), _alpha_step(searched, batch)
 
     if args.profile:
-        ours = steps['mmhoga, weights'], steps['mmhoga, alpha']
-        both = {'textbook': lambda: (textbook_step(), textbook_step()), 'mmhoga': lambda: [step() for step in ours]}
+        sides = {'textbook': ['textbook'] * 2, 'mmhoga': ['mmhoga, weights', 'mmhoga, alpha']}
+        both = {side: lambda names=names: [steps[name]() for name in names] for side, names in sides.items()}
         print(table(operators('both steps', both)))
         return
 
@@ -89,8 +83,8 @@ def main() -> None:
     first = time.perf_counter() - start
     seconds = alternate(steps, args.rounds)
     count = {name: calls(step) for name, step in steps.items() if not name.startswith('compiled')}
-    new_calls = count['mmhoga, weights'] + count['mmhoga, alpha']
-    saved = [f'{size / 1e6:.0f} MB' for size in _saved(old, model, batch)]
+    old_calls, new_calls = 2 * count['textbook'], count['mmhoga, weights'] + count['mmhoga, alpha']
+    saved = _saved(old, model, batch)
     print(
         f'ResNet-{args.depth} of width {args.width}, K = {args.groups}, batch {args.batch}, {args.size} x {args.size}, '
         f'{args.threads} threads; losses {", ".join(losses.values())}; {first:.0f} s until all had run once'
@@ -105,14 +99,14 @@ def main() -> None:
             _times(f'both{label}', [2 * t for t in seconds['textbook']], [w + a for w, a in zip(weights, alpha)]),
         ]
     rows += [
-        _numbers('saved, weights', saved[0], saved[1]),
-        _numbers('saved, alpha', saved[0], saved[2]),
-        _numbers('operator calls, both', str(2 * count['textbook']), str(new_calls)),
+        _bytes('saved, weights', saved[0], saved[1]),
+        _bytes('saved, alpha', saved[0], saved[2]),
+        ('operator calls, both', *map(str, (old_calls, new_calls)), f'{old_calls / new_calls:.2f}'),
     ]
     print(table(rows))
 
 
-def _weight_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+def _weight_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
     def step() -> Tensor:
         loss = model(*batch)
         loss.backward()
@@ -149,8 +143,8 @@ def _times(label: str, old: list[float], new: list[float]) -> tuple[str, ...]:
     return label, spread(old), spread(new), f'{ratio(old, new):.2f}'
 
 
-def _numbers(label: str, old: str, new: str) -> tuple[str, ...]:
-    return label, old, new, f'{int(old.split()[0]) / int(new.split()[0]):.2f}'
+def _bytes(label: str, old: int, new: int) -> tuple[str, ...]:
+    return label, f'{old / 1e6:.0f} MB', f'{new / 1e6:.0f} MB', f'{old / new:.2f}'
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'mmhoga.registry': {'mmengine', 'mmhoga.compat'},
     'mmhoga.models': {'torch', 'mmengine', 'mmhoga.registry', 'mmhoga.genotype'},
     'mmhoga.models.layers': {'torch'},
-    'mmhoga.models.operations': {'torch', 'mmhoga.models.layers'},
+    'mmhoga.models.operations': {'torch', 'mmhoga.models.kernels', 'mmhoga.models.layers'},
     'mmhoga.models.primitives': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
     'mmhoga.models.packing': {'torch'},
     'mmhoga.models.kernels': {'torch'},

@@ -38,12 +38,15 @@ def separable(
 def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
     """Maximum and mean over channels of ``x``, or of ``scale * x`` which is not stored: ``(N, E, 2, H, W)``.
 
+    The paper prints [avg; max]; the order only permutes the weights, and this one is the released code's.
     Equal maxima share the gradient evenly, as with ``torch.amax``, whose derivative takes thrice as long.
 
     Args:
         x: ``(N, E, C, H, W)``; or with a scale ``(N, 1, C, H, W)``, one for all edges.
         scale: ``(N, E, C, 1, 1)``.
     """
+    if torch.jit.is_tracing():  # a trace cannot look into an autograd function
+        return _pool(x if scale is None else x * scale, 2)
     return _Pool.apply(x, scale, 2)
 
 
@@ -160,8 +163,7 @@ class _WeightedGates(Function):
 class _Pool(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor | None, dim: int) -> Tensor:
-        scaled = x if scale is None else scale * x
-        pooled = torch.cat((scaled.amax(dim, keepdim=True), scaled.mean(dim, keepdim=True)), dim)
+        pooled = _pool(x if scale is None else x * scale, dim)
         ctx.save_for_backward(x, scale, pooled)
         ctx.dim = dim
         return pooled
@@ -170,7 +172,7 @@ class _Pool(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, scale, pooled = ctx.saved_tensors
         grad_top, grad_mean = grad.split(1, ctx.dim)
-        scaled = x if scale is None else scale * x
+        scaled = x if scale is None else x * scale
         largest = scaled == pooled.narrow(ctx.dim, 0, 1)
         share = grad_top / largest.sum(ctx.dim, keepdim=True, dtype=grad.dtype)
         grad = torch.addcmul(grad_mean / x.size(ctx.dim), largest, share)
@@ -179,6 +181,10 @@ class _Pool(Function):
         grad_x = (grad * scale).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
         grad_scale = (grad * x).sum_to_size(scale.shape) if ctx.needs_input_grad[1] else None
         return grad_x, grad_scale, None
+
+
+def _pool(x: Tensor, dim: int) -> Tensor:
+    return torch.cat((x.amax(dim, keepdim=True), x.mean(dim, keepdim=True)), dim)
 
 
 def _depthwise(x: Tensor, weight: Tensor, dilation: int) -> Tensor:

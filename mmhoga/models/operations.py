@@ -14,9 +14,9 @@ import math
 from functools import partial
 from typing import Callable
 
-import torch
 from torch import Tensor, nn
 
+from mmhoga.models.kernels import channel_pool
 from mmhoga.models.layers import NarrowBatchNorm2d, PointwiseConv2d
 
 
@@ -53,14 +53,6 @@ class Source:
         if key not in self._shared:
             self._shared[key] = compute()
         return self._shared[key]
-
-
-def channel_pool(x: Tensor) -> Tensor:
-    """Maximum and mean over channels, ``(N, E, C, H, W) -> (N, E, 2, H, W)``.
-
-    The paper prints [avg; max]; the order only permutes the weights, and this one is the released code's.
-    """
-    return torch.cat((x.amax(2, keepdim=True), mean(x, (2,))), dim=2)
 
 
 def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -223,7 +215,7 @@ class CBAM(AttentionOperation):
 
     def gate(self, source: Source) -> Tensor:
         channel = self.channel.gate(source)  # (N, E, C, 1, 1)
-        pooled = channel_pool(source.x * channel).flatten(1, 2)  # (N, E * 2, H, W)
+        pooled = channel_pool(source.x, channel).flatten(1, 2)  # (N, E * 2, H, W)
         spatial = self.bn(self.conv(pooled)).sigmoid().unsqueeze(2)  # (N, E, 1, H, W)
         return channel * spatial
 

@@ -60,7 +60,7 @@ def test_cells_that_are_alike_share_what_is_compiled():
     assert backend.graphs == 1
 
 
-def test_a_search_with_compiled_cells(search_config, monkeypatch):
+def test_a_search_with_compiled_cells(search_config):
     """The search that it would have been, and a train_step that mmengine leaves alone."""
     alphas = []
     for name, compiled in (('plain', False), ('compiled', PLAIN)):
