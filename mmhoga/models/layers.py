@@ -13,7 +13,7 @@ NARROW = 16
 class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution; in channels_last, and so on one pixel, a matrix product without a convolution's preparations.
 
-    By it cells of 512 channels of 7 x 7 pixels, batch 8, train an eighth faster; those of 64 channels of 56 x 56 do not.
+    By it cells of 512 channels of 7 x 7 pixels, batch 8, train an eighth faster, of 64 of 56 x 56 they do not.
     """
 
     def __init__(self, inputs: int, outputs: int, groups: int = 1, bias: bool = True) -> None:
