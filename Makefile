@@ -21,7 +21,7 @@ help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Search an attention on handwritten digits, train it and its rivals, write work_dirs/demo/report.html
-	$(BIN)/python tools/demo.py --work-dir work_dirs/demo $(ARGS)
+	$(BIN)/python -m mmhoga demo --work-dir work_dirs/demo $(ARGS)
 
 test: $(READY) ## Run every test; ARGS='-k name' selects
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -73,6 +73,7 @@ setup(
     python_requires='>=3.9',
     packages=find_packages(include=['mmhoga', 'mmhoga.*']),
     package_data={'mmhoga': ['py.typed']},
+    entry_points={'console_scripts': ['mmhoga = mmhoga.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
     # Loose, so that nobody's torch is replaced. mmcv is absent on purpose: it comes as mmcv or as mmcv-lite,
     # which exclude each other. mmhoga.backbones says so when there is neither.

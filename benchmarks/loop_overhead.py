@@ -25,7 +25,7 @@ from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import Runner
 from side_by_side import table
 
-from mmhoga.launch.hosts import import_mmpretrain, load_config
+from mmhoga.hosts import import_mmpretrain, load_config
 from mmhoga.search import SearchLoop
 
 

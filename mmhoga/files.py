@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import re
 import uuid
@@ -41,3 +42,15 @@ def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
     for path in found:
         path.unlink()
     return found
+
+
+def near_names(path: Path) -> str:
+    """A sentence with the names nearest to the first part of ``path`` that does not exist."""
+    path = path.absolute()
+    while not path.parent.exists():
+        path = path.parent
+    there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, n=3)
+    if near:
+        return f' Did you mean {" or ".join(str(path.parent / name) for name in near)}?'
+    return f' {path.parent} holds nothing of a similar name.'

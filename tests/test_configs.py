@@ -9,9 +9,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
-from mmhoga.launch.errors import leaves
-from mmhoga.launch.hosts import load_config
-from mmhoga.launch.zoo import read_costs
+from mmhoga.cli.paper import read_costs
+from mmhoga.hosts import leaves, load_config
 from mmhoga.paper import rows
 
 pytest.importorskip('mmdet')

@@ -9,10 +9,10 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 
-from mmhoga.datasets.coco_files import Recipe, write_coco
-from mmhoga.launch import test_main as run_test
-from mmhoga.launch import train_main
-from mmhoga.launch.hosts import load_config
+from mmhoga.cli import test_main as run_test
+from mmhoga.cli import train_main
+from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
+from mmhoga.hosts import load_config
 from mmhoga.models.loading import report_loading
 
 pytest.importorskip('mmdet')

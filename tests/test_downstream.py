@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmhoga.datasets.coco_files import Recipe, write_coco
+from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 
 pytest.importorskip('mmdet')
 

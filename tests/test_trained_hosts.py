@@ -8,13 +8,13 @@ import pytest
 import torch
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 
-from mmhoga.analysis.report import report_from_work_dirs
-from mmhoga.launch.analyses.attention_maps import attention_maps_main
-from mmhoga.launch.analyses.grad_cam import grad_cam_main
-from mmhoga.launch.analyses.selectivity import selectivity_main
-from mmhoga.launch.analyses.subjects import found, load_subject
-from mmhoga.launch.analyses.tsne import tsne_main
-from mmhoga.launch.main import train_main
+from mmhoga.cli.attention_maps import attention_maps_main
+from mmhoga.cli.grad_cam import grad_cam_main
+from mmhoga.cli.looks.subjects import found, load_subject
+from mmhoga.cli.run.main import train_main
+from mmhoga.cli.selectivity import selectivity_main
+from mmhoga.cli.tsne import tsne_main
+from mmhoga.report.report import report_from_work_dirs
 
 COLOURS = [(0, 0, 220), (0, 200, 0), (220, 60, 0)]  # of the three kinds of things
 IMAGES = 9

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmhoga.launch import test_main
+from mmhoga.cli import test_main
 
 if __name__ == '__main__':
     sys.exit(test_main())

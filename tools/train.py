@@ -2,7 +2,7 @@
 
 import sys
 
-from mmhoga.launch import train_main
+from mmhoga.cli import train_main
 
 if __name__ == '__main__':
     sys.exit(train_main())

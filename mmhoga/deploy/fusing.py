@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mmhoga.models.folding import fold_norms
+from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.hoga import HOGA
 
 Model = TypeVar('Model', bound=nn.Module)

@@ -9,8 +9,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
-from mmhoga.models.folding import fold_norms, shortened
-from mmhoga.models.layers import PointwiseConv2d
+from mmhoga.models.fast.folding import fold_norms, shortened
+from mmhoga.models.fast.layers import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, Source
 from mmhoga.models.primitives import build_operation

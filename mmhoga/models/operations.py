@@ -16,8 +16,8 @@ from typing import Callable
 
 from torch import Tensor, nn
 
-from mmhoga.models.kernels import channel_pool
-from mmhoga.models.layers import NarrowBatchNorm2d, PointwiseConv2d
+from mmhoga.models.fast.kernels import channel_pool
+from mmhoga.models.fast.layers import NarrowBatchNorm2d, PointwiseConv2d
 
 
 class Source:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges, unknown_primitive
-from mmhoga.models.fused import FusedGates
+from mmhoga.models.fast.batched_gates import FusedGates
 from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.models.primitives import build_operation
@@ -24,8 +24,8 @@ MAX_GRAPHS = 64
 class MixedEdges(nn.Module):
     """Eq. (13) for E edges that leave one node, or for the K edges F_k -> U_k: one product an edge.
 
-    Where all of :data:`mmhoga.models.fused.LEARNED` are candidates they are computed together
-    (:class:`mmhoga.models.fused.FusedGates`); anything else contributes its own gate.
+    Where all of :data:`mmhoga.models.fast.batched_gates.LEARNED` are candidates they are computed together
+    (:class:`mmhoga.models.fast.batched_gates.FusedGates`); anything else contributes its own gate.
 
     Args:
         channels: C/K, the channels of a group.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmhoga.search import bilevel
 from mmhoga.search.model import SearchModel
-from mmhoga.search.ranks import average
+from mmhoga.search.resume.processes import average
 
 
 class AlphaDescent:

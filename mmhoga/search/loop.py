@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
-from mmhoga.search.checkpoint import SearchCheckpointHook
 from mmhoga.search.descent import AlphaDescent
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.ranks import require_one_alpha
-from mmhoga.search.signals import EXIT_STOPPED, StopRequest
-from mmhoga.search.state import SearchError, require_free, set_process_state
-from mmhoga.search.streams import BatchStream
+from mmhoga.search.resume.checkpoint import SearchCheckpointHook
+from mmhoga.search.resume.processes import require_one_alpha
+from mmhoga.search.resume.signals import EXIT_STOPPED, StopRequest
+from mmhoga.search.resume.state import SearchError, require_free, set_process_state
+from mmhoga.search.resume.streams import BatchStream
 
 
 @LOOPS.register_module()

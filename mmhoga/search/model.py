@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmhoga.genotype import Genotype
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype
 from mmhoga.registry import MODELS
-from mmhoga.search.cost import ExpectedCost, cell_shapes
+from mmhoga.search.costs.expected import ExpectedCost, cell_shapes
 
 SHARING = ('model', 'stage')
 
@@ -35,7 +35,7 @@ class SearchModel(BaseModel):
         stage_pattern: for ``'stage'``, what in a cell's name is its stage; by default ``layer1``, ``layer2``, ..., as
             the ResNets of all hosts call theirs.
         cost: ``dict(metric='macs', weight=0.1, input_shape=(3, 224, 224))`` adds the expected cost of the derived
-            cells to alpha's loss (:class:`mmhoga.search.cost.ExpectedCost`).
+            cells to alpha's loss (:class:`mmhoga.search.costs.expected.ExpectedCost`).
         val_loss: also compute the loss on validation data, which then needs ground truth: a second forward pass.
         data_preprocessor: for an ``architecture`` given as a config that has none of its own; mmengine's Runner passes
             the config's top-level one here.

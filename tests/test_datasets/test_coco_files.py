@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mmhoga.datasets import coco_files
-from mmhoga.datasets.canvas import run_lengths
-from mmhoga.datasets.coco_files import KINDS, Recipe, annotation_file, write_coco
-from mmhoga.datasets.figures import KEYPOINTS, SKELETON, draw_figures
-from mmhoga.datasets.shapes import SHAPES, draw_shapes
-from mmhoga.launch.shapes import shapes_main
+from mmhoga.cli.make_data import shapes_main
+from mmhoga.datasets.synthetic import coco_files
+from mmhoga.datasets.synthetic.canvas import run_lengths
+from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
+from mmhoga.datasets.synthetic.people import KEYPOINTS, SKELETON, draw_figures
+from mmhoga.datasets.synthetic.shapes import SHAPES, draw_shapes
 
 pytest.importorskip('xtcocotools')
 from xtcocotools.coco import COCO

@@ -9,7 +9,7 @@ from mmhoga.backbones import ResNet
 from mmhoga.deploy import disagreement, fuse
 from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA
-from mmhoga.models.folding import compose, fold, fold_norms, shortened
+from mmhoga.models.fast.folding import compose, fold, fold_norms, shortened
 
 
 def norms(model):

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmhoga.models.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
+from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 
 
 def random(*shape):

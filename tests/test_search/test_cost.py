@@ -6,12 +6,12 @@ import pytest
 import torch
 from cells import random_genotype
 
-from mmhoga.analysis.complexity import count
 from mmhoga.genotype import PRIMITIVES, edge_list, uniform
 from mmhoga.models import HOGA, SearchableHOGA
+from mmhoga.models.complexity import count
 from mmhoga.search import SearchModel
-from mmhoga.search.cost import ExpectedCost, genotype_cost, operation_complexity
-from mmhoga.search.latency import LatencyTable, measure
+from mmhoga.search.costs.expected import ExpectedCost, genotype_cost, operation_complexity
+from mmhoga.search.costs.latency import LatencyTable, measure
 
 SHAPE = (16, 6, 5)
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from mmhoga.datasets.coco_files import Recipe, write_coco
+from mmhoga.cli import train_main
+from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 from mmhoga.genotype import Genotype
-from mmhoga.launch import train_main
 
 SEARCHES = {
     'shapes': ('hoga-search_faster-rcnn_r18_fpn_1xb8-6e_shapes', 'hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes'),

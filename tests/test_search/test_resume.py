@@ -12,8 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmhoga.files import write_atomic
-from mmhoga.search import SearchError, checkpoint
-from mmhoga.search.checkpoint import AtomicBackend, SearchCheckpointHook
+from mmhoga.search import SearchError
+from mmhoga.search.resume import checkpoint
+from mmhoga.search.resume.checkpoint import AtomicBackend, SearchCheckpointHook
 
 
 class Killed(BaseException):

@@ -8,10 +8,10 @@ import toy_search
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
-from mmhoga.launch import distributed
+from mmhoga.cli.run import distributed
 from mmhoga.search import SearchError
-from mmhoga.search.ranks import require_one_alpha
-from mmhoga.search.streams import BatchStream
+from mmhoga.search.resume.processes import require_one_alpha
+from mmhoga.search.resume.streams import BatchStream
 
 STEPS = {
     'first order': dict(),

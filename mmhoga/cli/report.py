@@ -1,0 +1,69 @@
+"""Write one self-contained HTML report of a search, of trained networks, or of both, from their work directories."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhoga.cli.looks.arguments import EPILOG, call
+from mmhoga.hosts import LaunchError
+from mmhoga.report.report import report_from_work_dirs
+
+
+def report_main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    parser.add_argument('--search', metavar='WORK_DIR', help='of a search, finished or still running')
+    parser.add_argument(
+        '--network',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'WORK_DIR'),
+        help='a network and the work directories of its runs, one a seed; once for each network',
+    )
+    parser.add_argument('--shape', nargs=3, type=int, metavar=('C', 'H', 'W'), help='of an input, to count MACs')
+    parser.add_argument(
+        '--measure',
+        nargs='+',
+        choices=['steps', 'images'],
+        default=[],
+        help='time, here and now, by turns: training steps (in place of the times in the logs), images (of --shape)',
+    )
+    parser.add_argument('--highlight', metavar='NAME', help='the network that the headline is about')
+    parser.add_argument('--metric', help='key in the logs, as accuracy/top1 (default: the first known one)')
+    parser.add_argument('--split', help='what the metric was measured on, for the labels, as test')
+    parser.add_argument('--title', default='HOGA report')
+    parser.add_argument('--out', required=True, metavar='FILE.html', help='the numbers go beside it, FILE.json')
+    return call(_run, parser.parse_args(argv), _check_page)
+
+
+def _check_page(path: str) -> None:
+    if Path(path).suffix not in ('.html', '.htm'):
+        raise LaunchError(f'--out {path}: a report is a .html file.')
+
+
+def _run(args: argparse.Namespace) -> list[Path]:
+    if not args.search and not args.network:
+        raise LaunchError('nothing to report: give --search, --network, or both.')
+    networks: dict[str, list[str]] = {}
+    for name, *folders in args.network:
+        if not folders:
+            raise LaunchError(f'--network {name}: give its name and the work directories of its runs.')
+        if name in networks:
+            raise LaunchError(f'--network {name} is there twice: give all its work directories at once.')
+        networks[name] = folders
+    path = report_from_work_dirs(
+        args.out,
+        title=args.title,
+        search_dir=args.search,
+        networks=networks,
+        shape=args.shape,
+        measure_steps='steps' in args.measure,
+        measure_images='images' in args.measure,
+        highlight=args.highlight,
+        metric=args.metric,
+        split=args.split,
+    )
+    return [path.with_suffix('.json'), path]

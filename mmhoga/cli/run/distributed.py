@@ -1,0 +1,86 @@
+"""Several processes: who am I, and what mmengine needs when there is no accelerator."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+from mmhoga.hosts import LaunchError
+
+# Where each launcher tells a process its rank, the number of processes, and its rank on its node.
+_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+_STARTERS = {'pytorch': 'tools/dist_train.sh', 'slurm': 'tools/slurm_train.sh', 'mpi': 'mpirun'}
+
+
+def has_accelerator() -> bool:
+    """Whether mmengine will train on something it can run DDP and mixed precision on."""
+    return get_device() not in ('cpu', 'mps')
+
+
+def get_world_size(launcher: str) -> int:
+    """The number of processes.
+
+    Raises:
+        LaunchError: the launcher's variables are not in the environment.
+    """
+    if launcher == 'none':
+        return 1
+    missing = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    if missing:
+        raise LaunchError(
+            f'--launcher {launcher}: {", ".join(missing)} not set in the environment. Start the '
+            f'processes with {_STARTERS[launcher]}, or leave --launcher out for one process.'
+        )
+    return int(os.environ[_VARIABLES[launcher][1]])
+
+
+def prepare(cfg: Config) -> None:
+    """Ready the processes for the Runner, which brings them together itself if each has a GPU.
+
+    Without, mmengine's own ways (``init_dist``, ``wrap_model``) fail: the gloo group is started
+    here, and the config has the Runner wrap the model without device ids.
+
+    Raises:
+        LaunchError: nobody has started the processes.
+    """
+    launcher = cfg.launcher
+    get_world_size(launcher)
+    if launcher == 'none' or has_accelerator():
+        return
+    for name, theirs in zip(_VARIABLES['pytorch'], _VARIABLES[launcher]):
+        os.environ[name] = os.environ[theirs]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_slurm_host() if launcher == 'slurm' else '127.0.0.1'
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
+    torch.distributed.init_process_group('gloo', timeout=timeout)
+    wrapper = ConfigDict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    wrapper.device_ids = None
+    cfg.model_wrapper_cfg = wrapper
+
+
+def leave() -> None:
+    """Take down the process group, whoever started it; torch complains at exit otherwise."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _first_slurm_host() -> str:
+    nodes = os.environ['SLURM_NODELIST']
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]

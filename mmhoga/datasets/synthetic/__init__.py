@@ -1,0 +1,1 @@
+"""Generated pictures: shapes and people, as data sets in COCO format."""

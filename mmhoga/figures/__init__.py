@@ -1,0 +1,1 @@
+"""Figures: the genotype and plots. Data in, matplotlib figures out."""

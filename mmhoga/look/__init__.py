@@ -1,0 +1,1 @@
+"""Looking into a trained network: tensors in, tensors out."""

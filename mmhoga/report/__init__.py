@@ -1,0 +1,1 @@
+"""Reports: pages made from the work_dirs of runs."""

@@ -1,0 +1,50 @@
+"""What runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmhoga.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured quantity of which more is better: its key in the logs, name, unit, digits after the point."""
+
+    key: str
+    title: str
+    unit: str = ''
+    digits: int = 3
+
+    @property
+    def axis(self) -> str:
+        return f'{self.title} ({self.unit})' if self.unit else self.title
+
+    def format(self, value: float) -> str:
+        """Without the unit."""
+        return f'{value:.{self.digits}f}'
+
+
+#: Metrics that a report may be about: the first of them that a run has.
+METRICS = (
+    Metric('accuracy/top1', 'accuracy', '%', 2),
+    Metric('coco/bbox_mAP', 'box AP'),
+    Metric('coco/AP', 'keypoint AP'),
+    Metric('pascal_voc/mAP', 'mAP'),
+    Metric('single-label/f1-score', 'F1 score', '%', 2),
+)
+
+
+def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
+    """The metric to compare runs by: the one of that key, else the first of :data:`METRICS` or of theirs.
+
+    Raises:
+        ValueError: no run has the metric that was asked for.
+    """
+    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
+    if key is not None and key not in measured:
+        raise ValueError(f'No run measured {key!r}; measured were: {", ".join(measured) or "none"}.')
+    known = {metric.key: metric for metric in METRICS}
+    wanted = [key] if key else [*known, *measured]
+    return next((known.get(name, Metric(name, name)) for name in wanted if name in measured), None)

@@ -1,0 +1,1 @@
+"""The cost of derived cells: parameters, multiply-accumulates or latency, expected under alpha."""

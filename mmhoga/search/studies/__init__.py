@@ -1,0 +1,1 @@
+"""Several genotypes: sampled at random, or found by repeated searches and compared."""

@@ -1,0 +1,58 @@
+"""tools/publish_model.py: weights and their origin, nothing of the training, whole or not at all."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmhoga.cli.publish import publish_main
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """As mmengine saves one."""
+    path = tmp_path / 'epoch_3.pth'
+    weight = torch.arange(6.0).requires_grad_()
+    torch.save(
+        {
+            'meta': dict(epoch=3, cfg='model = 1', dataset_meta=dict(classes=('a', 'b')), time='now', hostname='mine'),
+            'state_dict': {'fc.weight': weight},
+            'ema_state_dict': {'module.fc.weight': torch.zeros(6)},
+            'message_hub': {'log_scalars': {'loss': HistoryBuffer()}},
+            'optimizer': {'state': {0: torch.ones(1000)}},
+            'param_schedulers': [],
+        },
+        path,
+    )
+    return path
+
+
+def test_weights_without_the_training(checkpoint, tmp_path, capsys):
+    assert publish_main([str(checkpoint), '--out', str(tmp_path / 'mine.pth')]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path.name == f'mine-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth'
+    assert path.stat().st_size < checkpoint.stat().st_size
+    published = torch.load(path, weights_only=True)  # nothing but tensors and plain containers is left
+    assert published.keys() == {'meta', 'state_dict'}
+    assert published['meta'] == dict(epoch=3, cfg='model = 1', dataset_meta=dict(classes=('a', 'b')))
+    assert torch.equal(published['state_dict']['fc.weight'], torch.arange(6.0))
+    before = path.read_bytes()
+    assert publish_main([str(checkpoint), '--out', str(tmp_path / 'mine.pth')]) == 0
+    assert Path(capsys.readouterr().out.strip()) == path and path.read_bytes() == before, 'the same file again'
+
+
+def test_mistakes(checkpoint, tmp_path, capsys):
+    def error(*arguments):
+        assert publish_main([str(argument) for argument in arguments]) == 2
+        return capsys.readouterr().err
+
+    assert f'Did you mean {checkpoint}?' in error(tmp_path / 'epoch_4.pth', '--out', tmp_path / 'x.pth')
+    assert 'ends in .pth' in error(checkpoint, '--out', tmp_path / 'x.onnx')
+    assert 'cannot be written' in error(checkpoint, '--out', tmp_path / 'nowhere' / 'x.pth')
+    torch.save({'weights': 1}, tmp_path / 'other.pth')
+    assert 'no "state_dict" in it' in error(tmp_path / 'other.pth', '--out', tmp_path / 'x.pth')
+    (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:200])
+    assert 'no checkpoint that can be read' in error(tmp_path / 'cut.pth', '--out', tmp_path / 'x.pth')
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(('x', '.'))]
