@@ -208,6 +208,11 @@ def num_edges(num_groups: int) -> int:
     return num_groups * (num_groups + 1) // 2
 
 
+def edge_name(source: int, target: int) -> str:
+    """The name of the edge o_{source,target} in state dicts, records, tables and files: ``o_0_1``."""
+    return f'o_{source}_{target}'
+
+
 def edge_list(num_groups: int) -> list[tuple[int, int]]:
     """The edges (source, target) in the order of alpha's rows: o_00; o_01, o_11; o_02, o_12, o_22; ..."""
     return [(j, k) for k in range(num_groups) for j in range(k + 1)]

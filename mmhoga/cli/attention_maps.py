@@ -13,6 +13,7 @@ from mmhoga.cli.looks.pictures import batch, display
 from mmhoga.cli.looks.subjects import found, load_subject
 from mmhoga.figures.attention_figure import attention_figure
 from mmhoga.figures.figure_files import file_style, save_figure
+from mmhoga.genotype import edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 
 
@@ -35,14 +36,14 @@ def _run(args: argparse.Namespace) -> list[Path]:
     maps = attention_maps(subject.model, inputs, cell, lambda x: subject.forward(x, [cell]))
     with file_style():
         figure = attention_figure(maps, images, [picture.title for picture in shown], cell, inputs.shape[-2:])
-    arrays = {f'gate/o_{j}_{k}': gate.cpu().numpy() for (j, k), gate in maps.gates.items()}
+    arrays = {f'gate/{edge_name(*edge)}': gate.cpu().numpy() for edge, gate in maps.gates.items()}
     arrays.update(
         nodes=maps.nodes.cpu().numpy(),
         summary_gate=maps.summary_gate.cpu().numpy(),
         output_gate=maps.output_gate.cpu().numpy(),
         images=np.stack(images),
     )
-    means = {f'o_{j}_{k}': gate.mean((1, 2, 3)).tolist() for (j, k), gate in maps.gates.items()}
+    means = {edge_name(*edge): gate.mean((1, 2, 3)).tolist() for edge, gate in maps.gates.items()}
     what = facts(
         'attention_maps',
         [subject],

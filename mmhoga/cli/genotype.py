@@ -17,7 +17,7 @@ from mmhoga.cli.run.errors import run
 from mmhoga.figures.genotype_drawing import differing_edges
 from mmhoga.figures.genotype_figure import check_drawing_path, save_drawing
 from mmhoga.files import near_names, write_atomic
-from mmhoga.genotype import BUILTIN, Genotype, edge_list
+from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name
 from mmhoga.hosts import LaunchError
 from mmhoga.interop.genotype_text import read_genotypes
 from mmhoga.models import HOGA
@@ -76,7 +76,7 @@ def comparison(genotypes: dict[str, Genotype]) -> str:
         names = [genotype.operation(j, k) for genotype in genotypes.values()]
         agree = len(set(names)) == 1
         same += agree
-        rows.append((f'o_{j}{k}', '' if agree else '*', *names))
+        rows.append((edge_name(j, k), '' if agree else '*', *names))
     return f'{_table(rows)}\n{same} of {len(edges)} edges agree.'
 
 
@@ -88,7 +88,7 @@ def edge_table(genotypes: Mapping[str, Genotype]) -> str:
     writer.writerow(['edge', *genotypes, 'differ'])
     for j, k in edge_list(max(genotype.num_groups for genotype in genotypes.values())):
         operations = [g.operation(j, k) if k < g.num_groups else '' for g in genotypes.values()]
-        writer.writerow([f'o_{j}_{k}', *operations, 'yes' if (j, k) in differing else 'no'])
+        writer.writerow([edge_name(j, k), *operations, 'yes' if (j, k) in differing else 'no'])
     return content.getvalue()
 
 
@@ -105,8 +105,8 @@ def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
     counted = count_parts(cell, (channels, *size))
     rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
     for j, k in edge_list(genotype.num_groups):
-        part = counted[f'edges.o_{j}_{k}']
-        rows.append((f'o_{j}{k}', genotype.operation(j, k), f'{part.params:,}', f'{part.macs:,}'))
+        part = counted[f'edges.{edge_name(j, k)}']
+        rows.append((edge_name(j, k), genotype.operation(j, k), f'{part.params:,}', f'{part.macs:,}'))
     for name in ('summary_attention', 'phi', 'output_attention', ''):
         rows.append((name or 'total', '', f'{counted[name].params:,}', f'{counted[name].macs:,}'))
     return f'{channels} channels, {size[0]} x {size[1]}\n{_table(rows)}'

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from mmhoga.figures.palette import FAMILIES, TIMES, edge_label, style, subscript
-from mmhoga.genotype import Genotype
+from mmhoga.genotype import Genotype, edge_name
 
 FONT_SIZE = 12.0
 #: Width of an average glyph over the font size; generous, so that a wide font still fits its box.
@@ -90,7 +90,7 @@ def text_width(text: str, font_size: float = FONT_SIZE) -> float:
 
 def operation_name(source: int, target: int) -> str:
     """The box of the edge (source, target)."""
-    return f'o_{source}_{target}'
+    return edge_name(source, target)
 
 
 def layout(genotype: Genotype) -> Layout:

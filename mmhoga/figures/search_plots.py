@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from mmhoga.figures.palette import edge_label, series_colour, style
 from mmhoga.figures.plots import marker_of, whole_numbers
 from mmhoga.figures.svg_figure import INK, figure_style, to_svg
-from mmhoga.report.search_runs import SearchHistory
+from mmhoga.search.records.history import SearchHistory
 
 
 def plot_alpha(history: SearchHistory, *, name: str = 'alpha') -> str:

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmhoga.genotype import Genotype, edge_list, num_edges
-from mmhoga.models.hoga import edge_key
+from mmhoga.genotype import Genotype, edge_list, edge_name, num_edges
 
 #: From the release's names of operations to ours.
 OPERATION_NAMES = {
@@ -110,14 +109,14 @@ def _convert_derived(state_dict: Mapping[str, Tensor], normal: Normal) -> dict[s
             if int(position) >= len(edges):
                 raise ValueError(f'{key!r} belongs to edge {position}, but the genotype has only {len(edges)} edges.')
             j, k = edges[int(position)]
-            name = f'edges.{edge_key(j, k)}.{_rename(rest, _OPERATION_PREFIXES)}'
+            name = f'edges.{edge_name(j, k)}.{_rename(rest, _OPERATION_PREFIXES)}'
         converted[name] = _as_conv(name, value)
     for j, k in edges:
-        prefix = f'edges.{edge_key(j, k)}.'
+        prefix = f'edges.{edge_name(j, k)}.'
         bare = genotype.operation(j, k) in ('none', 'skip_connect')
         if bare == any(name.startswith(prefix) for name in converted):
             raise ValueError(
-                f'The state dict does not fit the genotype: o_{j}{k} is {genotype.operation(j, k)!r} and has '
+                f'The state dict does not fit the genotype: {edge_name(j, k)} is {genotype.operation(j, k)!r} and has '
                 f'{"weights, which it must not" if bare else "no weights"}. Was it trained with another `normal`?'
             )
     return converted

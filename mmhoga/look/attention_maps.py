@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmhoga.genotype import Genotype, edge_list
-from mmhoga.models.hoga import HOGA, edge_key
+from mmhoga.genotype import Genotype, edge_list, edge_name
+from mmhoga.models.hoga import HOGA
 from mmhoga.models.hooks import find_layer, hooked, undisturbed
 
 
@@ -82,7 +82,7 @@ def attention_maps(model: nn.Module, inputs: Tensor, cell: str, forward: Callabl
     found: dict[Any, Tensor] = {}
     edges = edge_list(module.num_groups)
     hooks: list[tuple[nn.Module, Callable[..., None]]] = [
-        (module.edges[edge_key(*edge)], partial(_keep_gate, found, edge)) for edge in edges
+        (module.edges[edge_name(*edge)], partial(_keep_gate, found, edge)) for edge in edges
     ]
     hooks += [
         (module.summary_attention, partial(_keep_gate, found, 'summary')),

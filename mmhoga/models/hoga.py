@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmhoga.genotype import Genotype
+from mmhoga.genotype import Genotype, edge_name
 from mmhoga.models.fast.folding import fold_norms, shortened
 from mmhoga.models.fast.layers import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
@@ -148,16 +148,16 @@ class HOGA(GroupAttention):
         self.edges = nn.ModuleDict()
         for k, row in enumerate(genotype.edges):
             for j, name in enumerate(row):
-                self.edges[edge_key(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
+                self.edges[edge_name(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
 
     def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
         # Split, not sliced: the gradient of K slices is K tensors of zeros, filled and added up.
         inputs = groups.split(1, dim=1)
-        return [self.edges[edge_key(k, k)](Source(x)).squeeze(1) for k, x in enumerate(inputs)]
+        return [self.edges[edge_name(k, k)](Source(x)).squeeze(1) for k, x in enumerate(inputs)]
 
     def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
         shared = Source(node.unsqueeze(1))
-        return [self.edges[edge_key(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
+        return [self.edges[edge_name(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
 
     def fuse(self) -> HOGA:
         """For deployment, in place: no batch norms, fewer convolutions, the same outputs in eval mode.
@@ -171,11 +171,6 @@ class HOGA(GroupAttention):
                 if isinstance(child, nn.Sequential):
                     setattr(parent, name, shortened(child))
         return self.requires_grad_(False)
-
-
-def edge_key(source: int, target: int) -> str:
-    """The name of o_{source,target} in a state dict."""
-    return f'o_{source}_{target}'
 
 
 def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from functools import cache
 
 from torch import Tensor
 
-from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype
+from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_name
 from mmhoga.models.operations import OPERATIONS
 
 
@@ -31,7 +31,7 @@ def describe_state(state_dict: Mapping[str, Tensor], prefix: str) -> str | None:
     if f'{prefix}alpha' in state_dict:
         return f'K = {num_groups}, the supernet of a search'
     rows = [
-        [_candidates(state_dict, f'{prefix}edges.o_{j}_{k}.', group_channels) for j in range(k + 1)]
+        [_candidates(state_dict, f'{prefix}edges.{edge_name(j, k)}.', group_channels) for j in range(k + 1)]
         for k in range(num_groups)
     ]
     for name, known in BUILTIN.items():

@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges, unknown_primitive
+from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, edge_name, num_edges, unknown_primitive
 from mmhoga.models.fast.batched_gates import FusedGates
-from mmhoga.models.hoga import HOGA, GroupAttention, edge_key
+from mmhoga.models.hoga import HOGA, GroupAttention
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
@@ -183,10 +183,10 @@ class SearchableHOGA(GroupAttention):
         for j, k in edge_list(self.num_groups):
             name = genotype.operation(j, k)
             if name not in self.primitives:
-                raise ValueError(f'o_{j}{k} is {name!r}, no candidate here: {self.primitives}.')
+                raise ValueError(f'{edge_name(j, k)} is {name!r}, no candidate here: {self.primitives}.')
             mixed, index = (self.inputs, k) if j == k else (self.nodes[j], k - j - 1)
             candidate = cast(MixedEdges, mixed)[name]
-            target = cell.edges[edge_key(j, k)]
+            target = cell.edges[edge_name(j, k)]
             target.load_state_dict({**target.state_dict(), **candidate.edge_state(index)})
         return cell.train(self.training)
 

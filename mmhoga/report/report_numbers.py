@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmhoga.genotype import edge_name
 from mmhoga.report.comparison import NetworkRow
 from mmhoga.report.runs import Run
 from mmhoga.report.search_runs import SearchRun
@@ -31,14 +32,14 @@ def _search(search: SearchRun) -> dict[str, Any]:
     if history is not None:
         found.update(
             primitives=list(history.primitives),
-            edges=[f'o_{source}_{target}' for source, target in history.edges],
+            edges=[edge_name(*edge) for edge in history.edges],
             epochs=list(history.epochs),
             alpha=history.alpha.tolist(),
             probabilities=history.probabilities.tolist(),
             entropy=history.entropy.tolist(),
             further=[dict(record) for record in history.further],
             changes=[
-                {'epoch': epoch, 'edge': f'o_{edge[0]}_{edge[1]}', 'before': before, 'after': after}
+                {'epoch': epoch, 'edge': edge_name(*edge), 'before': before, 'after': after}
                 for epoch, edge, before, after in history.changes()
             ],
         )

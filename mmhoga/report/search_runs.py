@@ -2,76 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mmhoga.figures.palette import style
-from mmhoga.genotype import Genotype, edge_list, num_edges
-from mmhoga.report.runs import Run, existing_work_dir, is_number, read_run
-
-FORMAT = 'mmhoga.search_history'
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class SearchHistory:
-    """Alpha over epochs.
-
-    Attributes:
-        num_groups: K.
-        primitives: names of alpha's columns.
-        epochs: (E,) epoch numbers, from 1.
-        alpha: (E, K(K+1)/2, M), rows in the order of :func:`mmhoga.genotype.edge_list`.
-        genotypes: what the search would have chosen after each epoch.
-        further: what else was recorded after each epoch, by name: numbers of edges, costs, losses, as far as there are.
-    """
-
-    num_groups: int
-    primitives: tuple[str, ...]
-    epochs: tuple[int, ...]
-    alpha: np.ndarray
-    genotypes: tuple[Genotype, ...]
-    further: tuple[Mapping[str, float], ...] = ()
-
-    @property
-    def edges(self) -> list[tuple[int, int]]:
-        """(source, target) of alpha's rows."""
-        return edge_list(self.num_groups)
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """softmax(alpha) over the operations (Eq. 12): (E, K(K+1)/2, M)."""
-        shifted = np.exp(self.alpha - self.alpha.max(axis=-1, keepdims=True))
-        return shifted / shifted.sum(axis=-1, keepdims=True)
-
-    @property
-    def entropy(self) -> np.ndarray:
-        """Of each edge's probabilities, in nats: (E, K(K+1)/2)."""
-        p = self.probabilities
-        return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
-
-    @property
-    def max_entropy(self) -> float:
-        """log(M): every operation equally likely."""
-        return math.log(len(self.primitives))
-
-    def changes(self) -> list[tuple[int, tuple[int, int], str, str]]:
-        """(epoch, edge, from, to) for every edge whose chosen operation changed."""
-        steps = zip(self.epochs[1:], self.genotypes, self.genotypes[1:])
-        return [
-            (epoch, edge, before.operation(*edge), after.operation(*edge))
-            for epoch, before, after in steps
-            for edge in self.edges
-            if before.operation(*edge) != after.operation(*edge)
-        ]
+from mmhoga.genotype import Genotype
+from mmhoga.report.runs import Run, existing_work_dir, read_run
+from mmhoga.search.records.history import SearchHistory, read_history
 
 
 @dataclass(frozen=True)
@@ -134,65 +73,3 @@ def read_search(work_dir: str | os.PathLike) -> SearchRun:
         genotype=found,
         history=read_history(history) if history.is_file() else None,
     )
-
-
-def read_history(path: str | os.PathLike) -> SearchHistory:
-    """Read ``search_history.json``; of an epoch that appears twice, the later record counts.
-
-    Raises:
-        ValueError: not JSON, another format or version, or an epoch whose alpha has another shape.
-    """
-    path = Path(path)
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not valid JSON, or was cut off: {error}') from error
-    found = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
-    if found != (FORMAT, VERSION):
-        raise ValueError(f'{path} is {found}; expected format {FORMAT!r}, version {VERSION}.')
-    try:
-        groups, primitives = int(data['num_groups']), tuple(data['primitives'])
-        records = {int(record['epoch']): record for record in data['epochs']}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path}: num_groups, primitives or epochs are missing or malformed ({error!r}).') from error
-    shape = (num_edges(groups), len(primitives))
-    epochs = tuple(sorted(records))
-    alpha = [_alpha(records[epoch], shape, f'{path}, epoch {epoch}') for epoch in epochs]
-    return SearchHistory(
-        num_groups=groups,
-        primitives=primitives,
-        epochs=epochs,
-        alpha=np.stack(alpha) if alpha else np.zeros((0, *shape)),
-        genotypes=tuple(_genotype(records[epoch], f'{path}, epoch {epoch}') for epoch in epochs),
-        further=tuple(_further(records[epoch]) for epoch in epochs),
-    )
-
-
-def _further(record: Mapping[str, Any]) -> dict[str, float]:
-    """Every other number of a record, those of a dict as ``loss/val``; what is no number is left out."""
-    found: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            found.update({f'{key}/{name}': number for name, number in value.items()})
-        elif key != 'epoch':
-            found[key] = value
-    return {key: value for key, value in found.items() if is_number(value)}
-
-
-def _alpha(record: dict[str, Any], shape: Sequence[int], where: str) -> np.ndarray:
-    try:
-        alpha = np.asarray(record.get('alpha'), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: alpha is not a table of numbers ({error}).') from error
-    if alpha.shape != tuple(shape):
-        raise ValueError(f'{where}: alpha has shape {alpha.shape}, expected {tuple(shape)} (edges, primitives).')
-    if not np.isfinite(alpha).all():
-        raise ValueError(f'{where}: alpha has values that are not finite; the search diverged.')
-    return alpha
-
-
-def _genotype(record: dict[str, Any], where: str) -> Genotype:
-    try:
-        return Genotype.from_config(record.get('genotype'))
-    except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error

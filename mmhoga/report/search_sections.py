@@ -11,7 +11,8 @@ from mmhoga.genotype import Genotype
 from mmhoga.report import page
 from mmhoga.report.comparison import NOT_MEASURED, format_count, format_seconds
 from mmhoga.report.metrics import pick_metric
-from mmhoga.report.search_runs import SearchHistory, SearchRun
+from mmhoga.report.search_runs import SearchRun
+from mmhoga.search.records.history import SearchHistory
 
 
 def genotypes(search: SearchRun | None, reference: str) -> Iterator[str]:

@@ -84,7 +84,7 @@ def test_validate(tmp_path, capsys):
 def test_compare(tmp_path, capsys):
     assert call('compare', 'autola', 'autola_release') == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if '*' in line] == ['o_23'] and lines[-1] == '9 of 10 edges agree.'
+    assert [line.split()[0] for line in lines if '*' in line] == ['o_2_3'] and lines[-1] == '9 of 10 edges agree.'
     two = tmp_path / 'two.json'
     uniform('se', 2).save(two)
     assert call('compare', 'autola', two) == 2
@@ -99,7 +99,7 @@ def test_count_adds_up(capsys):
     assert sum(params for params, _ in parts) == total[0] == sum(p.numel() for p in HOGA(64).parameters())
     assert sum(macs for _, macs in parts) == total[1]
     # o_13, norm_3x3_d2 on 16 channels: depth-wise 3x3, point-wise, the norm; 98 pixels.
-    assert next(row for row in rows if row[0] == 'o_13')[-2:] == ['432', f'{98 * (16 * 9 + 16 * 16 + 2 * 16):,}']
+    assert next(row for row in rows if row[0] == 'o_1_3')[-2:] == ['432', f'{98 * (16 * 9 + 16 * 16 + 2 * 16):,}']
     assert call('count', 'autola', '--channels', 6, '--size', 8) == 2
     assert 'does not divide in_channels = 6' in capsys.readouterr().err
 

@@ -12,7 +12,8 @@ from mmhoga.figures import plots, search_plots
 from mmhoga.figures.svg_figure import INK
 from mmhoga.report.metrics import METRICS
 from mmhoga.report.runs import read_run
-from mmhoga.report.search_runs import read_history, read_search
+from mmhoga.report.search_runs import read_search
+from mmhoga.search.records.history import read_history
 
 METRIC = METRICS[0]
 

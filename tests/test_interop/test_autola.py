@@ -57,7 +57,7 @@ def test_keys_that_do_not_fit_are_named(golden):
     with pytest.raises(ValueError, match=r"'unknown\.weight' is no key of a released attention cell"):
         autola.convert_state_dict({**state, 'unknown.weight': torch.zeros(1)}, kind='derived')
     other = [('SE', 0), *autola.RELEASED_NORMAL[1:]]
-    with pytest.raises(ValueError, match="o_00 is 'se' and has no weights"):
+    with pytest.raises(ValueError, match="o_0_0 is 'se' and has no weights"):
         autola.convert_state_dict(state, kind='derived', normal=other)
 
 

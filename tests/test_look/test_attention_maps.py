@@ -5,10 +5,9 @@ from small_networks import Net, hoga_net
 from torch import nn
 
 from mmhoga.figures.attention_figure import attention_figure
-from mmhoga.genotype import PRIMITIVES, edge_list
+from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 from mmhoga.models import HOGA
-from mmhoga.models.hoga import edge_key
 from mmhoga.models.operations import Source
 
 GENOTYPES = {
@@ -54,7 +53,7 @@ def test_every_gate_is_its_operations(cell):
         assert gate.shape == (2, cell.group_channels, 6, 5)
         assert ((gate >= 0) & (gate <= 1)).all()
         source = x.unflatten(1, (cell.num_groups, -1))[:, k] if j == k else maps.nodes[:, j]
-        expected = cell.edges[edge_key(j, k)](Source(source.unsqueeze(1))).squeeze(1)
+        expected = cell.edges[edge_name(j, k)](Source(source.unsqueeze(1))).squeeze(1)
         torch.testing.assert_close(gate * source, expected)
         if name in ('none', 'skip_connect'):
             assert (gate == (name == 'skip_connect')).all()

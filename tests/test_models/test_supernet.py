@@ -83,7 +83,7 @@ def test_a_subset_of_primitives():
     genotype = derive_genotype(cell.alpha, cell.primitives)
     assert genotype.edges == (('skip_connect',), ('se', 'skip_connect'))
     assert isinstance(cell.derive(), HOGA)
-    with pytest.raises(ValueError, match="o_00 is 'cbam', no candidate here"):
+    with pytest.raises(ValueError, match="o_0_0 is 'cbam', no candidate here"):
         cell.derive([['cbam'], ['se', 'se']])
     with pytest.raises(ValueError, match='K = 4, this supernet K = 2'):
         cell.derive('autola')

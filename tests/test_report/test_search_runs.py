@@ -8,7 +8,8 @@ import pytest
 from made_up_runs import history_data
 
 from mmhoga.genotype import PRIMITIVES, GenotypeError, num_edges, uniform
-from mmhoga.report.search_runs import SearchHistory, read_history, read_search
+from mmhoga.report.search_runs import read_search
+from mmhoga.search.records.history import SearchHistory, read_history
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mmhoga.registry import HOOKS
 from mmhoga.search.costs.expected import Shape, genotype_cost, watch_shape
 from mmhoga.search.derived import plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars
+from mmhoga.search.records.history import FORMAT, VERSION, epoch_entry, epoch_line, epoch_scalars
 from mmhoga.search.records.watch import CollapseWatch
 from mmhoga.version import __version__
 
@@ -28,7 +28,7 @@ class GenotypeHook(Hook):
     """After each epoch of a search, in its work_dir:
 
     - ``genotype.json``: the derived genotype; ``meta`` holds seed, epoch, alpha, primitives, config and versions;
-    - ``search_history.json``: for every epoch what :func:`mmhoga.search.records.history.epoch_entry` says, the parameters and
+    - ``search_history.json``: per epoch, the output of :func:`mmhoga.search.records.history.epoch_entry`, the parameters and
       multiply-accumulates of the derived cells' edges (all cells, one image of the size of the first batch), and the
       mean losses on trainA, on trainB (cost included) and, where it is computed, on the validation data;
     - ``plugins.py``: a config with the plugins to train;
@@ -116,8 +116,8 @@ class GenotypeHook(Hook):
     def _write(self, runner: Runner, model: SearchModel, stage: str) -> None:
         cells = model.named_cells(stage)
         history = {
-            'format': 'mmhoga.search_history',
-            'version': 1,
+            'format': FORMAT,
+            'version': VERSION,
             'num_groups': model.num_groups,
             'primitives': list(model.primitives),
             'cell_inputs': {name: list(shape) for name, shape in self._shapes.items() if name in cells},

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mmhoga.figures.palette import edge_label
-from mmhoga.genotype import Genotype, edge_list
+from mmhoga.genotype import Genotype, edge_list, edge_name
 
 
 @dataclass(frozen=True)
@@ -61,5 +60,5 @@ def agreement_table(found: Agreement, candidates: int) -> str:
         f'average (by chance {1 / candidates:.0%}).'
     ]
     for (j, k), operations in found.edges.items():
-        lines.append(f'  {edge_label(j, k):8} ' + ', '.join(f'{count} x {name}' for name, count in operations))
+        lines.append(f'  {edge_name(j, k):8} ' + ', '.join(f'{count} x {name}' for name, count in operations))
     return '\n'.join(lines)
