@@ -1,21 +1,23 @@
-# `make demo` and `make test` need Python 3.11 and a package index, nothing else: each creates .venv and fills it with the
-# pinned stack when it is not there yet, and again only when the pins have changed.
+# `make demo` and `make test` need only Python 3.11 and a package index. They create .venv with the pinned stack if it is
+# missing, and again when the pins have changed.
 
-# The pins are for Python 3.11, so that is preferred; `make PYTHON=... test` decides otherwise.
+# The pins are for Python 3.11, so that is preferred. `make PYTHON=... test` selects another one.
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import ensurepip' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-# The set-up is done when the stamp exists. Its name is a hash of the pins, not a date: a fresh clone has arbitrary dates.
-# The directory is part of the hash because a virtual environment does not survive being moved.
+# The set-up is complete when the stamp exists. Its name is a hash of the pins, because file dates in a fresh clone are
+# arbitrary. The hash includes the directory, because a virtual environment breaks when it is moved.
 PINS := $(sort $(wildcard requirements/*.txt)) setup.py
 READY := $(VENV)/.ready-$(shell (pwd; cat $(PINS)) | sha256sum | cut -c1-16)
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# -E: pages depend on code (docstrings, --help), so they are always built anew. -W: a warning is an error.
+DOCS := $(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check docs clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,37 +28,41 @@ demo: $(READY) ## Search an attention on handwritten digits, train it and its ri
 test: $(READY) ## Run every test; ARGS='-k name' selects
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(READY) ## Lint, formatting, types
+check: $(READY) ## Lint, check formatting and types, build the docs
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(DOCS)
 
-clean: ## Remove caches and build products; .venv and work_dirs stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+docs: $(READY) ## Build the documentation site, docs/_build/index.html
+	$(DOCS)
+
+clean: ## Remove caches and build products, but not .venv and work_dirs
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# .incomplete is there while the set-up runs. Finding it means that an earlier one was interrupted, and half an environment is
-# not worth saving. The stamp comes last.
+# .incomplete exists while the set-up runs. If it is found at the start, an earlier set-up was interrupted, and the environment is
+# created anew. The stamp is written last.
 $(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { \
 	    echo "mmhoga needs Python 3.9 or newer (3.11 is what the pins are for); '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
-	    echo "Say which to use: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	    echo "Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "'$(PYTHON)' cannot create virtual environments (no venv or ensurepip)."; \
 	    echo "On Debian and Ubuntu: apt-get install python3-venv. Or: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	    echo "note: the pins are verified with Python 3.11, this is $$($(PYTHON) --version). If pip finds no version to install, use 3.11."
+	    echo "note: the pins are verified with Python 3.11, and this is $$($(PYTHON) --version). If pip finds no version of a package, use 3.11."
 	@echo "== Setting up $(VENV) with the pinned stack: 3 to 5 minutes and 6 GB, once."
 	@if [ -e $(VENV)/.incomplete ]; then echo "== An earlier set-up was interrupted: starting afresh."; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && rm -f $(VENV)/.ready-* && touch $(VENV)/.incomplete
 	$(PYTHON) -m venv $(VENV)
 	@echo "== 1/3 torch, the OpenMMLab hosts and the tools"
 	$(PIP) install -r requirements/pinned.txt -c requirements/constraints.txt
-	@echo "== 2/3 mmpose, without the dependency that does not build"
+	@echo "== 2/3 mmpose, without chumpy, which does not build"
 	$(PIP) install --no-deps -r requirements/no-deps.txt
 	@echo "== 3/3 mmhoga itself, editable"
 	$(PIP) install --no-deps --no-build-isolation -e .
-	@# This environment has mmcv-lite because we chose it, so hosts must work in it whatever is imported first.
+	@# This environment has mmcv-lite, so hosts must work in it whichever package is imported first.
 	@$(BIN)/python -c "import sysconfig; open(sysconfig.get_path('purelib') + '/mmhoga_stand_in.pth', 'w').write('import mmhoga\n')"
 	@rm $(VENV)/.incomplete && touch $@
 	@echo "== $(VENV) is ready."

@@ -1,4 +1,4 @@
-"""Packaging of mmhoga. Settings of the tools are in ``pyproject.toml``, the pins of ``.venv`` in ``requirements/``."""
+"""Packaging. The settings of tools are in ``pyproject.toml``, the pins of ``.venv`` in ``requirements/``."""
 
 import re
 import shutil
@@ -8,6 +8,10 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+# Address of the repository, such as 'https://github.com/OWNER/mmhoga'. Set it when the repository becomes public: the
+# URLs of the metadata and the links of README.md on the package index and on the documentation site follow from it.
+PROJECT_URL = ''
+PAPER_URL = 'https://proceedings.neurips.cc/paper_files/paper/2020/hash/103303dd56a731e377d01f6a37badae3-Abstract.html'
 SHIPPED = ('configs', 'tools', 'model-index.yml')
 
 
@@ -35,15 +39,43 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target / name)
 
 
+def long_description() -> str:
+    """README.md for the package index, where relative links lead nowhere.
+
+    They become absolute. Without ``PROJECT_URL``, links become plain text and pictures are left out.
+    """
+
+    def link(match: re.Match) -> str:
+        picture, label, target = match.groups()
+        if '://' in target or target.startswith('#'):
+            return match[0]
+        if PROJECT_URL:
+            return f'{picture}[{label}]({PROJECT_URL}/{"raw" if picture else "blob"}/main/{target})'
+        return '' if picture else label
+
+    return re.sub(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)', link, (ROOT / 'README.md').read_text(encoding='utf-8'))
+
+
+def project_urls() -> dict[str, str]:
+    """The links beside the description on the package index."""
+    urls = {'Paper': PAPER_URL}
+    if PROJECT_URL:
+        urls['Source'] = PROJECT_URL
+        urls['Issues'] = f'{PROJECT_URL}/issues'
+        urls['Documentation'] = f'{PROJECT_URL}/blob/main/docs/index.md'
+        urls['Changelog'] = f'{PROJECT_URL}/blob/main/CHANGELOG.md'
+    return urls
+
+
 # mmengine 0.10 resolves a base such as 'mmdet::...' with pkg_resources, which setuptools 81 no longer has.
 BASES = 'setuptools<81'
 
 # An upper bound only where a newer release is known not to work.
 EXTRAS = {
-    'cls': ['mmpretrain>=1.2.0', 'scikit-learn', BASES],
+    'cls': ['mmpretrain>=1.2.0', 'scikit-learn', 'torchvision', BASES],
     'det': ['mmdet>=3.3.0', 'torchvision', BASES],
-    # mmpose itself is not here: it requires chumpy, which current pip cannot build and nothing of this uses.
-    # README.md has the one line that installs mmpose without it. These are the other things mmpose needs.
+    # Everything that mmpose needs except chumpy, which current pip cannot build and mmhoga does not use. mmpose itself
+    # requires chumpy, so it is installed separately with --no-deps, see README.md.
     'pose': [
         'mmdet>=3.3.0',  # mmpose imports it for one of its heads
         'json_tricks',
@@ -55,29 +87,43 @@ EXTRAS = {
         'xtcocotools>=1.12',
         BASES,
     ],
-    'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
-    'analysis': ['matplotlib', 'scikit-learn'],
-    'tensorboard': ['tensorboard'],  # to watch a search there
+    'attention': ['timm>=1.0.9,<=1.0.19'],  # 1.0.31 cannot build GatherExcite
+    'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
+    'tensorboard': ['tensorboard'],
     'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
+    'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
     'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
 }
 
 setup(
     name='mmhoga',
     version=re.search("__version__ = '(.+)'", (ROOT / 'mmhoga/version.py').read_text()).group(1),
-    description='High Order Group Attention and its differentiable search, for OpenMMLab',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    description='High Order Group Attention and its differentiable search, for OpenMMLab and PyTorch',
+    long_description=long_description(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     author='mmhoga contributors',
+    url=PROJECT_URL or None,
+    project_urls=project_urls(),
+    keywords=['attention', 'neural architecture search', 'OpenMMLab', 'PyTorch', 'object detection', 'pose estimation'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'License :: OSI Approved :: Apache Software License',
+        'Operating System :: OS Independent',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in range(9, 14)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
     python_requires='>=3.9',
     packages=find_packages(include=['mmhoga', 'mmhoga.*']),
     package_data={'mmhoga': ['py.typed']},
     entry_points={'console_scripts': ['mmhoga = mmhoga.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
-    # Loose, so that nobody's torch is replaced. mmcv is absent on purpose: it comes as mmcv or as mmcv-lite,
-    # which exclude each other. mmhoga.backbones says so when there is neither.
-    install_requires=['mmengine>=0.10', 'numpy', 'torch'],
+    # Loose, so that pip does not replace an installed torch. mmcv is absent on purpose: its two distributions, mmcv and
+    # mmcv-lite, exclude each other. Importing mmhoga.backbones without either raises an error with the command to run.
+    install_requires=['filelock', 'mmengine>=0.10', 'numpy', 'torch>=2.0'],
     extras_require=EXTRAS,
     zip_safe=False,
 )

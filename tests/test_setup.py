@@ -16,6 +16,11 @@ from mmhoga.version import __version__
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = ROOT / 'requirements' / 'pinned.txt'
 CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
+FOLDERS = ('.ci', 'benchmarks', 'configs', 'docs', 'mmhoga', 'requirements', 'tests', 'tools')
+FILES = (
+    *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'Makefile', 'LICENSE', 'CITATION.cff'),
+    *('README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'),
+)
 
 
 def exact_versions(path):
@@ -25,12 +30,12 @@ def exact_versions(path):
     return {re.sub('[-_.]+', '-', name).lower(): version for name, version in pairs}
 
 
-def copy_checkout(target, *more):
-    """What the build and the set-up read, without the environment, data and results that may lie in the checkout."""
-    ignored = shutil.ignore_patterns('__pycache__', '.mim')
-    for name in ('mmhoga', 'configs', 'tools', 'requirements'):
+def copy_checkout(target):
+    """Copy what belongs to the source distribution, without the environment, data and results of the checkout."""
+    ignored = shutil.ignore_patterns('__pycache__', '.mim', '_build')
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, target / name, ignore=ignored)
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGELOG.md', 'Makefile'):
+    for name in FILES:
         shutil.copy(ROOT / name, target)
     return target
 
@@ -74,25 +79,59 @@ def test_the_wheel_has_every_module_config_and_tool(distributions):
     assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/')) or '__pycache__' in name]
 
 
-def test_the_wheel_says_what_it_needs(distributions):
+@pytest.fixture(scope='module')
+def metadata(distributions):
     with zipfile.ZipFile(distributions[1]) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
-        metadata = wheel.read(name).decode()
+        return wheel.read(name).decode()
+
+
+def test_requirements_of_the_wheel(metadata):
     needs = re.findall(r'^Requires-Dist: (\S+?)(?:[;\s].*)?$', metadata, re.MULTILINE)
     always = [line for line in metadata.splitlines() if line.startswith('Requires-Dist') and 'extra ==' not in line]
     assert f'Version: {__version__}\n' in metadata
     assert 'Requires-Python: >=3.9\n' in metadata
-    # Loose: nobody's torch is replaced. No mmcv of either kind: pip would put one on top of the other.
-    assert sorted(line.split(': ')[1] for line in always) == ['mmengine>=0.10', 'numpy', 'torch']
+    # Loose: pip replaces no installed torch. No mmcv of either kind: pip would install one over the other.
+    assert sorted(line.split(': ')[1] for line in always) == ['filelock', 'mmengine>=0.10', 'numpy', 'torch>=2.0']
     assert not [need for need in needs if need.startswith(('mmcv', 'chumpy'))]
     extras = set(re.findall(r'^Provides-Extra: (.*)$', metadata, re.MULTILINE))
-    assert extras >= {'cls', 'det', 'pose', 'analysis', 'dev'}
+    assert extras >= {'cls', 'det', 'pose', 'attention', 'analysis', 'deploy', 'docs', 'dev'}
+    assert [line for line in metadata.splitlines() if 'torchvision' in line and "'cls'" in line.replace('"', "'")]
 
 
-def test_the_source_distribution_has_what_a_developer_needs(distributions):
+def test_the_description_has_no_link_that_is_dead_on_a_package_index(metadata):
+    description = metadata.partition('\n\n')[2]
+    assert '# mmhoga' in description and 'make demo' in description
+    assert not [link for link in re.findall(r'\]\(([^)\s]+)\)', description) if '://' not in link]
+
+
+def test_links_of_the_description_lead_to_the_repository_once_it_has_an_address(tmp_path):
+    copy_checkout(tmp_path / 'checkout')
+    setup = tmp_path / 'checkout' / 'setup.py'
+    text = setup.read_text()
+    setup.write_text(text.replace("PROJECT_URL = ''", "PROJECT_URL = 'https://example.org/mmhoga'", 1))
+    shown = subprocess.run(
+        [sys.executable, '-W', 'ignore', 'setup.py', '-q', '--long-description', '--url'],
+        cwd=setup.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert '](https://example.org/mmhoga/blob/main/docs/quick_start.md)' in shown
+    assert '](https://example.org/mmhoga/raw/main/docs/images/autola.png)' in shown
+    assert shown.splitlines()[-1] == 'https://example.org/mmhoga'
+
+
+def test_the_source_distribution_has_all_that_tests_and_docs_need(distributions):
     with tarfile.open(distributions[0]) as file:
         names = {name.partition('/')[2] for name in file.getnames()}
-    assert {'LICENSE', 'README.md', 'CHANGELOG.md', 'Makefile', 'requirements/pinned.txt', 'pyproject.toml'} <= names
+    folders = {
+        path.relative_to(ROOT).as_posix()
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and not {'__pycache__', '.mim', '_build'} & set(path.parts)
+    }
+    assert not (folders | set(FILES)) - names
 
 
 def test_pins_are_exact_and_agree():
@@ -136,9 +175,10 @@ def finish_set_up(dry_run):
 @pytest.mark.parametrize(
     ('goal', 'command'),
     [
-        ('demo', '.venv/bin/python tools/demo.py --work-dir work_dirs/demo'),
+        ('demo', '.venv/bin/python -m mmhoga demo --work-dir work_dirs/demo'),
         ('test', '.venv/bin/python -m pytest -n 2'),
         ('check', '.venv/bin/python -m ruff check .'),
+        ('docs', '.venv/bin/python -m sphinx'),
     ],
 )
 def test_each_command_sets_up_once(goal, command, dry_run):
