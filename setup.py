@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 # URLs of the metadata and the links of README.md on the package index and on the documentation site follow from it.
 PROJECT_URL = ''
 PAPER_URL = 'https://proceedings.neurips.cc/paper_files/paper/2020/hash/103303dd56a731e377d01f6a37badae3-Abstract.html'
-SHIPPED = ('configs', 'tools', 'model-index.yml')
+SHIPPED = ('configs', 'tools')
 
 
 class BuildWithMim(build_py):
@@ -32,11 +32,9 @@ class BuildWithMim(build_py):
             if not source.exists():
                 continue
             if self.editable_mode:
-                (target / name).symlink_to(Path('..', '..', name), target_is_directory=source.is_dir())
-            elif source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+                (target / name).symlink_to(Path('..', '..', name), target_is_directory=True)
             else:
-                shutil.copy2(source, target / name)
+                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
 
 
 def long_description() -> str:
@@ -118,7 +116,7 @@ setup(
     ],
     python_requires='>=3.9',
     packages=find_packages(include=['mmhoga', 'mmhoga.*']),
-    package_data={'mmhoga': ['py.typed']},
+    package_data={'mmhoga': ['py.typed', 'report/templates/*']},
     entry_points={'console_scripts': ['mmhoga = mmhoga.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
     # Loose, so that pip does not replace an installed torch. mmcv is absent on purpose: its two distributions, mmcv and

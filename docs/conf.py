@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.update(COLUMNS='100', NO_COLOR='1')  # the width of the help texts
+os.environ.update(COLUMNS='88', NO_COLOR='1')  # help texts as wide as a code block
 
 from mmhoga.cli.main import COMMANDS, main  # noqa: E402
 from mmhoga.version import __version__  # noqa: E402
