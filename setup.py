@@ -8,10 +8,6 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# Address of the repository, such as 'https://github.com/OWNER/mmhoga'. Set it when the repository becomes public: the
-# URLs of the metadata and the links of README.md on the package index and on the documentation site follow from it.
-PROJECT_URL = ''
-PAPER_URL = 'https://proceedings.neurips.cc/paper_files/paper/2020/hash/103303dd56a731e377d01f6a37badae3-Abstract.html'
 SHIPPED = ('configs', 'tools')
 
 
@@ -35,6 +31,12 @@ class BuildWithMim(build_py):
                 (target / name).symlink_to(Path('..', '..', name), target_is_directory=True)
             else:
                 shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+
+
+# Address of the repository, such as 'https://github.com/OWNER/mmhoga'. Set it when the repository becomes public: the
+# URLs of the metadata and the links of README.md on the package index and on the documentation site follow from it.
+PROJECT_URL = ''
+PAPER_URL = 'https://proceedings.neurips.cc/paper_files/paper/2020/hash/103303dd56a731e377d01f6a37badae3-Abstract.html'
 
 
 def long_description() -> str:

@@ -25,7 +25,7 @@ class CocoCrops(BaseDataset):
         data_prefix: ``dict(img_path=...)``, the folder of the pictures below ``data_root``.
         size: height and width of what comes out, in pixels.
         margin: what is added on each side, as a share of the longer side of the box.
-        pipeline, kwargs: as in mmengine's BaseDataset.
+        pipeline, **kwargs: as in mmengine's BaseDataset.
 
     Raises:
         FileNotFoundError: the annotations or a picture is not there.

@@ -18,7 +18,7 @@ class Digits(BaseDataset):
 
     Args:
         split: ``'train'`` (1,438 images) or ``'test'`` (359): a fixed random split, stratified by digit.
-        pipeline, kwargs: as in mmengine's BaseDataset.
+        pipeline, **kwargs: as in mmengine's BaseDataset.
 
     Raises:
         ValueError: an unknown split.
