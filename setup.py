@@ -33,6 +33,34 @@ class BuildWithMim(build_py):
                 shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
 
 
+# mmengine 0.10 resolves a base such as 'mmdet::...' with pkg_resources, which setuptools 81 no longer has.
+BASES = 'setuptools<81'
+
+# An upper bound only where a newer release is known not to work.
+EXTRAS = {
+    'cls': ['mmpretrain>=1.2.0', 'scikit-learn', 'torchvision', BASES],
+    'det': ['mmdet>=3.3.0', 'torchvision', BASES],
+    # Everything that mmpose needs except chumpy, which current pip cannot build and mmhoga does not use. mmpose itself
+    # requires chumpy, so it is installed separately with --no-deps, see README.md.
+    'pose': [
+        'mmdet>=3.3.0',  # mmpose imports it for one of its heads
+        'json_tricks',
+        'munkres',
+        'numpy<2',  # xtcocotools' wheels are built against numpy 1
+        'opencv-python<4.12',  # from 4.12 on, numpy 2
+        'scipy',
+        'torchvision',
+        'xtcocotools>=1.12',
+        BASES,
+    ],
+    'attention': ['timm>=1.0.9,<=1.0.19'],  # 1.0.31 cannot build GatherExcite
+    'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
+    'tensorboard': ['tensorboard'],
+    'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
+    'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
+    'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
+}
+
 # Address of the repository, such as 'https://github.com/OWNER/mmhoga'. Set it when the repository becomes public: the
 # URLs of the metadata and the links of README.md on the package index and on the documentation site follow from it.
 PROJECT_URL = ''
@@ -66,34 +94,6 @@ def project_urls() -> dict[str, str]:
         urls['Changelog'] = f'{PROJECT_URL}/blob/main/CHANGELOG.md'
     return urls
 
-
-# mmengine 0.10 resolves a base such as 'mmdet::...' with pkg_resources, which setuptools 81 no longer has.
-BASES = 'setuptools<81'
-
-# An upper bound only where a newer release is known not to work.
-EXTRAS = {
-    'cls': ['mmpretrain>=1.2.0', 'scikit-learn', 'torchvision', BASES],
-    'det': ['mmdet>=3.3.0', 'torchvision', BASES],
-    # Everything that mmpose needs except chumpy, which current pip cannot build and mmhoga does not use. mmpose itself
-    # requires chumpy, so it is installed separately with --no-deps, see README.md.
-    'pose': [
-        'mmdet>=3.3.0',  # mmpose imports it for one of its heads
-        'json_tricks',
-        'munkres',
-        'numpy<2',  # xtcocotools' wheels are built against numpy 1
-        'opencv-python<4.12',  # from 4.12 on, numpy 2
-        'scipy',
-        'torchvision',
-        'xtcocotools>=1.12',
-        BASES,
-    ],
-    'attention': ['timm>=1.0.9,<=1.0.19'],  # 1.0.31 cannot build GatherExcite
-    'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
-    'tensorboard': ['tensorboard'],
-    'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
-    'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
-    'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
-}
 
 setup(
     name='mmhoga',
