@@ -91,11 +91,12 @@ def read_source(app, docname: str, source: list[str]) -> None:
         source[0] += f'\n\n{help_of_commands()}\n'
 
 
-def escape_kwargs(app, what, name, obj, options, lines: list[str]) -> None:
-    """Escape ``**kwargs`` in lists of arguments. Napoleon does so only where it is alone on its line."""
-    lines[:] = [re.sub(r'^(\s*\w+, )\*\*(\w+:)', r'\1\\*\\*\2', line) for line in lines]
+def mend_arguments(app, what, name, obj, options, lines: list[str]) -> None:
+    """Escape ``a, **kwargs:`` in lists of arguments, and a description ``C.``, which reST reads as a numbered list."""
+    for pattern, replacement in ((r'^(\s*\w+, )\*\*(\w+:)', r'\1\\*\\*\2'), (r'^(\s*\w+: [A-Z])\.$', r'\1')):
+        lines[:] = [re.sub(pattern, replacement, line) for line in lines]
 
 
 def setup(app) -> None:
     app.connect('source-read', read_source)
-    app.connect('autodoc-process-docstring', escape_kwargs, priority=400)  # before Napoleon's 500
+    app.connect('autodoc-process-docstring', mend_arguments, priority=400)  # before Napoleon's 500
