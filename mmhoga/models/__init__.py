@@ -5,7 +5,7 @@ from mmhoga.models.augmented import AugmentedConv2d
 from mmhoga.models.hoga import HOGA
 from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
 from mmhoga.models.primitives import register_primitive
-from mmhoga.models.supernet import SearchableHOGA, derive_genotype
+from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 
 __all__ = [
     'HOGA',
@@ -17,4 +17,5 @@ __all__ = [
     'Source',
     'derive_genotype',
     'register_primitive',
+    'share_alpha',
 ]

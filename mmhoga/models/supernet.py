@@ -232,3 +232,28 @@ def _check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
     if not set(names) - {'none'}:
         raise ValueError(f'There is nothing to choose from in primitives = {names}.')
     return names
+
+
+def share_alpha(network: nn.Module) -> nn.Parameter:
+    """Make all supernet cells of a network hold one and the same ``alpha`` (section 4.2), and return it.
+
+    Args:
+        network: any module that contains :class:`SearchableHOGA` cells.
+
+    Raises:
+        ValueError: the network has no such cell, or its cells differ in K or in their primitives.
+
+    Example:
+        >>> network = nn.Sequential(SearchableHOGA(8), SearchableHOGA(16))
+        >>> alpha = share_alpha(network)
+        >>> alpha is network[0].alpha is network[1].alpha
+        True
+    """
+    cells = [module for module in network.modules() if isinstance(module, SearchableHOGA)]
+    spaces = {(cell.num_groups, cell.primitives) for cell in cells}
+    if len(spaces) != 1:
+        found = '; '.join(f'K = {groups} with {", ".join(names)}' for groups, names in sorted(spaces)) or 'no cell'
+        raise ValueError(f'Cells that share one alpha need the same K and primitives; found {found}.')
+    for cell in cells[1:]:
+        cell.alpha = cells[0].alpha
+    return cells[0].alpha
