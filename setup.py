@@ -53,9 +53,9 @@ EXTRAS = {
         'xtcocotools>=1.12',
         BASES,
     ],
-    'attention': ['timm>=1.0.9,<=1.0.19'],  # 1.0.31 cannot build GatherExcite
+    'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
     'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
-    'tensorboard': ['tensorboard'],
+    'tensorboard': ['tensorboard'],  # to watch a search there
     'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
     'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
     'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
