@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-SHIPPED = ('configs', 'tools', 'model-index.yml')
+SHIPPED = ('configs', 'tools')
 
 
 class BuildWithMim(build_py):
@@ -28,11 +28,9 @@ class BuildWithMim(build_py):
             if not source.exists():
                 continue
             if self.editable_mode:
-                (target / name).symlink_to(Path('..', '..', name), target_is_directory=source.is_dir())
-            elif source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+                (target / name).symlink_to(Path('..', '..', name), target_is_directory=True)
             else:
-                shutil.copy2(source, target / name)
+                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
 
 
 # mmengine 0.10 resolves a base such as 'mmdet::...' with pkg_resources, which setuptools 81 no longer has.

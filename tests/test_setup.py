@@ -67,7 +67,7 @@ def test_the_wheel_has_every_module_config_and_tool(distributions):
         f'mmhoga/.mim/{path.relative_to(ROOT).as_posix()}'
         for folder in ('configs', 'tools')
         for path in (ROOT / folder).rglob('*')
-        if path.suffix in ('.py', '.sh', '.json')
+        if path.suffix in ('.py', '.sh', '.json', '.yml')
     }
     assert shipped and modules
     assert modules | shipped | {'mmhoga/py.typed'} <= names
