@@ -123,9 +123,7 @@ def test_columns_without_a_number_are_left_out(capsys):
     assert paper_main(['--table', '7', '--markdown']) == 0
     out = capsys.readouterr().out
     assert out.count('| model | params (M) | MACs (G) | box AP | config |') == 2
-    assert (
-        '| SSD300, ResNet-50 + HOGA | 24.35 | 22.28 | 27.78 | `detection/ssd300_r50-hoga_4xb32-65e_coco.py` |' in out
-    )
+    assert '| SSD300, ResNet-50 + HOGA | 24.35 | 22.28 | 27.78 | `detection/ssd300_r50-hoga_4xb32-65e_coco.py` |' in out
 
 
 def test_the_docs_have_the_tables_that_the_command_prints():
