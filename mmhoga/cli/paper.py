@@ -67,14 +67,14 @@ class Table:
     """A table of the paper, or a group of configs that the paper does not have.
 
     Args:
-        table: the paper's number, or the name of the group.
+        key: the paper's number, or the name of the group.
         title: what the table compares.
         metric: name and unit of the rows' ``result``.
         shape: height and width of the image that costs are counted for.
         rows: in the paper's order.
     """
 
-    table: int | str
+    key: int | str
     title: str
     metric: str
     shape: tuple[int, int]
@@ -83,7 +83,7 @@ class Table:
     @property
     def heading(self) -> str:
         """Number, title, and the size of the image."""
-        number = f'Table {self.table}: ' if isinstance(self.table, int) else ''
+        number = f'Table {self.key}: ' if isinstance(self.key, int) else ''
         return f'{number}{self.title}, {self.shape[0]} x {self.shape[1]}'
 
 
@@ -95,7 +95,7 @@ def paper_main(argv: Sequence[str] | None = None) -> int:
         description='Print the tables of the paper: our costs beside its costs and results, and the commands to train.',
     )
     parser.add_argument(
-        '--table', choices=list(dict.fromkeys(str(table.table) for table in tables)), help='print only this one'
+        '--table', choices=list(dict.fromkeys(str(table.key) for table in tables)), help='print only this one'
     )
     parser.add_argument('--markdown', action='store_true', help='print Markdown, with configs instead of commands')
     parser.add_argument(
@@ -104,7 +104,7 @@ def paper_main(argv: Sequence[str] | None = None) -> int:
         help='count the costs of these tables again and write configs/costs.json; needs a checkout, takes minutes',
     )
     args = parser.parse_args(argv)
-    chosen = [table for table in tables if args.table in (None, str(table.table))]
+    chosen = [table for table in tables if args.table in (None, str(table.key))]
 
     def count_or_print() -> None:
         if args.count:

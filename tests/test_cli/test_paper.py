@@ -88,7 +88,7 @@ def test_counts_that_equal_the_papers():
 
 
 def test_tables_have_the_papers_number_of_rows():
-    counts = [(table.table, len(table.rows)) for table in TABLES if isinstance(table.table, int)]
+    counts = [(table.key, len(table.rows)) for table in TABLES if isinstance(table.key, int)]
     assert counts == [(1, 12), (2, 12), (3, 8), (4, 20), (5, 4), (6, 20), (7, 4), (7, 4), (8, 4)]
 
 
@@ -141,10 +141,10 @@ def test_counting_one_table_keeps_the_other_costs(tmp_path, monkeypatch, capsys)
         (tmp_path / name).write_bytes((ROOT / 'configs' / name).read_bytes())
     assert paper_main(['--table', '8', '--count']) == 0
     assert capsys.readouterr().out == f'4 costs in {tmp_path / "costs.json"} have changed.\n'
-    counted = {row.config for table in TABLES if table.table == 8 for row in table.rows}
+    counted = {row.config for table in TABLES if table.key == 8 for row in table.rows}
     expected = {config: dict(params=1, macs=2) if config in counted else cost for config, cost in COSTS.items()}
     assert json.loads((tmp_path / 'costs.json').read_text()) == expected
-    assert count_costs([table for table in TABLES if table.table == 8]) == 0
+    assert count_costs([table for table in TABLES if table.key == 8]) == 0
 
 
 def test_counting_without_a_checkout_is_an_error(tmp_path, monkeypatch, capsys):
