@@ -1,4 +1,4 @@
-"""Every config: its model learns from a tiny input, through its own heads and losses, and its recipe is the paper's."""
+"""Every config: its model builds and gets gradients from its own heads and losses, and its recipe is the paper's."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
-from mmhoga.cli.paper import read_costs
+from mmhoga.cli.paper import read_costs, read_tables, unique_rows
 from mmhoga.hosts import leaves, load_config
-from mmhoga.paper import rows
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpose')
@@ -20,7 +19,7 @@ pytest.importorskip('timm')
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
-COSTS = read_costs(ROOT)
+COSTS = read_costs()
 
 
 def name_of(path):
@@ -28,14 +27,14 @@ def name_of(path):
 
 
 def load(path):
-    """The config, with a genotype that a search would have found in place of one that it has yet to find."""
+    """Load a config. A genotype that a search has yet to write is replaced by one of the same size."""
     cfg = load_config(str(path))
     init_default_scope(cfg.default_scope)
     searched = {key: value for key, value in leaves(cfg.model) if key.endswith('.genotype') and value.endswith('.json')}
     for key, value in searched.items():
         folder, name = Path(value).parts[-2:]
         assert name == 'genotype.json'
-        search = load_config(str(ROOT / 'configs' / 'search' / f'{folder}.py'))  # which writes to that folder
+        search = load_config(str(ROOT / 'configs' / 'search' / f'{folder}.py'))  # the search that writes this folder
         groups = search.model.architecture.backbone.plugins[0].cfg.num_groups
         rows = [['se'] * (k + 1) for k in range(groups)]
         cfg.merge_from_dict({f'model.{key}': rows})
@@ -45,7 +44,7 @@ def load(path):
 
 
 def architecture(cfg):
-    """The host's model, out of the search that may be around it."""
+    """The host's model, without the search model that may wrap it."""
     return cfg.model.get('architecture', cfg.model)
 
 
@@ -111,21 +110,21 @@ SAMPLES = dict(mmpretrain=classified, mmdet=detected, mmpose=posed)
 
 @pytest.mark.parametrize('path', CONFIGS, ids=name_of)
 def test_config(path):
-    """Reading a config costs more than what is asked of it, so all is asked in one test."""
+    """One test, because loading a config takes longer than checking it."""
     cfg = load(path)
-    its_name_says_what_it_does(cfg, path)
+    check_name(cfg, path)
     if recipe := recipe_of(name_of(path)):
-        its_recipe_is_the_papers(cfg, recipe)
-    it_learns_from_a_tiny_input(cfg, path)
+        check_recipe(cfg, recipe)
+    check_gradients(cfg, path)
 
 
-def it_learns_from_a_tiny_input(cfg, path):
-    """One forward, loss and backward; every parameter that is to learn gets a finite gradient."""
-    if 'rcnn' in architecture(cfg).get('train_cfg', {}):  # 1000 regions of a tiny image are 998 too many
+def check_gradients(cfg, path):
+    """One forward, loss and backward: every trainable parameter gets a finite gradient."""
+    if 'rcnn' in architecture(cfg).get('train_cfg', {}):  # 1000 regions of a tiny image take too long
         architecture(cfg).train_cfg.rpn_proposal.max_per_img = 16
         architecture(cfg).train_cfg.rcnn.sampler.num = 16
     model = MODELS.build(cfg.model).train()
-    if cost := COSTS.get(str(path.relative_to(ROOT))):
+    if cost := COSTS.get(path.relative_to(ROOT / 'configs').as_posix()):
         assert sum(p.numel() for p in model.parameters()) == cost['params']
     data = model.data_preprocessor(SAMPLES[cfg.default_scope](cfg), training=True)
     loss, _ = model.parse_losses(model(**data, mode='loss'))
@@ -139,29 +138,30 @@ def it_learns_from_a_tiny_input(cfg, path):
 
 
 def datasets(node):
-    """Every dataset in a data loader, inside wrappers too."""
+    """A data loader's dataset, and those inside wrappers."""
     yield node
     if 'dataset' in node:
         yield from datasets(node.dataset)
 
 
-def its_name_says_what_it_does(cfg, path):
-    """GPUs, batch size and epochs stand in the name; its transforms exist."""
-    if found := re.search(r'[_-](\d+)xb(\d+)', path.stem):
-        gpus, batch_size = map(int, found.groups())
+def check_name(cfg, path):
+    """GPUs, batch size and epochs are those in the name, and all transforms exist."""
+    if match := re.search(r'[_-](\d+)xb(\d+)', path.stem):
+        gpus, batch_size = map(int, match.groups())
         assert cfg.train_dataloader.batch_size == batch_size
         if 'auto_scale_lr' in cfg:
             assert cfg.auto_scale_lr.base_batch_size == gpus * batch_size
-    if found := re.search(r'-(\d+)e_', path.stem):
-        assert cfg.train_cfg.max_epochs == int(found[1])
+    if match := re.search(r'-(\d+)e_', path.stem):
+        assert cfg.train_cfg.max_epochs == int(match[1])
     for loader in filter(None, (cfg.get(f'{stage}_dataloader') for stage in ('train', 'val', 'test'))):
         for dataset in datasets(loader.dataset):
             for transform in dataset.get('pipeline', []):
                 TRANSFORMS.build(transform)
 
 
-# The paper: supplement, and section 4.2 for the search. batch: of all GPUs; steps: where the rate falls to a tenth;
-# None: where the paper says nothing and we do nothing.
+# From the supplement, and for the search from section 4.2. The paper gives neither momentum, weight decay and batch for
+# ImageNet nor the decay of the learning rate for CIFAR.
+# batch: on all GPUs; steps: epochs after which the learning rate is divided by 10; warmup: None for no warm-up.
 SGD = dict(type='SGD', momentum=0.9)
 CIFAR = dict(optimizer=dict(SGD, lr=0.1, weight_decay=5e-4), epochs=500, steps='cosine to 0', warmup=None)
 RECIPES = {
@@ -193,30 +193,28 @@ def recipe_of(name):
 
 
 def test_every_row_of_the_paper_has_a_recipe():
-    for table, row in rows():
-        name = row.config.removeprefix('configs/').removesuffix('.py')
-        of_the_paper = bool(table.number) or (row.name.startswith('hoga-search') and table.dataset == 'CIFAR-10')
-        assert (recipe_of(name) is not None) == of_the_paper, name
+    for table, row in unique_rows(read_tables()):
+        in_paper = isinstance(table.key, int) or table.key == 'search'
+        assert (recipe_of(row.config) is not None) == in_paper, row.config
 
 
-def its_recipe_is_the_papers(cfg, recipe):
+def check_recipe(cfg, recipe):
     wrapper = cfg.optim_wrapper.get('weights', cfg.optim_wrapper)
     optimizer = {key: value for key, value in wrapper.optimizer.items() if key != '_scope_'}
     assert optimizer == recipe['optimizer']
     assert cfg.train_cfg.max_epochs == recipe['epochs']
     assert cfg.auto_scale_lr.base_batch_size == recipe['batch']
-    warmup, decay = schedulers(cfg)
+    warmup, decay = warmup_and_decay(cfg)
     assert decay == recipe['steps']
     assert warmup == recipe['warmup']
 
 
-def schedulers(cfg):
-    """The warm-up as (length, unit), and where the rate falls."""
-    found = cfg.param_scheduler
-    found = found.get('weights', found) if isinstance(found, dict) else found
-    found = found if isinstance(found, list) else [found]
+def warmup_and_decay(cfg):
+    """The warm-up as (length, unit), and the decay of the learning rate."""
+    schedulers = cfg.param_scheduler
+    schedulers = schedulers.get('weights', schedulers) if isinstance(schedulers, dict) else schedulers
     warmup = decay = None
-    for scheduler in found:
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         if scheduler.type == 'LinearLR':
             assert warmup is None
             assert scheduler.begin == 0
@@ -252,14 +250,14 @@ def test_ssd_does_not_decay_batch_norms_and_biases(attention):
         assert decay[id(parameter)] == (0 if exempt else 5e-4), name
 
 
-def test_other_recipes_decay_all():
+def test_faster_rcnn_decays_all_parameters():
     cfg = load(ROOT / 'configs' / 'detection' / 'faster-rcnn_r50-hoga_fpn_4xb2-14e_coco.py')
     groups = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper).optimizer.param_groups
     assert {group['weight_decay'] for group in groups} == {1e-4}
 
 
-def test_ssd_has_the_maps_and_boxes_of_the_original():
-    """Maps of 38, 19, 10, 5, 3 and 1; 8732 boxes (Liu et al. 2016), steps and sizes as there."""
+def test_ssd_has_the_original_maps_and_boxes():
+    """Maps of 38, 19, 10, 5, 3 and 1, and 8732 boxes with the steps and sizes of Liu et al. (2016)."""
     cfg = load(ROOT / 'configs' / 'detection' / 'ssd300_r50-hoga_4xb32-65e_coco.py')
     model = MODELS.build(cfg.model).eval()
     with torch.no_grad():
@@ -298,7 +296,7 @@ def test_ssd_pipeline_gives_images_of_300_with_their_boxes():
 
 @pytest.mark.parametrize('attention', ['', 'se-', 'cbam-', 'hoga-'])
 def test_detectors_and_pose_start_from_the_classifier_with_the_same_attention(attention):
-    """The checkpoint is where that classifier's config leaves its last one, and its backbone's keys are all there."""
+    """init_cfg is the last checkpoint of the classifier's config, and it has every key of the backbone."""
     infix = f'-{attention[:-1]}' if attention else ''
     classifier = load(ROOT / 'configs' / 'imagenet' / f'{attention}resnet50_8xb32_in1k.py')
     assert classifier.train_cfg.max_epochs == 100
@@ -319,7 +317,7 @@ def test_detectors_and_pose_start_from_the_classifier_with_the_same_attention(at
             assert there[key].shape == value.shape, key
 
 
-def test_random_hoga_is_what_its_seed_gives():
+def test_random_hoga_is_drawn_with_seed_0():
     import random
 
     from mmhoga.genotype import PRIMITIVES

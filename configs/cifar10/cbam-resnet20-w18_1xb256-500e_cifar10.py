@@ -1,6 +1,6 @@
 """ResNet-20 of width 18 with CBAM on CIFAR-10 (Table 6).
 
-    python tools/train.py configs/cifar10/cbam-resnet20-w18_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/cbam-resnet20-w18_1xb256-500e_cifar10.py
 
 Cost:   0.35 M parameters, 0.05 GMACs at 32 x 32 (paper: 0.37 M, 0.05 G).
 Paper:  93.13 % top-1 accuracy. Not measured here.

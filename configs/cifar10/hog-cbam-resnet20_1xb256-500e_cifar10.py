@@ -1,6 +1,6 @@
 """ResNet-20 with HOG_CBAM: a HOGA whose ten edges are CBAM, on CIFAR-10 (Table 6).
 
-    python tools/train.py configs/cifar10/hog-cbam-resnet20_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hog-cbam-resnet20_1xb256-500e_cifar10.py
 
 Cost:   0.33 M parameters, 0.05 GMACs at 32 x 32 (paper: 0.35 M, 0.05 G).
 Paper:  93.07 % top-1 accuracy. Not measured here.

@@ -1,6 +1,6 @@
 """ResNet-32 with HOG_CBAM: a HOGA whose ten edges are CBAM, on CIFAR-10 (Table 6).
 
-    python tools/train.py configs/cifar10/hog-cbam-resnet32_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hog-cbam-resnet32_1xb256-500e_cifar10.py
 
 Cost:   0.56 M parameters, 0.09 GMACs at 32 x 32 (paper: 0.56 M, 0.09 G).
 Paper:  93.72 % top-1 accuracy. Not measured here.

@@ -1,10 +1,10 @@
-"""ResNet-32 with a HOGA searched on ResNet-56 on CIFAR-10 (Table 6).
+"""ResNet-32 with a HOGA that was searched on ResNet-56, on CIFAR-10 (Table 6).
 
-    python tools/train.py configs/cifar10/hoga-from56-resnet32_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hoga-from56-resnet32_1xb256-500e_cifar10.py
 
-The paper's genotype is not published. Search one first, in the same folder:
+The paper's genotype is not published. Search one first, from the same folder:
 
-    python tools/train.py configs/search/hoga-search_resnet56_1xb128-100e_cifar10.py
+    mmhoga train configs/search/hoga-search_resnet56_1xb128-100e_cifar10.py
 
 Cost:   depends on the genotype (paper: 0.57 M, 0.09 G).
 Paper:  94.18 % top-1 accuracy. Not measured here.

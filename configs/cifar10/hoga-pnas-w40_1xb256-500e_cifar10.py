@@ -1,6 +1,6 @@
-"""Six PNAS cells a stage, width 40, with the HOGA of the paper (Fig. 3) on CIFAR-10 (Table 3).
+"""PNAS network, six cells per stage, width 40, with the HOGA of the paper (Fig. 3) on CIFAR-10 (Table 3).
 
-    python tools/train.py configs/cifar10/hoga-pnas-w40_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hoga-pnas-w40_1xb256-500e_cifar10.py
 
 Cost:   1.41 M parameters, 0.21 GMACs at 32 x 32 (paper: 0.91 M, 0.11 G).
 Paper:  94.10 % top-1 accuracy. Not measured here.

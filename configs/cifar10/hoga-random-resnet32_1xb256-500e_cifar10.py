@@ -1,6 +1,6 @@
 """ResNet-32 with a random HOGA on CIFAR-10 (Table 6).
 
-    python tools/train.py configs/cifar10/hoga-random-resnet32_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hoga-random-resnet32_1xb256-500e_cifar10.py
 
 Cost:   0.55 M parameters, 0.08 GMACs at 32 x 32 (paper: 0.59 M, 0.09 G).
 Paper:  94.15 % top-1 accuracy. Not measured here.

@@ -1,8 +1,8 @@
-"""ResNet-20 with the HOGA of the paper (Fig. 3) on CIFAR-10 (Table 1).
+"""ResNet-20 with the HOGA of the paper (Fig. 3) on CIFAR-10 (Tables 1 and 6).
 
-    python tools/train.py configs/cifar10/hoga-resnet20_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/hoga-resnet20_1xb256-500e_cifar10.py
 
-With an attention that you have searched, add
+To train with a genotype that you have searched, add
 --cfg-options model.backbone.plugins.0.cfg.genotype=work_dirs/YOUR_SEARCH/genotype.json
 
 Cost:   0.33 M parameters, 0.05 GMACs at 32 x 32 (paper: 0.34 M, 0.05 G).

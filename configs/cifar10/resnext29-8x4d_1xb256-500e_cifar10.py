@@ -1,8 +1,8 @@
 """ResNeXt-29 (8x4d) without attention on CIFAR-10 (Table 3).
 
-    python tools/train.py configs/cifar10/resnext29-8x4d_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/resnext29-8x4d_1xb256-500e_cifar10.py
 
-The paper names neither depth nor cardinality; these are inferred from its numbers of parameters.
+The paper gives neither depth nor cardinality. Both are inferred from its numbers of parameters.
 
 Cost:   1.72 M parameters, 0.26 GMACs at 32 x 32 (paper: 1.71 M, 0.28 G).
 Paper:  94.76 % top-1 accuracy. Not measured here.

@@ -1,6 +1,6 @@
-"""Six PNAS cells a stage, width 40, with Squeeze-and-Excitation on CIFAR-10 (Table 3).
+"""PNAS network, six cells per stage, width 40, with Squeeze-and-Excitation on CIFAR-10 (Table 3).
 
-    python tools/train.py configs/cifar10/se-pnas-w40_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/se-pnas-w40_1xb256-500e_cifar10.py
 
 Cost:   0.69 M parameters, 0.11 GMACs at 32 x 32 (paper: 0.75 M, 0.08 G).
 Paper:  93.71 % top-1 accuracy. Not measured here.

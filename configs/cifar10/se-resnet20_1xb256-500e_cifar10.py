@@ -1,6 +1,6 @@
-"""ResNet-20 with Squeeze-and-Excitation on CIFAR-10 (Table 1).
+"""ResNet-20 with Squeeze-and-Excitation on CIFAR-10 (Tables 1 and 6).
 
-    python tools/train.py configs/cifar10/se-resnet20_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/se-resnet20_1xb256-500e_cifar10.py
 
 Cost:   0.27 M parameters, 0.04 GMACs at 32 x 32 (paper: 0.29 M, 0.04 G).
 Paper:  92.30 % top-1 accuracy. Not measured here.

@@ -1,6 +1,6 @@
 """ResNeXt-29 (8x4d) with Squeeze-and-Excitation on CIFAR-10 (Table 3).
 
-    python tools/train.py configs/cifar10/se-resnext29-8x4d_1xb256-500e_cifar10.py
+    mmhoga train configs/cifar10/se-resnext29-8x4d_1xb256-500e_cifar10.py
 
 Cost:   2.24 M parameters, 0.26 GMACs at 32 x 32 (paper: 2.23 M, 0.30 G).
 Paper:  95.22 % top-1 accuracy. Not measured here.

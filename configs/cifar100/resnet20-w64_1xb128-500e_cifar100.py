@@ -1,8 +1,8 @@
 """ResNet-20 of width 64 without attention on CIFAR-100 (Table 2).
 
-    python tools/train.py configs/cifar100/resnet20-w64_1xb128-500e_cifar100.py
+    mmhoga train configs/cifar100/resnet20-w64_1xb128-500e_cifar100.py
 
-Recipe (supplement): that of CIFAR-10 with four times the width and half the batch.
+Recipe (supplement): as for CIFAR-10, with four times the width and batch 128.
 
 Cost:   4.35 M parameters, 0.65 GMACs at 32 x 32 (paper: 4.07 M, 0.65 G).
 Paper:  75.42 % top-1 accuracy. Not measured here.

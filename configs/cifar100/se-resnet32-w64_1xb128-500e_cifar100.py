@@ -1,6 +1,6 @@
 """ResNet-32 of width 64 with Squeeze-and-Excitation on CIFAR-100 (Table 2).
 
-    python tools/train.py configs/cifar100/se-resnet32-w64_1xb128-500e_cifar100.py
+    mmhoga train configs/cifar100/se-resnet32-w64_1xb128-500e_cifar100.py
 
 Cost:   7.51 M parameters, 1.10 GMACs at 32 x 32 (paper: 6.97 M, 1.10 G).
 Paper:  77.81 % top-1 accuracy. Not measured here.

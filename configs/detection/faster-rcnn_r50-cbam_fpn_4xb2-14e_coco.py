@@ -1,8 +1,8 @@
-"""Faster R-CNN with CBAM on COCO (Table 7).
+"""Faster R-CNN (ResNet-50-FPN) with CBAM on COCO (Table 7).
 
     tools/dist_train.sh configs/detection/faster-rcnn_r50-cbam_fpn_4xb2-14e_coco.py 4
 
-Starts from the classifier of configs/imagenet/cbam-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/cbam-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   44.27 M parameters, 215.58 GMACs at 800 x 1333.
 Paper:  36.55 box AP. Not measured here.

@@ -1,8 +1,8 @@
-"""Faster R-CNN with HOGA on COCO (Table 7).
+"""Faster R-CNN (ResNet-50-FPN) with HOGA on COCO (Table 7).
 
     tools/dist_train.sh configs/detection/faster-rcnn_r50-hoga_fpn_4xb2-14e_coco.py 4
 
-Starts from the classifier of configs/imagenet/hoga-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/hoga-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   45.59 M parameters, 228.10 GMACs at 800 x 1333.
 Paper:  37.21 box AP. Not measured here.

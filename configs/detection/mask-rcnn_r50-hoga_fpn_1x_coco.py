@@ -1,8 +1,8 @@
-"""Mask R-CNN with HOGA in its ResNet-50-FPN on COCO, by mmdet's 1x schedule.
+"""Mask R-CNN (ResNet-50-FPN) with HOGA on COCO, trained with mmdet's 1x schedule.
 
     tools/dist_train.sh configs/detection/mask-rcnn_r50-hoga_fpn_1x_coco.py 8
 
-Starts from the classifier of configs/imagenet/hoga-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/hoga-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   48.23 M parameters, 281.08 GMACs at 800 x 1333.
 Paper:  no number. Not measured here.

@@ -1,8 +1,8 @@
-"""SSD300 with HOGA on COCO (Table 7).
+"""SSD300 (ResNet-50) with HOGA on COCO (Table 7).
 
     tools/dist_train.sh configs/detection/ssd300_r50-hoga_4xb32-65e_coco.py 4
 
-Starts from the classifier of configs/imagenet/hoga-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/hoga-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   24.35 M parameters, 22.28 GMACs at 300 x 300.
 Paper:  27.78 box AP. Not measured here.

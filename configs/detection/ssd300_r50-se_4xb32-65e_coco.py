@@ -1,8 +1,8 @@
-"""SSD300 with Squeeze-and-Excitation on COCO (Table 7).
+"""SSD300 (ResNet-50) with Squeeze-and-Excitation on COCO (Table 7).
 
     tools/dist_train.sh configs/detection/ssd300_r50-se_4xb32-65e_coco.py 4
 
-Starts from the classifier of configs/imagenet/se-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/se-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   23.85 M parameters, 20.21 GMACs at 300 x 300.
 Paper:  26.05 box AP. Not measured here.

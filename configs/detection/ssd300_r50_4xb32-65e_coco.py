@@ -1,10 +1,11 @@
-"""SSD300 with ResNet-50 on COCO (Table 7): the baseline.
+"""SSD300 (ResNet-50) without attention on COCO (Table 7).
 
     tools/dist_train.sh configs/detection/ssd300_r50_4xb32-65e_coco.py 4
 
-Starts from the classifier of configs/imagenet/resnet50_8xb32_in1k.py: train that first, or change init_cfg.
-Recipe (supplement): SGD 0.01 / 0.9 / 5e-4, no decay on batch norms and biases, batch 4 x 32, x0.1 at epochs 43 and 54
-of 65, linear warm-up over the first. The modified ResNet-50 is that of NVIDIA's reference SSD.
+Train configs/imagenet/resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
+Recipe (supplement): SGD with learning rate 0.01, momentum 0.9, weight decay 5e-4 except on batch norms and biases;
+batch 128; linear warm-up over the first epoch; learning rate x0.1 at epochs 43 and 54 of 65. ResNet-50 is modified as
+in NVIDIA's reference SSD.
 
 Cost:   22.89 M parameters, 20.21 GMACs at 300 x 300.
 Paper:  25.01 box AP. Not measured here.

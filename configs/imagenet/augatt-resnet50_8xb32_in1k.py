@@ -2,7 +2,7 @@
 
     tools/dist_train.sh configs/imagenet/augatt-resnet50_8xb32_in1k.py 8
 
-The paper prints the figures of Bello et al., who count two operations a MAC. Only for images up to 224 x 224.
+The paper repeats the figures of Bello et al., who count two operations per MAC. Images can be at most 224 x 224.
 
 Cost:   24.30 M parameters, 4.02 GMACs at 224 x 224 (paper: 24.30 M, 7.90 G).
 Paper:  22.30 % top-1 error. Not measured here.
@@ -10,7 +10,8 @@ Paper:  22.30 % top-1 error. Not measured here.
 
 _base_ = './resnet50_8xb32_in1k.py'
 
-# A quarter of the channels of the 3x3 convolutions from the second stage on, which itself attends at half its size.
+# Attention computes a quarter of the channels of the 3x3 convolutions, from the second stage on. The second stage
+# attends at half its resolution.
 augmented = dict(type='mmhoga.AugmentedConv2d', key_ratio=0.25, value_ratio=0.25, num_heads=8)
 model = dict(
     backbone=dict(

@@ -2,7 +2,7 @@
 
     tools/dist_train.sh configs/imagenet/ge-resnet50_8xb32_in1k.py 8
 
-The gather is over maps of 56, 28, 14 and 7: only for images of 224 x 224.
+The learned gather has the size of the feature maps, so images must be 224 x 224.
 
 Cost:   31.11 M parameters, 4.12 GMACs at 224 x 224 (paper: 31.20 M, 3.87 G).
 Paper:  22.00 % top-1 error. Not measured here.
@@ -10,7 +10,7 @@ Paper:  22.00 % top-1 error. Not measured here.
 
 _base_ = './resnet50_8xb32_in1k.py'
 
-# The variant is inferred from the paper's number of parameters; its learned gather has the size of a stage's map.
+# The variant is inferred from the paper's number of parameters.
 theta = dict(type='mmhoga.Attention', name='ge', extra_params=True, extent=0, use_mlp=False)
 model = dict(
     backbone=dict(

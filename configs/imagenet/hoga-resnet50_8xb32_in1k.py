@@ -1,8 +1,8 @@
-"""ResNet-50 with the HOGA of the paper (Fig. 3) on ImageNet (Table 4).
+"""ResNet-50 with the HOGA of the paper (Fig. 3) on ImageNet (Tables 4 and 5).
 
     tools/dist_train.sh configs/imagenet/hoga-resnet50_8xb32_in1k.py 8
 
-With an attention that you have searched, add
+To train with a genotype that you have searched, add
 --cfg-options model.backbone.plugins.0.cfg.genotype=work_dirs/YOUR_SEARCH/genotype.json
 
 Cost:   29.39 M parameters, 4.70 GMACs at 224 x 224 (paper: 29.39 M, 4.73 G).

@@ -1,10 +1,10 @@
-"""SimpleBaseline with ResNet-50 and sub-pixel refinement, keypoints on COCO (Table 8): the baseline.
+"""SimpleBaseline (ResNet-50) without attention for keypoints on COCO (Table 8).
 
     tools/dist_train.sh configs/pose/td-hm_res50_dark-4xb32-140e_coco-256x192.py 4
 
-Starts from the classifier of configs/imagenet/resnet50_8xb32_in1k.py: train that first, or change init_cfg.
-Recipe (supplement): Adam 1e-3, batch 128 (4 x 32), x0.1 at epochs 90 and 120 of 140. Sub-pixel refinement is DARK here,
-the nearest in mmpose; the input of 256 x 192 is inferred.
+Train configs/imagenet/resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
+Recipe (supplement): Adam with learning rate 1e-3; batch 128; learning rate x0.1 at epochs 90 and 120 of 140. The
+sub-pixel refinement is DARK, the closest method in mmpose. The input size of 256 x 192 is inferred.
 
 Cost:   34.00 M parameters, 5.45 GMACs at 256 x 192.
 Paper:  72.8 keypoint AP. Not measured here.

@@ -1,8 +1,8 @@
-"""SimpleBaseline with Squeeze-and-Excitation in its ResNet-50, keypoints on COCO (Table 8).
+"""SimpleBaseline (ResNet-50) with Squeeze-and-Excitation for keypoints on COCO (Table 8).
 
     tools/dist_train.sh configs/pose/td-hm_se-res50_dark-4xb32-140e_coco-256x192.py 4
 
-Starts from the classifier of configs/imagenet/se-resnet50_8xb32_in1k.py: train that first, or change init_cfg.
+Train configs/imagenet/se-resnet50_8xb32_in1k.py first: the backbone starts from its checkpoint (init_cfg).
 
 Cost:   36.53 M parameters, 5.45 GMACs at 256 x 192.
 Paper:  73.6 keypoint AP. Not measured here.

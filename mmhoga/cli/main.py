@@ -26,7 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         'attention-maps': ('attention_maps', 'attention_maps_main', 'draw the gates of a HOGA cell for an image'),
         'selectivity': ('selectivity', 'selectivity_main', 'measure class selectivity per layer'),
         'tsne': ('tsne', 'tsne_main', 'embed features with t-SNE'),
-        'paper': ('paper', 'zoo_main', 'list the tables of the paper, with config, cost and command of each row'),
+        'paper': ('paper', 'paper_main', 'print the tables of the paper, with cost and command of each row'),
     },
     'Deploy and share': {
         'export': ('export', 'export_main', 'export a trained network to ONNX or torch.export'),

@@ -1,207 +1,218 @@
-"""What tools/model_zoo.py does: count every row of the paper's tables, and write what says so.
+"""``mmhoga paper``: print the tables of the paper beside the costs of our configs.
 
-From :mod:`mmhoga.paper` and the configs come, in this order: ``configs/costs.json``, what each config costs; the
-tables of ``docs/costs.md`` and of a ``README.md`` a folder of configs, between two marks; a ``metafile.yml`` a folder,
-and ``model-index.yml``. All but the first are functions of the paper's numbers and of ``costs.json``.
+The tables are in ``configs/paper.yml``, the costs in ``configs/costs.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import torch
 import yaml
 
+import mmhoga
 from mmhoga.cli.flops import count_config
 from mmhoga.cli.run.errors import run
 from mmhoga.files import write_atomic
 from mmhoga.hosts import LaunchError, leaves, load_config
-from mmhoga.paper import TABLES, Row, Table, rows
 
-COSTS = 'configs/costs.json'
-BEGIN = '<!-- Written by tools/model_zoo.py: do not edit below. -->'
-END = '<!-- Up to here. -->'
-NOT_MEASURED = 'not measured'
-PAPER = {
-    'Title': 'Auto Learning Attention',
-    'URL': 'https://proceedings.neurips.cc/paper/2020',
-}
-
-Costs = Mapping[str, Any]
+PACKAGE = Path(mmhoga.__file__).parent
+CHECKOUT = PACKAGE.parent / 'configs'
+CONFIGS = CHECKOUT if (CHECKOUT / 'paper.yml').is_file() else PACKAGE / '.mim' / 'configs'  # the latter in a wheel
+PREFACE = (
+    'Parameters and multiply-accumulates (MACs) are counted from our configs, for one image of the size given.\n'
+    'The columns "paper" and the results are what the paper prints. None of its results has been measured here.'
+)
 
 
-def zoo_main(argv: Sequence[str] | None = None) -> int:
-    """Write the files and say which of them changed. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description="Count what every row of the paper's tables costs, and write the tables and metafiles that say so."
-    )
-    parser.add_argument('--root', type=Path, default=Path.cwd(), help='the repository (default: this folder)')
-    parser.add_argument('--keep-costs', action='store_true', help=f'take them from {COSTS} instead of counting')
-    args = parser.parse_args(argv)
-
-    def write() -> None:
-        changed = write_zoo(args.root, keep_costs=args.keep_costs)
-        print('\n'.join(changed) if changed else 'Everything is as it was.')
-
-    return run(write)
-
-
-def write_zoo(root: Path, *, keep_costs: bool = False) -> list[str]:
-    """Write all files under ``root``, the repository; return those that changed.
+@dataclass(frozen=True)
+class Row:
+    """One row of a table. Numbers that the paper does not give are empty or None.
 
     Args:
-        keep_costs: take them from ``configs/costs.json`` instead of counting.
+        model: our name of the model.
+        config: path of its config, relative to ``configs``.
+        result: as printed in the paper.
+        params: in millions.
+        macs: in billions; the paper calls them FLOPS.
     """
-    if not (root / 'configs').is_dir():
-        raise LaunchError(f'{root} has no folder configs: run this in the repository.')
-    files = {}
-    if keep_costs:
-        costs = read_costs(root)
-    else:
-        costs = {row.config: count_row(root, table, row) for table, row in rows()}
-        files[COSTS] = json.dumps(costs, indent=1) + '\n'
-    files.update(render(root, costs))
-    changed = []
-    for name, text in files.items():
-        path = root / name
-        if not path.exists() or path.read_text(encoding='utf-8') != text:
-            write_atomic(path, text)
-            changed.append(name)
-    return changed
+
+    model: str
+    config: str
+    result: str = ''
+    params: float | None = None
+    macs: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the config and of its work_dir."""
+        return PurePosixPath(self.config).stem
+
+    @property
+    def command(self) -> str:
+        """The command that trains it on as many GPUs as the config's name gives."""
+        match = re.search(r'[_-](\d+)xb\d+', self.name)
+        gpus = int(match[1]) if match else 8  # mmdet's schedules "1x" and "2x" are for 8 GPUs
+        config = f'configs/{self.config}'
+        return f'mmhoga train {config}' if gpus == 1 else f'tools/dist_train.sh {config} {gpus}'
 
 
-def read_costs(root: Path) -> dict[str, Any]:
-    """``configs/costs.json``: by config, ``dict(params=..., macs=...)``, or None (see :func:`count_row`)."""
-    return json.loads((root / COSTS).read_text(encoding='utf-8'))
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper, or a group of configs that the paper does not have.
+
+    Args:
+        key: the paper's number, or the name of the group.
+        title: what the table compares.
+        metric: name and unit of the rows' ``result``.
+        shape: height and width of the image that costs are counted for.
+        rows: in the paper's order.
+    """
+
+    key: int | str
+    title: str
+    metric: str
+    shape: tuple[int, int]
+    rows: tuple[Row, ...]
+
+    @property
+    def heading(self) -> str:
+        """Number, title, and the size of the image."""
+        number = f'Table {self.key}: ' if isinstance(self.key, int) else ''
+        return f'{number}{self.title}, {self.shape[0]} x {self.shape[1]}'
 
 
-def count_row(root: Path, table: Table, row: Row) -> dict[str, int] | None:
-    """Parameters and MACs of a row's config; None if they depend on a genotype that a search has yet to find."""
-    cfg = load_config(str(root / row.config))
+def paper_main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables, or count their costs. Returns the exit code."""
+    tables = read_tables()
+    parser = argparse.ArgumentParser(
+        prog='mmhoga paper',
+        description='Print the tables of the paper: our costs beside its costs and results, and the commands to train.',
+    )
+    parser.add_argument(
+        '--table', choices=list(dict.fromkeys(str(table.key) for table in tables)), help='print only this one'
+    )
+    parser.add_argument('--markdown', action='store_true', help='print Markdown, with configs instead of commands')
+    parser.add_argument(
+        '--count',
+        action='store_true',
+        help='count the costs of these tables again and write configs/costs.json; needs a checkout, takes minutes',
+    )
+    args = parser.parse_args(argv)
+    chosen = [table for table in tables if args.table in (None, str(table.key))]
+
+    def count_or_print() -> None:
+        if args.count:
+            print(f'{count_costs(chosen)} costs in {CONFIGS / "costs.json"} have changed.')
+        else:
+            print(format_tables(chosen, read_costs(), markdown=args.markdown))
+
+    return run(count_or_print)
+
+
+def read_tables() -> list[Table]:
+    """The tables of ``configs/paper.yml``."""
+    data = yaml.safe_load((CONFIGS / 'paper.yml').read_text(encoding='utf-8'))
+    return [
+        Table(**{**table, 'shape': tuple(table['shape']), 'rows': tuple(Row(**row) for row in table['rows'])})
+        for table in data
+    ]
+
+
+def unique_rows(tables: Iterable[Table]) -> Iterator[tuple[Table, Row]]:
+    """Each config once, with the first table that contains it."""
+    seen = set()
+    for table in tables:
+        for row in table.rows:
+            if row.config not in seen:
+                seen.add(row.config)
+                yield table, row
+
+
+def read_costs() -> dict[str, Mapping[str, int] | None]:
+    """``configs/costs.json``: ``params`` and ``macs`` by config; None if they depend on an unpublished genotype."""
+    return json.loads((CONFIGS / 'costs.json').read_text(encoding='utf-8'))
+
+
+def count_costs(tables: Iterable[Table]) -> int:
+    """Count the configs of ``tables``, write ``configs/costs.json``, and return how many costs have changed.
+
+    Raises:
+        LaunchError: mmhoga does not run from a checkout.
+    """
+    if CONFIGS != CHECKOUT:
+        raise LaunchError(f'--count writes to a checkout, and there is none around {PACKAGE}. Run it in a checkout.')
+    before = read_costs()
+    chosen = {row.config for table in tables for row in table.rows}
+    after = {
+        row.config: count_row(table, row) if row.config in chosen else before.get(row.config)
+        for table, row in unique_rows(read_tables())
+    }
+    lines = ',\n'.join(f'{json.dumps(config)}: {json.dumps(cost)}' for config, cost in after.items())
+    write_atomic(CONFIGS / 'costs.json', f'{{\n{lines}\n}}\n')
+    return sum(before.get(config) != cost for config, cost in after.items())
+
+
+def count_row(table: Table, row: Row) -> dict[str, int] | None:
+    """Parameters and MACs of a config; None if they depend on a genotype that has to be searched first."""
+    cfg = load_config(str(CONFIGS / row.config))
     if any(key.endswith('.genotype') and value.endswith('.json') for key, value in leaves(cfg.model)):
         return None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # how many proposals a two-stage detector keeps depends on its weights
-        counted = count_config(cfg, table.shape)[1]['']
-    return dict(params=counted.params, macs=int(counted.macs))  # a matrix product is counted in floats
+        torch.manual_seed(0)  # the weights decide how many proposals a two-stage detector keeps
+        total = count_config(cfg, table.shape)[1]['']
+    return dict(params=total.params, macs=int(total.macs))
 
 
-def render(root: Path, costs: Costs) -> dict[str, str]:
-    """The text of every file but ``costs.json``, by its path from ``root``; what stands above the marks is kept."""
-    files = {'docs/costs.md': _between_marks(root / 'docs/costs.md', '\n'.join(_cost_tables(costs)))}
-    folders = sorted({row.folder for _, row in rows()})
-    for folder in folders:
-        readme = f'{folder}/README.md'
-        files[readme] = _between_marks(root / readme, '\n'.join(_folder_tables(folder, costs)))
-        files[f'{folder}/metafile.yml'] = _yaml(_metafile(folder, costs))
-    files['model-index.yml'] = _yaml({'Import': [f'{folder}/metafile.yml' for folder in folders]})
-    return files
+def format_tables(
+    tables: Sequence[Table], costs: Mapping[str, Mapping[str, int] | None], *, markdown: bool = False
+) -> str:
+    """All tables as text or Markdown."""
+    parts = [PREFACE]
+    for table in tables:
+        lines = _cells(table, costs, markdown)
+        numbers = len(lines[0]) - 2  # between the model and the config or command
+        if markdown:
+            lines.insert(1, ['---', *['---:'] * numbers, '---'])
+            parts += [f'### {table.heading}', '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)]
+        else:
+            widths = [max(map(len, column)) for column in zip(*lines)]
+            pad = [str.ljust, *[str.rjust] * numbers, str.ljust]
+            text = (
+                '  '.join(justify(cell, width) for justify, cell, width in zip(pad, cells, widths)) for cells in lines
+            )
+            parts.append('\n'.join([table.heading, *map(str.rstrip, text)]))
+    return '\n\n'.join(parts)
 
 
-def header_facts(table: Table, row: Row, cost: Mapping[str, int] | None) -> str:
-    """The lines of a config's docstring that say what it costs and what the paper has."""
-    height, width = table.shape
-    printed = '' if row.params is None else f' (paper: {row.params:.2f} M, {row.macs:.2f} G)'
-    if cost is None:
-        line = f'depends on the genotype{printed}.'
-    else:
-        line = f'{_params(cost)} M parameters, {_macs(cost)} GMACs at {height} x {width}{printed}.'
-    if not row.result:
-        result = 'no number.'
-    elif table.metric == 'genotype':
-        result = f'{row.result}.'
-    else:
-        name, _, unit = table.metric.partition(', ')
-        result = f'{row.result} {unit + " " if unit else ""}{name}.'
-    return f'Cost:   {line}\nPaper:  {result} Not measured here.'
-
-
-def _cost_tables(costs: Costs) -> Iterator[str]:
-    """Tables 1 to 6: ours beside the paper's."""
-    for table in TABLES:
-        if all(row.params is None for row in table.rows):
-            continue
-        yield f'\n### {table.heading}\n'
-        yield '| model | params (M) | paper | difference | GMACs | paper | difference |'
-        yield '|---|---|---|---|---|---|---|'
-        for row in table.rows:
-            cost, cells = costs[row.config], []
-            for ours, printed in ((_params(cost), row.params), (_macs(cost), row.macs)):
-                cells += [ours, f'{printed:.2f}', _difference(ours, printed)]
-            yield f'| [{row.model}](../{row.config}) | {" | ".join(cells)} |'
-
-
-def _folder_tables(folder: str, costs: Costs) -> Iterator[str]:
-    for table in TABLES:
-        inside = [row for row in table.rows if row.folder == folder]
-        if not inside:
-            continue
-        height, width = table.shape
-        yield f'\n## {table.heading}\n'
-        yield f'| model | params (M) | GMACs, {height} x {width} | paper: {table.metric} | ours | config | command |'
-        yield '|---|---|---|---|---|---|---|'
-        for row in inside:
-            cost = costs[row.config]
-            link = f'[{row.name}]({row.name}.py)'
-            cells = (row.model, _params(cost), _macs(cost), row.result or '-', NOT_MEASURED, link, f'`{row.command}`')
-            yield f'| {" | ".join(cells)} |'
-
-
-def _metafile(folder: str, costs: Costs) -> dict[str, Any]:
-    collection = f'HOGA: {Path(folder).name}'
-    models = []
-    for table, row in rows():
-        if row.folder != folder:
-            continue
-        metadata: dict[str, Any] = {'Training Data': table.dataset}
-        cost = costs[row.config]
-        if cost is not None:
-            metadata.update({'FLOPs': cost['macs'], 'Parameters': cost['params']})
-        if row.result:
-            metadata['Paper'] = f'{table.metric}: {row.result}'
-        models.append(
-            {
-                'Name': row.name,
-                'In Collection': collection,
-                'Metadata': metadata,
-                'Results': None,  # not measured
-                'Config': row.config,
-            }
+def _cells(table: Table, costs: Mapping[str, Mapping[str, int] | None], markdown: bool) -> list[list[str]]:
+    """Header and rows; columns without any number are left out."""
+    lines = [['model', 'params (M)', 'paper', 'MACs (G)', 'paper', table.metric, 'config' if markdown else 'command']]
+    for row in table.rows:
+        cost = costs.get(row.config) or {}
+        params, macs = cost.get('params'), cost.get('macs')
+        lines.append(
+            [
+                row.model,
+                _figure(params and params / 1e6),
+                _figure(row.params),
+                _figure(macs and macs / 1e9),
+                _figure(row.macs),
+                row.result or '-',
+                f'`{row.config}`' if markdown else row.command,
+            ]
         )
-    return {
-        'Collections': [{'Name': collection, 'Paper': PAPER, 'README': f'{folder}/README.md'}],
-        'Models': models,
-    }
+    columns = [column for column in zip(*lines) if set(column[1:]) != {'-'}]
+    return [list(cells) for cells in zip(*columns)]
 
 
-def _params(cost: Mapping[str, int] | None) -> str:
-    return '-' if cost is None else f'{cost["params"] / 1e6:.2f}'
-
-
-def _macs(cost: Mapping[str, int] | None) -> str:
-    return '-' if cost is None else f'{cost["macs"] / 1e9:.2f}'
-
-
-def _difference(ours: str, printed: float | None) -> str:
-    if ours == '-' or printed is None:
+def _figure(value: float | None) -> str:
+    """Two decimals as in the paper, or two digits of a smaller number."""
+    if value is None:
         return '-'
-    difference = round(float(ours) - printed, 2)
-    return f'{difference:+.2f}' if difference else '0'
-
-
-def _between_marks(path: Path, text: str) -> str:
-    """The file with what stands between the marks replaced; a new file has the marks alone."""
-    old = path.read_text(encoding='utf-8') if path.exists() else f'{BEGIN}\n{END}\n'
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise LaunchError(f'{path} lacks the marks between which its tables go: {BEGIN} and {END}')
-    return f'{before}{BEGIN}\n{text}\n\n{END}{after}'
-
-
-def _yaml(data: Mapping[str, Any]) -> str:
-    return '# Written by tools/model_zoo.py.\n' + yaml.safe_dump(dict(data), sort_keys=False, width=120)
+    return f'{value:.2f}' if value >= 0.01 else f'{value:.2g}'

@@ -1,2 +1,2 @@
-# CBAM (Woo et al. 2018), reduction 16, kernel 7, as timm has it. `{{_base_.attention}}` goes into plugins.
+# timm's CBAM (Woo et al. 2018), reduction 16, kernel 7. Use it in plugins as `{{_base_.attention}}`.
 attention = dict(type='mmhoga.Attention', name='cbam')

@@ -1,2 +1,2 @@
-# HOGA with CBAM on all ten edges (Table 6, "HOG_CBAM"). `{{_base_.attention}}` goes into plugins.
+# HOGA with CBAM on all ten edges (Table 6, "HOG_CBAM"). Use it in plugins as `{{_base_.attention}}`.
 attention = dict(type='mmhoga.HOGA', genotype='hog_cbam')

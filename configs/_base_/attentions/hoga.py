@@ -1,2 +1,2 @@
-# The attention that the paper found (Fig. 3), or a path to a genotype.json. `{{_base_.attention}}` goes into plugins.
+# The paper's HOGA (Fig. 3). Use it in plugins as `{{_base_.attention}}`. genotype also takes a path to a genotype.json.
 attention = dict(type='mmhoga.HOGA', genotype='autola')

@@ -1,4 +1,4 @@
-# HOGA with a random operation other than none on each edge (Table 6, "Rand_HOGA"; the paper's are not published):
+# HOGA with a random operation per edge, `none` excluded (Table 6, "Rand_HOGA"). The paper publishes none. Ours:
 # rng = random.Random(0); [[rng.choice(PRIMITIVES[1:]) for _ in range(k + 1)] for k in range(4)].
 attention = dict(
     type='mmhoga.HOGA',

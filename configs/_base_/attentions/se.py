@@ -1,2 +1,2 @@
-# Squeeze-and-Excitation (Hu et al. 2018), reduction 16, as timm has it. `{{_base_.attention}}` goes into plugins.
+# timm's Squeeze-and-Excitation (Hu et al. 2018), reduction 16. Use it in plugins as `{{_base_.attention}}`.
 attention = dict(type='mmhoga.Attention', name='se')

@@ -1,7 +1,7 @@
-# mmdet's SSD300 data without what NVIDIA's reference SSD, whose modifications the paper follows, does not have.
+# mmdet's SSD300 data, reduced to what NVIDIA's reference SSD does. The paper follows that reference.
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
-train_pipeline = [  # mmdet: Expand before the crop
+train_pipeline = [  # mmdet: also Expand, before the crop
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
@@ -22,7 +22,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-train_dataloader = dict(  # mmdet: 8 on each of 8 GPUs, each epoch 5 times over the data
+train_dataloader = dict(  # mmdet: 8 on each of 8 GPUs, and the data repeated 5 times per epoch
     batch_size=32,
     num_workers=8,
     batch_sampler=None,

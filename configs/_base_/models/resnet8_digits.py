@@ -1,4 +1,4 @@
-# The CIFAR ResNet at its smallest (6n + 2 with n = 1), for grey images.
+# The smallest CIFAR ResNet (depth 6n + 2 with n = 1), for grey images.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmhoga.CIFARResNet', depth=8, in_channels=1, base_channels=16),

@@ -1,14 +1,14 @@
-# mmdet's SSD300 with ResNet-50 up to conv4_x in place of VGG-16 (supplement; NVIDIA's reference SSD does the same).
+# mmdet's SSD300 with ResNet-50 up to conv4_x instead of VGG-16 (supplement; as in NVIDIA's reference SSD).
 _base_ = 'mmdet::_base_/models/ssd300.py'
 
 model = dict(
-    data_preprocessor=dict(std=[58.395, 57.12, 57.375]),  # mmdet: 1, for a VGG of caffe
+    data_preprocessor=dict(std=[58.395, 57.12, 57.375]),  # mmdet: 1, for Caffe's VGG
     backbone=dict(
         _delete_=True,
         type='mmhoga.ResNet',
         depth=50,
         num_stages=3,
-        strides=(1, 2, 1),  # conv4_x keeps the size: a map of 38 x 38
+        strides=(1, 2, 1),  # conv4_x keeps its input's size of 38 x 38
         out_indices=(2,),
         frozen_stages=-1,
         norm_eval=False,

@@ -1,4 +1,4 @@
-# Minutes on two cores, from scratch.
+# Trains from scratch in minutes on two cores.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
