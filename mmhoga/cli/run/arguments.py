@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 from typing import Any
 
 from mmengine.config import DictAction
@@ -41,7 +42,9 @@ class ConfigOptions(DictAction):
 def option_text(key: str, value: object) -> str:
     """``key=value`` as ``--cfg-options`` reads it back. Only values that need quotes get them."""
     text = str(value)
-    is_same = ConfigOptions._parse_iterable(text) == value
+    value = text if isinstance(value, os.PathLike) else value
+    parsed = ConfigOptions._parse_iterable(text)
+    is_same = parsed == value and type(parsed) is type(value)
     return f'{key}={text if is_same else repr(value)}'
 
 
