@@ -12,7 +12,7 @@ import torch
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
-from mmhoga.cli.looks.subjects import found, load_subject
+from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
 from mmhoga.cli.run.errors import run
 from mmhoga.deploy import disagreement, export_onnx, export_program, fuse, run_onnx
 from mmhoga.deploy.export import TensorsOnly
@@ -52,7 +52,7 @@ def export(args: argparse.Namespace) -> None:
         raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
     if len(args.shape) != 3:
         raise LaunchError(f'--shape takes channels, height and width, not {len(args.shape)} numbers.')
-    subject = load_subject('model', *found('model', args.model), options=args.cfg_options)
+    subject = load_network('model', *config_and_checkpoint('model', args.model), options=args.cfg_options)
     model = TensorsOnly(_part(subject.model, args.part))
     torch.manual_seed(0)
     example = torch.randn(2, *args.shape)
