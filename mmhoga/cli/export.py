@@ -63,7 +63,7 @@ def export(args: argparse.Namespace) -> None:
         raise LaunchError(f'--out {out}: the name must end in {" or ".join(WRITERS)}.')
     if not out.parent.is_dir():
         raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
-    network = load_network('model', *config_and_checkpoint('model', args.model), options=args.cfg_options)
+    network = load_network('model', *config_and_checkpoint('MODEL', args.model), options=args.cfg_options)
     part = _part(network.model, args.part)
     name = type(part).__name__
     model = TensorsOnly(part).eval()

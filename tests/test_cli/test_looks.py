@@ -19,7 +19,7 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
 from mmhoga.cli.looks.pictures import batch, display, from_files
-from mmhoga.cli.looks.subjects import load_subject
+from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.selectivity import selectivity_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.comparison import network_complexity
@@ -118,21 +118,21 @@ def test_networks_of_the_other_hosts(models, image, tmp_path, host, size, classe
 
 def test_colours_and_padding(models, image):
     """What is shown is what is there: the picture's red is red, whichever order the host loads it in."""
-    subject = load_subject('detector', *models['detector'])
-    (picture,) = from_files(subject, [image])
-    shown = display(subject, picture)
+    network = load_network('detector', *models['detector'])
+    (picture,) = from_files(network, [image])
+    shown = display(network, picture)
     assert shown.shape == (48, 72, 3)
     assert shown[20, 28].argmax() == 0 and shown[2, 2].argmax() == 2
-    inputs, _ = batch(subject, [picture])
+    inputs, _ = batch(network, [picture])
     assert inputs.shape == (1, 3, 64, 96)
     torch.testing.assert_close(inputs[0, 2, 2, 2].item(), (shown[2, 2, 2] * 255 - 103.53) / 57.375, rtol=1e-4, atol=0)
 
 
 def test_grey_networks_take_image_files_of_any_size(models, image):
-    subject = load_subject('plain', *models['plain'])
-    (picture,) = from_files(subject, [image])
-    assert display(subject, picture).shape == (60, 90)
-    assert subject.scores(*batch(subject, [picture])).shape == (1, 10)
+    network = load_network('plain', *models['plain'])
+    (picture,) = from_files(network, [image])
+    assert display(network, picture).shape == (60, 90)
+    assert network.scores(*batch(network, [picture])).shape == (1, 10)
 
 
 def test_one_report_of_runs_of_three_hosts(models, tmp_path):
@@ -173,9 +173,8 @@ def test_selectivity_is_the_same_for_every_batch_size_and_number_of_processes(mo
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    tool = root / 'tools' / 'analysis_tools' / 'selectivity.py'
     launch = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command = [*launch, f'--master_port={port}', str(tool), '--launcher', 'pytorch', *both[-4:]]
+    command = [*launch, f'--master_port={port}', '-m', 'mmhoga', 'selectivity', '--launcher', 'pytorch', *both[-4:]]
     environment = {**os.environ, 'PYTHONPATH': str(root), 'CUDA_VISIBLE_DEVICES': '-1'}
     out = tmp_path / 'two.png'
     result = subprocess.run(
