@@ -141,7 +141,9 @@ def check_outputs(actual: Any, expected: Any, tolerance: float) -> None:
         AssertionError: a tensor differs by more than ``tolerance``, or in shape, or their numbers differ.
     """
     scaled: tuple[list[Tensor], list[Tensor]] = ([], [])
-    tensors = [[leaf for leaf in tree_flatten(outputs)[0] if isinstance(leaf, Tensor)] for outputs in (actual, expected)]
+    tensors = [
+        [leaf for leaf in tree_flatten(outputs)[0] if isinstance(leaf, Tensor)] for outputs in (actual, expected)
+    ]
     if len(tensors[0]) != len(tensors[1]):
         raise AssertionError(f'There are {len(tensors[0])} outputs instead of {len(tensors[1])}.')
     for got, wanted in zip(*tensors):

@@ -28,9 +28,7 @@ def latency_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga latency hoga-search_resnet20_1xb128-100e_cifar10 --input-shape 3 32 32 --out latency.json',
     )
     parser.add_argument('config', help='config of the search: a path, or the name of one that comes with mmhoga')
-    parser.add_argument(
-        '--out', type=Path, default=Path('latency.json'), metavar='FILE', help='(default: %(default)s)'
-    )
+    parser.add_argument('--out', type=Path, default=Path('latency.json'), metavar='FILE', help='(default: %(default)s)')
     parser.add_argument(
         '--input-shape',
         type=positive(int),
