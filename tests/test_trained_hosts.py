@@ -11,8 +11,8 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
 from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
-from mmhoga.cli.run.main import train_main
 from mmhoga.cli.selectivity import selectivity_main
+from mmhoga.cli.train import train_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.report import report_from_work_dirs
 
@@ -143,7 +143,7 @@ def test_the_report_knows_the_hosts_metric(trained, tmp_path):
 def test_the_models_weights_are_those_of_its_checkpoint(trained):
     """After a look too: every tensor that was saved."""
     host, work_dir = trained
-    config, checkpoint = config_and_checkpoint(host, [str(work_dir)])
+    config, checkpoint = config_and_checkpoint([str(work_dir)])
     network = load_network(host, config, checkpoint)
     saved = torch.load(checkpoint, weights_only=False)['state_dict']
     assert list(saved) == list(network.model.state_dict())
