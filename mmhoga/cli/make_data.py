@@ -1,4 +1,4 @@
-"""What tools/make_shapes.py does: write the pictures that the demos of mmdet and mmpose learn from."""
+"""``mmhoga make-data``: write the images that the demos of mmdet and mmpose learn from."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ def shapes_main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description='Generate small data sets in COCO format: shapes with boxes for detection, figures with keypoints '
+        description='Generate small data sets in COCO format: shapes with boxes for detection, people with keypoints '
         'for pose estimation. The same arguments give the same files.'
     )
     parser.add_argument('kinds', nargs='*', metavar='KIND', help=f'{" or ".join(KINDS)} (default: both)')
     parser.add_argument('--out', default='data', help='the folder that gets OUT/KIND (default: data)')
     parser.add_argument('--train', type=int, default=Recipe.train, help='training pictures (default: %(default)s)')
     parser.add_argument('--val', type=int, default=Recipe.val, help='held-out pictures (default: %(default)s)')
-    parser.add_argument('--size', type=int, default=0, help='height and width in pixels (default: 96, figures 128)')
+    parser.add_argument('--size', type=int, default=0, help='height and width in pixels (default: 96, people 128)')
     parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
     return parser
 
 
 def _write(args: argparse.Namespace) -> None:
     for kind in args.kinds or KINDS:
-        root = Path(args.out) / kind
         try:
             recipe = Recipe(kind, train=args.train, val=args.val, size=args.size, seed=args.seed)
+            root = Path(args.out) / recipe.kind
             written = write_coco(root, recipe)
         except (ValueError, OSError) as error:
             raise LaunchError(str(error)) from error
         print(
             f'{root}: {"wrote" if written else "there already are"} {recipe.train} + {recipe.val} pictures of '
-            f'{recipe.size} x {recipe.size}, {annotation_file(kind, "train")}, {annotation_file(kind, "val")}'
+            f'{recipe.size} x {recipe.size}, {annotation_file(recipe.kind, "train")}, '
+            f'{annotation_file(recipe.kind, "val")}'
         )

@@ -18,8 +18,8 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
-from mmhoga.cli.looks.pictures import batch, display, from_files
 from mmhoga.cli.looks.networks import load_network
+from mmhoga.cli.looks.pictures import batch, display, from_files
 from mmhoga.cli.selectivity import selectivity_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.comparison import network_complexity

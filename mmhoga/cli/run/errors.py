@@ -89,7 +89,7 @@ def _missing(cfg: Config, path: str) -> str:
         return message + near_names(looked_for)
     place = Path(root)
     if place.name in _GENERATED:
-        return f'{message} It is generated, in seconds: python tools/make_shapes.py {place.name} --out {place.parent}'
+        return f'{message} It is generated, in seconds: mmhoga make-data {place.name} --out {place.parent}'
     for name, how in _SOURCES.items():
         if name in place.parts:
             message += f' {how}'
@@ -97,7 +97,7 @@ def _missing(cfg: Config, path: str) -> str:
     return f'{message} If you have it elsewhere, a link is enough: {link}'
 
 
-_GENERATED = ('shapes', 'figures')
+_GENERATED = ('shapes', 'people')
 _SOURCES = {
     'imagenet': 'ImageNet (ILSVRC 2012) is at https://image-net.org; unpack it as '
     'train/<class>/*.JPEG and val/<class>/*.JPEG.',
