@@ -10,8 +10,8 @@ Three names map to something weaker than the original:
 * ``getattr``: ``HistoryBuffer`` pickles its methods as ``getattr(HistoryBuffer, 'mean')``, but the real ``getattr``
   could reach every module of the process. :func:`_history_method` returns four methods of this class only.
 * ``collections.defaultdict``: a plain dict, the only mapping that torch's loader fills.
-* ``bytes``: a function that returns ``b''``. An empty array, such as a data set's empty skeleton in mmpose, is pickled as
-  a call of ``bytes``.
+* ``bytes``: a function that returns ``b''``. An empty array, such as an empty skeleton in mmpose's metainfo, is pickled
+  as a call of ``bytes``.
 """
 
 from __future__ import annotations

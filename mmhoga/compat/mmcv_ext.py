@@ -65,6 +65,6 @@ def require_mmcv() -> None:
     if importlib.util.find_spec('mmcv') is None:
         raise ImportError(
             'mmhoga.backbones needs mmcv, which is not installed. Install the pure Python one, for which mmhoga has '
-            'the operations of SSD, RetinaNet, Faster and Mask R-CNN: pip install mmcv-lite==2.1.0\nOr the compiled one: '
+            'the operations of SSD, RetinaNet, Faster and Mask R-CNN: pip install mmcv-lite==2.1.0\nOr a compiled one: '
             "pip install -U openmim && mim install 'mmcv>=2.0.0,<2.2.0'"
         )
