@@ -81,7 +81,7 @@ def flops_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='input height and width, or one number for both (default: 224 224)',
     )
-    _add_config_options(parser)
+    add_config_options(parser)
     return parser
 
 
@@ -128,7 +128,7 @@ def _add_loader_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_config_options(parser)
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -139,7 +139,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def _add_config_options(parser: argparse.ArgumentParser) -> None:
+def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
