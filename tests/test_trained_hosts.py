@@ -143,7 +143,7 @@ def test_the_report_knows_the_hosts_metric(trained, tmp_path):
 def test_the_models_weights_are_those_of_its_checkpoint(trained):
     """After a look too: every tensor that was saved."""
     host, work_dir = trained
-    config, checkpoint = config_and_checkpoint(host, [str(work_dir)])
+    config, checkpoint = config_and_checkpoint([str(work_dir)])
     network = load_network(host, config, checkpoint)
     saved = torch.load(checkpoint, weights_only=False)['state_dict']
     assert list(saved) == list(network.model.state_dict())

@@ -52,7 +52,7 @@ def export(args: argparse.Namespace) -> None:
         raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
     if len(args.shape) != 3:
         raise LaunchError(f'--shape takes channels, height and width, not {len(args.shape)} numbers.')
-    subject = load_network('model', *config_and_checkpoint('model', args.model), options=args.cfg_options)
+    subject = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
     model = TensorsOnly(_part(subject.model, args.part))
     torch.manual_seed(0)
     example = torch.randn(2, *args.shape)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +91,8 @@ class TrainedNetwork:
 
     @cached_property
     def dataset(self) -> Any:
-        with explained(self.cfg), DefaultScope.overwrite_default_scope(self.scope):
+        scope = DefaultScope.overwrite_default_scope(self.scope)
+        with _explained_build(self.cfg, 'test_dataloader.dataset'), explained(self.cfg), scope:
             return DATASETS.build(self.dataset_config)
 
 
@@ -100,29 +102,31 @@ def load_networks(models: Sequence[Sequence[str]], options: dict | None, device:
     if len(set(names)) != len(names):
         raise LaunchError(f'two models have the same name: {", ".join(names)}. Give each its own.')
     return [
-        load_network(name, *config_and_checkpoint(name, paths), options=options, device=device)
+        load_network(name, *config_and_checkpoint(paths, f'--model {name}: '), options=options, device=device)
         for name, *paths in models
     ]
 
 
-def config_and_checkpoint(name: str, paths: Sequence[str]) -> tuple[str, str]:
+def config_and_checkpoint(paths: Sequence[str], prefix: str = '') -> tuple[str, str]:
     """``(config, checkpoint)`` from either these two paths or one work_dir.
 
     Raises:
-        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint.
+        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint; starts with ``prefix``.
     """
     if len(paths) == 2:
         return paths[0], paths[1]
-    if len(paths) != 1:
-        raise LaunchError(f'--model {name}: give a work_dir, or a config and a checkpoint, not {len(paths)} paths.')
+    if len(paths) != 1 or Path(paths[0]).is_file():
+        raise LaunchError(
+            f'{prefix}give a work_dir, or a config and a checkpoint, not: {" ".join(paths) or "nothing"}.'
+        )
     work_dir = Path(paths[0])
     if not work_dir.is_dir():
-        raise LaunchError(f'--model {name}: there is no work_dir {work_dir}.{near_names(work_dir)}')
+        raise LaunchError(f'{prefix}there is no work_dir {work_dir}.{near_names(work_dir)}')
     configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     checkpoint = latest_checkpoint(work_dir)
     if not configs or checkpoint is None:
         missing = 'config (*.py)' if not configs else 'checkpoint (last_checkpoint)'
-        raise LaunchError(f'--model {name}: {work_dir} has no {missing}. Give a config and a checkpoint instead.')
+        raise LaunchError(f'{prefix}{work_dir} has no {missing}. Give a config and a checkpoint instead.')
     return str(configs[-1]), str(checkpoint)
 
 
@@ -139,7 +143,8 @@ def load_network(
     allow_mmengine_checkpoints()
     import_mmpretrain(cfg)
     set_preprocessor(cfg)
-    model = build_model(cfg)
+    with _explained_build(cfg, 'model'):
+        model = build_model(cfg)
     with explained(cfg), warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         content = _load_weights(model, config, checkpoint)
@@ -149,6 +154,16 @@ def load_network(
         raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
     classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
     return TrainedNetwork(name, cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
+
+
+@contextmanager
+def _explained_build(cfg: Config, key: str) -> Iterator[None]:
+    """Name the config's key if building it fails, as with an unknown type or argument."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError, AssertionError) as error:
+        reason = str(error.args[0] if error.args else type(error).__name__).splitlines()[0]
+        raise LaunchError(f'{cfg.filename}: {key} cannot be built. {reason}') from error
 
 
 def _load_weights(model: nn.Module, config: str, checkpoint: str) -> dict[str, Any]:
