@@ -9,8 +9,8 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 
-from mmhoga.cli import test_main as run_test
-from mmhoga.cli import train_main
+from mmhoga.cli.test import test_main as run_test
+from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 from mmhoga.hosts import load_config
 from mmhoga.models.loading import report_loading
@@ -77,7 +77,7 @@ def test_an_interruption_while_saving_leaves_a_checkpoint(name):
 
 @pytest.mark.parametrize('name', METRICS)
 def test_train_resume_test(folder, name):
-    """One epoch, a second one after a resume, and the checkpoint's metrics once more through tools/test.py."""
+    """One epoch, a second one after a resume, and the checkpoint's metrics once more by the test command."""
     config, work_dir = str(DEMO / f'{name}.py'), folder / 'work'
     arguments = [config, '--work-dir', str(work_dir), '--cfg-options', 'train_dataloader.batch_size=2', *eager(name)]
     for epochs, resume in ((1, []), (2, ['--resume'])):
@@ -217,15 +217,15 @@ def test_annotations_that_are_not_coco(folder, capsys, name, edit, message):
     error = capsys.readouterr().err.rpartition('error: ')[2]
     assert error.startswith(f'{folder}/bad.json')
     assert message in error
-    assert 'asks for it in train_dataloader.dataset.' in error
+    assert 'train_dataloader.dataset.' in error
 
 
 @pytest.mark.parametrize(
     ('folders', 'message'),
     [
-        ([], 'holds no class folders'),
-        (['n01440764', 'n01443537'], 'holds 2 class folders, not 1000'),
-        ([f'n{i:08}' for i in range(1000)], 'holds 1000 class folders, which are empty'),
+        ([], 'contains no class folders'),
+        (['n01440764', 'n01443537'], 'contains 2 class folders, not 1000'),
+        ([f'n{i:08}' for i in range(1000)], 'contains 1000 class folders, which are empty'),
     ],
     ids=['none', 'two', 'empty'],
 )

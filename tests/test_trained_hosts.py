@@ -11,8 +11,8 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
 from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
-from mmhoga.cli.run.main import train_main
 from mmhoga.cli.selectivity import selectivity_main
+from mmhoga.cli.train import train_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.report import report_from_work_dirs
 

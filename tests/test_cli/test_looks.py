@@ -267,12 +267,15 @@ MISFITS = {
     'no work_dir': (['--model', 'm', 'nowhere'], '--model m: there is no work_dir nowhere'),
     'no config': (['--model', 'm', 'nowhere.py', 'plain.pth'], 'there is no config nowhere.py'),
     'twice': (['--model', 'm', 'plain.py', 'plain.pth', '--model', 'm', 'x', 'y'], 'two models have the same name'),
-    'unknown type': ([*PLAIN_WITH, 'model.type=Nonsense'], 'model cannot be built. Nonsense is not in the mmpretrain'),
+    'unknown type': ([*PLAIN_WITH, 'model.type=Nonsense'], "model.type = 'Nonsense': KeyError: Nonsense is not in"),
     'unknown argument': (
-        PLAIN_WITH + ['model.backbone.wrong=9'],
-        'model cannot be built. CIFARResNet.__init__() got an',
+        [*PLAIN_WITH, 'model.backbone.wrong=9'],
+        "model.backbone.type = 'mmhoga.CIFARResNet': TypeError: ",
     ),
-    'unknown data': ([*PLAIN_WITH, 'test_dataloader.dataset.type=X'], 'test_dataloader.dataset cannot be built. X is'),
+    'unknown data': (
+        [*PLAIN_WITH, 'test_dataloader.dataset.type=X'],
+        "test_dataloader.dataset.type = 'X': KeyError: X is not in",
+    ),
     'bad genotype': (
         ['--model', 'm', 'hoga.py', 'hoga.pth', '--cfg-options', 'model.backbone.plugins.0.cfg.genotype=autolaa'],
         "Unknown genotype 'autolaa'. Did you mean 'autola'?",

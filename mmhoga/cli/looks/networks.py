@@ -5,8 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from mmhoga.cli.run.errors import explained
-from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint, set_preprocessor
+from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
@@ -91,8 +90,7 @@ class TrainedNetwork:
 
     @cached_property
     def dataset(self) -> Any:
-        scope = DefaultScope.overwrite_default_scope(self.scope)
-        with _explained_build(self.cfg, 'test_dataloader.dataset'), explained(self.cfg), scope:
+        with explained(self.cfg, ['test']), DefaultScope.overwrite_default_scope(self.scope):
             return DATASETS.build(self.dataset_config)
 
 
@@ -142,10 +140,8 @@ def load_network(
     cfg = load_config(config, options)
     allow_mmengine_checkpoints()
     import_mmpretrain(cfg)
-    set_preprocessor(cfg)
-    with _explained_build(cfg, 'model'):
-        model = build_model(cfg)
-    with explained(cfg), warnings.catch_warnings():
+    model = build_model(cfg)
+    with explained(cfg, []), warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         content = _load_weights(model, config, checkpoint)
     try:
@@ -154,16 +150,6 @@ def load_network(
         raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
     classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
     return TrainedNetwork(name, cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
-
-
-@contextmanager
-def _explained_build(cfg: Config, key: str) -> Iterator[None]:
-    """Name the config's key if building it fails, as with an unknown type or argument."""
-    try:
-        yield
-    except (KeyError, TypeError, RuntimeError, AssertionError) as error:
-        reason = str(error.args[0] if error.args else type(error).__name__).splitlines()[0]
-        raise LaunchError(f'{cfg.filename}: {key} cannot be built. {reason}') from error
 
 
 def _load_weights(model: nn.Module, config: str, checkpoint: str) -> dict[str, Any]:
