@@ -31,7 +31,7 @@ def attention_maps_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw(args: argparse.Namespace) -> list[Path]:
-    paths = config_and_checkpoint('model', args.model)
+    paths = config_and_checkpoint(args.model)
     network = load_network('model', *paths, options=args.cfg_options, device=args.device)
     cell = args.layer or hoga_cells(network.model)[0]
     pictures = requested_pictures(args, network)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from mmhoga.cli.flops import input_channels
 from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
 from mmhoga.cli.numbers import positive
-from mmhoga.cli.run.arguments import add_config_options, command_parser
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.files import write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph
@@ -63,11 +64,18 @@ def export(args: argparse.Namespace) -> None:
         raise LaunchError(f'--out {out}: the name must end in {" or ".join(WRITERS)}.')
     if not out.parent.is_dir():
         raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
-    network = load_network('model', *config_and_checkpoint('MODEL', args.model), options=args.cfg_options)
+<<<<<<< HEAD
+    network = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
     part = _part(network.model, args.part)
     name = type(part).__name__
     model = TensorsOnly(part).eval()
     shape = args.shape or (input_channels(part), 224, 224)
+=======
+    if len(args.shape) != 3:
+        raise LaunchError(f'--shape takes channels, height and width, not {len(args.shape)} numbers.')
+    subject = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
+    model = TensorsOnly(_part(subject.model, args.part))
+>>>>>>> look
     torch.manual_seed(0)
     example = torch.randn(2, *shape)
     with torch.no_grad():

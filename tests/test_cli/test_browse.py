@@ -10,14 +10,14 @@ from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 CONFIGS = {
     'mmpretrain': 'demo/hoga-resnet18_1xb32-10e_shapes.py',
     'mmdet': 'demo/hoga-ssd_r18_1xb8-20e_shapes.py',
-    'mmpose': 'demo/hoga-td-hm_r18_1xb16-10e_figures.py',
+    'mmpose': 'demo/hoga-td-hm_r18_1xb16-10e_people.py',
 }
 
 
 @pytest.mark.parametrize('host', CONFIGS)
 def test_pictures_of_each_host(host, root, tmp_path, monkeypatch, capsys):
     pytest.importorskip(host)
-    for kind in ('shapes', 'figures'):
+    for kind in ('shapes', 'people'):
         write_coco(tmp_path / 'data' / kind, Recipe(kind, train=2, val=1))
     monkeypatch.chdir(tmp_path)
     assert browse_main([str(root / 'configs' / CONFIGS[host]), '--out', 'seen', '--number', '2']) == 0
@@ -45,7 +45,7 @@ def test_mistakes(root, tmp_path, monkeypatch, capsys):
 def test_keypoints_lie_on_the_figure(root, tmp_path, monkeypatch):
     """mmpose moves the image, and leaves the keypoints where they were in the original."""
     pytest.importorskip('mmpose')
-    write_coco(tmp_path / 'data' / 'figures', Recipe('figures', train=2, val=1))
+    write_coco(tmp_path / 'data' / 'people', Recipe('people', train=2, val=1))
     monkeypatch.chdir(tmp_path)
     drawn = []
     monkeypatch.setattr('mmhoga.cli.browse.draw', lambda visualizer, sample, path: drawn.append(sample))

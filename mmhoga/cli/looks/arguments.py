@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-from mmengine.config import DictAction
 from mmengine.device import get_device
 
 from mmhoga.cli.looks.networks import TrainedNetwork
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
 from mmhoga.figures.figure_files import check_figure_path
 from mmhoga.hosts import LaunchError
@@ -50,9 +50,7 @@ def look_parser(command: str, purpose: str, example: str, *, single: bool = Fals
         )
     parser.add_argument('--out', required=True, metavar='FILE', help='FILE.png or FILE.pdf; also writes .npz and .json')
     parser.add_argument('--device', default=get_device(), help='the device to compute on (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override keys of every config'
-    )
+    add_config_options(parser)
     return parser
 
 

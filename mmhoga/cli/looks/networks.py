@@ -19,7 +19,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from mmhoga.cli.run.errors import explained
-from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint, set_preprocessor
+from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
@@ -90,7 +90,7 @@ class TrainedNetwork:
 
     @cached_property
     def dataset(self) -> Any:
-        with explained(self.cfg), DefaultScope.overwrite_default_scope(self.scope):
+        with explained(self.cfg, ['test']), DefaultScope.overwrite_default_scope(self.scope):
             return DATASETS.build(self.dataset_config)
 
 
@@ -100,33 +100,31 @@ def load_networks(models: Sequence[Sequence[str]], options: dict | None, device:
     if len(set(names)) != len(names):
         raise LaunchError(f'two models have the same name: {", ".join(names)}. Give each its own.')
     return [
-        load_network(name, *config_and_checkpoint(f'--model {name}', paths), options=options, device=device)
+        load_network(name, *config_and_checkpoint(paths, f'--model {name}: '), options=options, device=device)
         for name, *paths in models
     ]
 
 
-def config_and_checkpoint(argument: str, paths: Sequence[str]) -> tuple[str, str]:
+def config_and_checkpoint(paths: Sequence[str], prefix: str = '') -> tuple[str, str]:
     """``(config, checkpoint)`` from either these two paths or one work_dir.
 
-    Args:
-        argument: the argument of the command line, for error messages.
-        paths: its values.
-
     Raises:
-        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint.
+        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint; starts with ``prefix``.
     """
     if len(paths) == 2:
         return paths[0], paths[1]
-    if len(paths) != 1:
-        raise LaunchError(f'{argument}: give a work_dir, or a config and a checkpoint, not {len(paths)} paths.')
+    if len(paths) != 1 or Path(paths[0]).is_file():
+        raise LaunchError(
+            f'{prefix}give a work_dir, or a config and a checkpoint, not: {" ".join(paths) or "nothing"}.'
+        )
     work_dir = Path(paths[0])
     if not work_dir.is_dir():
-        raise LaunchError(f'{argument}: there is no work_dir {work_dir}.{near_names(work_dir)}')
+        raise LaunchError(f'{prefix}there is no work_dir {work_dir}.{near_names(work_dir)}')
     configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     checkpoint = latest_checkpoint(work_dir)
     if not configs or checkpoint is None:
         missing = 'config (*.py)' if not configs else 'checkpoint (last_checkpoint)'
-        raise LaunchError(f'{argument}: {work_dir} has no {missing}. Give a config and a checkpoint instead.')
+        raise LaunchError(f'{prefix}{work_dir} has no {missing}. Give a config and a checkpoint instead.')
     return str(configs[-1]), str(checkpoint)
 
 
@@ -142,9 +140,8 @@ def load_network(
     cfg = load_config(config, options)
     allow_mmengine_checkpoints()
     import_mmpretrain(cfg)
-    set_preprocessor(cfg)
     model = build_model(cfg)
-    with explained(cfg), warnings.catch_warnings():
+    with explained(cfg, []), warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         content = _load_weights(model, config, checkpoint)
     try:
