@@ -64,18 +64,11 @@ def export(args: argparse.Namespace) -> None:
         raise LaunchError(f'--out {out}: the name must end in {" or ".join(WRITERS)}.')
     if not out.parent.is_dir():
         raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
-<<<<<<< HEAD
     network = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
     part = _part(network.model, args.part)
     name = type(part).__name__
     model = TensorsOnly(part).eval()
     shape = args.shape or (input_channels(part), 224, 224)
-=======
-    if len(args.shape) != 3:
-        raise LaunchError(f'--shape takes channels, height and width, not {len(args.shape)} numbers.')
-    subject = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
-    model = TensorsOnly(_part(subject.model, args.part))
->>>>>>> look
     torch.manual_seed(0)
     example = torch.randn(2, *shape)
     with torch.no_grad():
