@@ -25,14 +25,14 @@ METRICS = {
     'hoga-resnet18_1xb32-10e_shapes': 'accuracy/top1',
     'hoga-ssd_r18_1xb8-20e_shapes': 'coco/bbox_mAP_50',
     'hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes': 'coco/bbox_mAP_50',
-    'hoga-td-hm_r18_1xb16-10e_figures': 'coco/AP',
+    'hoga-td-hm_r18_1xb16-10e_people': 'coco/AP',
 }
 
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory):
     root = tmp_path_factory.mktemp('demo') / 'data'
-    for kind in ('shapes', 'figures'):
+    for kind in ('shapes', 'people'):
         write_coco(root / kind, Recipe(kind, train=4, val=2, size=96))
     return root
 
@@ -131,7 +131,7 @@ def log():
 
 @pytest.mark.parametrize(
     'detector',
-    ['hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes', 'hoga-td-hm_r18_1xb16-10e_figures'],
+    ['hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes', 'hoga-td-hm_r18_1xb16-10e_people'],
 )
 def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
     """From a HOGA classifier every key of the backbone matches, and its values arrive; from a plain one, not."""
@@ -207,8 +207,8 @@ def renamed(content):
         ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: json.dumps(content)[:-9], 'not JSON, or was cut off'),
         ('hoga-ssd_r18_1xb8-20e_shapes', without('bbox', 'annotations'), "annotations[0] has no 'bbox'"),
         ('hoga-ssd_r18_1xb8-20e_shapes', renamed, 'has the categories discs, squares, triangles; metainfo asks for'),
-        ('hoga-td-hm_r18_1xb16-10e_figures', without('annotations'), "it has no list 'annotations'"),
-        ('hoga-td-hm_r18_1xb16-10e_figures', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
+        ('hoga-td-hm_r18_1xb16-10e_people', without('annotations'), "it has no list 'annotations'"),
+        ('hoga-td-hm_r18_1xb16-10e_people', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
         ('hoga-resnet18_1xb32-10e_shapes', without('categories'), "it has no list 'categories'"),
     ],
 )

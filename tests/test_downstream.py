@@ -117,7 +117,7 @@ model = dict(
     )
 )
 files = dict(
-    data_root='data/figures/', ann_file='annotations/person_keypoints_train.json', data_prefix=dict(img='train/')
+    data_root='data/people/', ann_file='annotations/person_keypoints_train.json', data_prefix=dict(img='train/')
 )
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=files)
 train_cfg = dict(max_epochs=1)
@@ -130,7 +130,7 @@ default_hooks = dict(checkpoint=dict(interval=1, save_best=None))
 @pytest.mark.parametrize('host', USERS)
 def test_a_users_config_in_the_hosts_own_train_script(host, tmp_path):
     pytest.importorskip(host)
-    for kind in ('shapes', 'figures'):
+    for kind in ('shapes', 'people'):
         write_coco(tmp_path / 'data' / kind, Recipe(kind, train=2, val=1, size=96))
     (tmp_path / 'mine.py').write_text(USERS[host])
     script = Path(importlib.util.find_spec(host).origin).parent / '.mim' / 'tools' / 'train.py'
