@@ -66,6 +66,7 @@ def test_train_and_test_by_name(mmhoga):
     assert 'accuracy/top1' in json.loads((mmhoga.folder / 'metrics.json').read_text())
 
 
+@pytest.mark.timeout(1800)  # seven trainings and a report, for a busy machine
 def test_demo(mmhoga):
     """From the search to the report. A second call repeats nothing."""
     arguments = ['demo', '--epochs', '1', '--seeds', '0', '--jobs', '1']
