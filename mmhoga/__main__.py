@@ -1,7 +1,8 @@
-"""``python -m mmhoga``: the same as the command ``mmhoga``."""
+"""``python -m mmhoga`` is the same as the command ``mmhoga``."""
 
 import sys
 
 from mmhoga.cli.main import main
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())

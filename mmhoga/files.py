@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all (standard library only)."""
+"""Atomic writes, and suggestions for misspelt paths (standard library only)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import difflib
 import os
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 _LEFTOVER = re.compile(r'\..+\.\d+-[0-9a-f]{32}\.tmp')
 
 
 def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write ``content`` (text as UTF-8) to ``path``: a reader, or a kill at any moment, sees the old file or the new.
+    """Write ``content`` (text as UTF-8) to ``path`` atomically.
 
-    The content goes to a temporary file beside ``path``, reaches the disk, and takes its name in one step. If anything
-    fails (a full disk, say), the old file is untouched and the temporary one is removed.
+    The content is written to a temporary file beside ``path``, synced to disk and renamed. At any moment, even after a
+    kill, ``path`` holds the old content or the new. If anything fails, the old file is untouched and the temporary one
+    is removed.
 
     Raises:
         OSError: the folder does not exist or the file system refuses.
     """
     path = Path(path)
-    # O_EXCL: never somebody else's file; the plain mode leaves permissions to the umask, unlike tempfile's 0600.
+    # 'x' never overwrites a file. open() applies the umask; tempfile would set the permissions to 0600.
     temporary = path.with_name(f'.{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp')
     try:
         with temporary.open('xb') as file:
@@ -37,20 +39,26 @@ def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
-    """Remove the temporary files of writers that were killed; returns them. Nobody may be writing there meanwhile."""
+    """Remove and return the temporary files of writers that were killed. No other process may be writing there."""
     found = [path for path in Path(folder).glob('.*.tmp') if _LEFTOVER.fullmatch(path.name)]
     for path in found:
         path.unlink()
     return found
 
 
-def near_names(path: Path) -> str:
-    """A sentence with the names nearest to the first part of ``path`` that does not exist."""
+def near_names(path: Path, others: Sequence[str] = ()) -> str:
+    """A sentence that suggests similar names.
+
+    Args:
+        path: a path that does not exist; names like its first missing part are suggested.
+        others: more names to suggest if they are like the last part, without its suffix.
+    """
+    near = difflib.get_close_matches(path.stem, others, n=3)
     path = path.absolute()
     while not path.parent.exists():
         path = path.parent
-    there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, there, n=3)
+    siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = [*(str(path.parent / name) for name in difflib.get_close_matches(path.name, siblings, n=3)), *near]
     if near:
-        return f' Did you mean {" or ".join(str(path.parent / name) for name in near)}?'
-    return f' {path.parent} holds nothing of a similar name.'
+        return f' Did you mean {" or ".join(near)}?'
+    return f' {path.parent} contains no similar name.'

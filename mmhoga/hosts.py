@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -16,53 +18,101 @@ from mmhoga.files import near_names
 
 
 class LaunchError(Exception):
-    """What is wrong with a command line, a config or the data, and what to do about it."""
+    """A mistake in a command line, a config or the data. The message is for users and includes the remedy."""
 
 
 EXTRAS = {'mmdet': 'det', 'mmpretrain': 'cls', 'mmpose': 'pose'}
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
-    """Read a config, override keys of it, and make sure that the hosts it needs are installed.
+def shipped_configs() -> Path:
+    """The folder of the configs that come with the package: in a wheel ``mmhoga/.mim/configs``."""
+    package = Path(__file__).resolve().parent
+    installed = package / '.mim' / 'configs'
+    return installed.resolve() if installed.is_dir() else package.parent / 'configs'
 
-    A config's ``custom_imports`` also find modules below the folder that the command was started in, as with
-    ``python -m``.
+
+def find_config(name: str) -> Path:
+    """Find a config by its path or, among those that come with the package, by its name.
+
+    A name may lack ``.py`` and may include folders: ``digits/resnet8_1xb96-8e_digits``.
 
     Raises:
-        LaunchError: no such config or base, a host that is not installed, or a module that cannot be imported.
+        LaunchError: there is no such config. The message lists similar names.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    root = shipped_configs()
+    parts = Path(name if path.suffix == '.py' else f'{name}.py').parts
+    parts = parts[1:] if parts[0] == 'configs' else parts
+    shipped = [config for config in sorted(root.rglob('*.py')) if '_base_' not in config.parts]
+    matches = [config for config in shipped if config.relative_to(root).parts[-len(parts) :] == parts]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise LaunchError(f'{name} is ambiguous: {", ".join(str(match.relative_to(root)) for match in matches)}.')
+    near = near_names(path, [config.stem for config in shipped])
+    raise LaunchError(f'there is no config {name}, neither as a file nor in mmhoga.{near}')
+
+
+def load_config(name: str, options: dict | None = None) -> Config:
+    """Read a config, override keys of it, and check that the hosts it needs are installed.
+
+    Modules in a config's ``custom_imports`` are also searched for in the current folder, as with ``python -m``.
+
+    Args:
+        name: path of a config, or name of one that comes with the package.
+        options: dotted key -> value.
+
+    Raises:
+        LaunchError: the config, one of its bases or a module is missing or wrong, or a host is not installed.
     """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
-    if not Path(path).is_file():
-        raise LaunchError(f'there is no config {path}.{near_names(Path(path))}')
+    path = str(find_config(name))
     try:
         cfg = Config.fromfile(path)
-    except ModuleNotFoundError as error:
-        if error.name == 'pkg_resources':
-            raise LaunchError(
-                f'{path}: mmengine resolves bases like mmdet::... through pkg_resources, which '
-                "setuptools no longer ships: pip install 'setuptools<81'."
-            ) from error
-        base = next((host for host in EXTRAS if f'{host} is not installed' in str(error)), None)
-        if base is None:
-            raise
-        raise LaunchError(_not_installed(path, base, f"_base_ = '{base}::...'")) from error
-    except FileNotFoundError as error:
-        raise LaunchError(f'{path}: a file that it builds on is missing: {error}') from error
-    except ImportError as error:
-        if not str(error).startswith('Failed to import'):  # mmengine's words on custom_imports
-            raise
-        failed = error.__cause__ or error  # 'Failed to import NAME', from what Python said
-        raise LaunchError(
-            f'{path}: custom_imports: {failed}: {failed.__context__}. Modules are looked for in the current folder, '
-            f'{here}, and where Python looks: start in another folder, or set PYTHONPATH.'
-        ) from error
-    if options:
-        cfg.merge_from_dict(options)
+        list(leaves(cfg))  # makes a pure Python config import its modules
+    except Exception as error:
+        raise LaunchError(_reading_problem(path, error)) from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise LaunchError(f'--cfg-options does not fit {path}: {one_paragraph(error)}') from error
     for key, host in hosts_of(cfg):
         if importlib.util.find_spec(host) is None:
             raise LaunchError(_not_installed(path, host, key))
     return cfg
+
+
+def _reading_problem(path: str, error: Exception) -> str:
+    """Explain why mmengine cannot read a config."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name == 'pkg_resources':
+            return (
+                f'{path}: mmengine resolves bases like mmdet::... through pkg_resources, which '
+                "setuptools no longer includes: pip install 'setuptools<81'."
+            )
+        for host in EXTRAS:
+            if f'{host} is not installed' in str(error):
+                return _not_installed(path, host, f"_base_ = '{host}::...'")
+    if isinstance(error, FileNotFoundError):
+        return f'{path}: one of its base files is missing: {error}'
+    if isinstance(error, ImportError) and str(error).startswith('Failed to import'):  # mmengine, custom_imports
+        failed = error.__cause__ or error  # the cause names the module, and its context has Python's message
+        return (
+            f'{path}: custom_imports: {failed}: {failed.__context__}. Modules are searched for in {Path.cwd()} and on '
+            "Python's path: start in another folder, or set PYTHONPATH."
+        )
+    return f'{path} cannot be read: {one_paragraph(error)}'
+
+
+def one_paragraph(error: BaseException) -> str:
+    """Type and message of an exception, without line breaks and without a worker's traceback."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if 'Original Traceback' in text:  # from a worker of a data loader
+        return text.strip().splitlines()[-1]
+    return f'{type(error).__name__}: {" ".join(text.split())}'.removesuffix(': ')
 
 
 def hosts_of(cfg: Config) -> Iterator[tuple[str, str]]:
@@ -75,15 +125,15 @@ def hosts_of(cfg: Config) -> Iterator[tuple[str, str]]:
 
 
 def import_mmpretrain(cfg: Config) -> None:
-    """Import mmpretrain ahead of its registries, without mmdet unless the config mentions it.
+    """Import mmpretrain before its registries do, and without mmdet unless the config mentions it.
 
-    mmpretrain imports all of mmdet, where it is installed, to register one shared head there. That
-    takes as long as importing mmpretrain itself, and a demo or a test starts many runs.
+    If mmdet is installed, mmpretrain imports all of it to register one shared head. That takes as long as importing
+    mmpretrain itself, and the demo and the tests start many runs.
     """
     hosts = {host for _, host in hosts_of(cfg)}
     if hosts != {'mmpretrain'} or 'mmdet' in sys.modules:
         return
-    sys.modules['mmdet'] = None  # type: ignore[assignment]  # Python's way to forbid an import
+    sys.modules['mmdet'] = None  # type: ignore[assignment]  # makes Python refuse the import
     try:
         importlib.import_module('mmpretrain.models')
     finally:
@@ -91,10 +141,15 @@ def import_mmpretrain(cfg: Config) -> None:
 
 
 def _not_installed(path: str, host: str, key: str) -> str:
+    return f'{path} needs {host} ({key}), which is not installed: {install_command(host)}.'
+
+
+def install_command(host: str) -> str:
+    """The command that installs a host."""
     install = f"pip install 'mmhoga[{EXTRAS[host]}]'"
-    if host == 'mmpose':  # the extra is all that it needs but chumpy, which does not build and is not used
+    if host == 'mmpose':  # it requires chumpy, which cannot be built and is not used; the extra has all the rest
         install += " && pip install --no-deps 'mmpose>=1.3.2'"
-    return f'{path} needs {host} ({key}), which is not installed: {install}.'
+    return install
 
 
 def config_scope(cfg: Config) -> str:
@@ -102,12 +157,52 @@ def config_scope(cfg: Config) -> str:
     return cfg.get('default_scope') or 'mmengine'
 
 
+def set_preprocessor(cfg: Config) -> None:
+    """Move a top-level preprocessor (``preprocess_cfg`` in mmpose) into the model's config, as the hosts' tools do."""
+    for key in ('preprocess_cfg', 'data_preprocessor'):
+        if cfg.get(key) and 'model' in cfg:
+            cfg.model.setdefault('data_preprocessor', cfg[key])
+
+
 def build_model(cfg: Config) -> nn.Module:
-    """Build ``cfg.model``, in training mode and with random weights; the default scope is as before afterwards."""
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(config_scope(cfg)):
+    """Build ``cfg.model`` in training mode with random weights. The default scope is the same afterwards.
+
+    Raises:
+        LaunchError: the model cannot be built. The message names the config's key.
+    """
+    set_preprocessor(cfg)
+    with building(cfg), DefaultScope.overwrite_default_scope(config_scope(cfg)):
         return MODELS.build(cfg.model)
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Convert any exception into a LaunchError that names the part of the config that could not be built."""
+    try:
+        yield
+    except LaunchError:
+        raise
+    except Exception as error:
+        raise LaunchError(build_problem(cfg, error)) from error
+
+
+def build_problem(cfg: Config, error: BaseException) -> str:
+    """An exception's message, with the config's key of the value that it quotes or of the part that was being built."""
+    text, kind, trace = one_paragraph(error), None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == 'build_from_cfg':  # mmengine's; the last one is the innermost part
+            kind = trace.tb_frame.f_locals.get('obj_type', kind)
+        trace = trace.tb_next
+    places = list(
+        leaves({'model': cfg.get('model') or {}, **dict(cfg.items())})
+    )  # later variables may repeat the model
+    kind = getattr(kind, '__name__', kind)
+    for wanted in [*re.findall(r"'([^']+)'", text), kind]:
+        key = next((key for key, value in places if value == wanted), None)
+        if key:
+            text = f'{key} = {wanted!r}: {text}'
+            break
+    return f'{cfg.filename or "the config"}: {text} (MMHOGA_DEBUG=1 shows the traceback.)'
 
 
 def leaves(node, prefix: str = '') -> Iterator[tuple[str, str]]:

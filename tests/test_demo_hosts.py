@@ -1,4 +1,4 @@
-"""configs/demo/ on a handful of generated pictures: every host trains, resumes, tests, and explains what is wrong."""
+"""configs/demo/ on a few generated pictures: every host trains, resumes, tests and explains errors in the data."""
 
 import json
 import logging
@@ -9,8 +9,8 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 
-from mmhoga.cli import test_main as run_test
-from mmhoga.cli import train_main
+from mmhoga.cli.test import test_main as run_test
+from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 from mmhoga.hosts import load_config
 from mmhoga.models.loading import report_loading
@@ -25,14 +25,14 @@ METRICS = {
     'hoga-resnet18_1xb32-10e_shapes': 'accuracy/top1',
     'hoga-ssd_r18_1xb8-20e_shapes': 'coco/bbox_mAP_50',
     'hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes': 'coco/bbox_mAP_50',
-    'hoga-td-hm_r18_1xb16-10e_figures': 'coco/AP',
+    'hoga-td-hm_r18_1xb16-10e_people': 'coco/AP',
 }
 
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory):
     root = tmp_path_factory.mktemp('demo') / 'data'
-    for kind in ('shapes', 'figures'):
+    for kind in ('shapes', 'people'):
         write_coco(root / kind, Recipe(kind, train=4, val=2, size=96))
     return root
 
@@ -47,7 +47,7 @@ def folder(pictures, tmp_path, monkeypatch):
 
 
 def eager(name):
-    """Options with which a detector that has learnt nothing yet finds something, so that there are metrics."""
+    """Options that let an untrained detector find objects, so that there are metrics."""
     return ['model.test_cfg.rcnn.score_thr=0.0'] if 'faster-rcnn' in name else []
 
 
@@ -77,7 +77,7 @@ def test_an_interruption_while_saving_leaves_a_checkpoint(name):
 
 @pytest.mark.parametrize('name', METRICS)
 def test_train_resume_test(folder, name):
-    """One epoch, a second one after a resume, and the checkpoint's metrics once more through tools/test.py."""
+    """One epoch, a second one after a resume, and the checkpoint's metrics once more by the test command."""
     config, work_dir = str(DEMO / f'{name}.py'), folder / 'work'
     arguments = [config, '--work-dir', str(work_dir), '--cfg-options', 'train_dataloader.batch_size=2', *eager(name)]
     for epochs, resume in ((1, []), (2, ['--resume'])):
@@ -131,7 +131,7 @@ def log():
 
 @pytest.mark.parametrize(
     'detector',
-    ['hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes', 'hoga-td-hm_r18_1xb16-10e_figures'],
+    ['hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes', 'hoga-td-hm_r18_1xb16-10e_people'],
 )
 def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
     """From a HOGA classifier every key of the backbone matches, and its values arrive; from a plain one, not."""
@@ -162,18 +162,18 @@ def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
 
 
 @pytest.mark.parametrize('name', METRICS)
-def test_without_data_it_says_how_to_make_them(tmp_path, monkeypatch, capsys, name):
+def test_missing_data_come_with_the_command_that_makes_them(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
     kind = name.rpartition('_')[2]
     assert train_main([str(DEMO / f'{name}.py'), '--work-dir', str(tmp_path / 'work')]) == 2
     error = capsys.readouterr().err.rpartition('error: ')[2]
     assert f'looked for {tmp_path}/data/{kind}/annotations/' in error
-    assert f'python tools/make_shapes.py {kind} --out data' in error
+    assert f'mmhoga make-data {kind} --out data' in error
 
 
 def broken(folder, name, edit):
-    """Replace a data set's training annotations by what ``edit`` makes of them; the arguments of a run."""
+    """Write edited training annotations, and return the arguments of a run that reads them."""
     kind, split = name.rpartition('_')[2], 'annotations'
     source = folder / 'data' / kind
     (path,) = (source / split).glob('*_train.json')
@@ -207,8 +207,8 @@ def renamed(content):
         ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: json.dumps(content)[:-9], 'not JSON, or was cut off'),
         ('hoga-ssd_r18_1xb8-20e_shapes', without('bbox', 'annotations'), "annotations[0] has no 'bbox'"),
         ('hoga-ssd_r18_1xb8-20e_shapes', renamed, 'has the categories discs, squares, triangles; metainfo asks for'),
-        ('hoga-td-hm_r18_1xb16-10e_figures', without('annotations'), "it has no list 'annotations'"),
-        ('hoga-td-hm_r18_1xb16-10e_figures', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
+        ('hoga-td-hm_r18_1xb16-10e_people', without('annotations'), "it has no list 'annotations'"),
+        ('hoga-td-hm_r18_1xb16-10e_people', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
         ('hoga-resnet18_1xb32-10e_shapes', without('categories'), "it has no list 'categories'"),
     ],
 )
@@ -217,15 +217,15 @@ def test_annotations_that_are_not_coco(folder, capsys, name, edit, message):
     error = capsys.readouterr().err.rpartition('error: ')[2]
     assert error.startswith(f'{folder}/bad.json')
     assert message in error
-    assert 'asks for it in train_dataloader.dataset.' in error
+    assert 'train_dataloader.dataset.' in error
 
 
 @pytest.mark.parametrize(
     ('folders', 'message'),
     [
-        ([], 'holds no class folders'),
-        (['n01440764', 'n01443537'], 'holds 2 class folders, not 1000'),
-        ([f'n{i:08}' for i in range(1000)], 'holds 1000 class folders, which are empty'),
+        ([], 'contains no class folders'),
+        (['n01440764', 'n01443537'], 'contains 2 class folders, not 1000'),
+        ([f'n{i:08}' for i in range(1000)], 'contains 1000 class folders, which are empty'),
     ],
     ids=['none', 'two', 'empty'],
 )

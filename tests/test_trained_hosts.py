@@ -10,9 +10,9 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
-from mmhoga.cli.looks.subjects import found, load_subject
-from mmhoga.cli.run.main import train_main
+from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
 from mmhoga.cli.selectivity import selectivity_main
+from mmhoga.cli.train import train_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.report import report_from_work_dirs
 
@@ -143,8 +143,8 @@ def test_the_report_knows_the_hosts_metric(trained, tmp_path):
 def test_the_models_weights_are_those_of_its_checkpoint(trained):
     """After a look too: every tensor that was saved."""
     host, work_dir = trained
-    config, checkpoint = found(host, [str(work_dir)])
-    subject = load_subject(host, config, checkpoint)
+    config, checkpoint = config_and_checkpoint([str(work_dir)])
+    network = load_network(host, config, checkpoint)
     saved = torch.load(checkpoint, weights_only=False)['state_dict']
-    assert list(saved) == list(subject.model.state_dict())
-    assert all(torch.equal(saved[name], tensor) for name, tensor in subject.model.state_dict().items())
+    assert list(saved) == list(network.model.state_dict())
+    assert all(torch.equal(saved[name], tensor) for name, tensor in network.model.state_dict().items())

@@ -1,8 +1,8 @@
-"""Evaluate a checkpoint with any config of mmdet, mmpretrain, mmpose or mmhoga."""
+"""The same as ``mmhoga test``: evaluate a checkpoint with a config of mmdet, mmpretrain, mmpose or mmhoga."""
 
 import sys
 
-from mmhoga.cli import test_main
+from mmhoga.cli.test import test_main
 
 if __name__ == '__main__':
     sys.exit(test_main())

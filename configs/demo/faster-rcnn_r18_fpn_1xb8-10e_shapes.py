@@ -1,10 +1,9 @@
 """Faster R-CNN with FPN at a size for a CPU, on generated shapes; the baseline of hoga-*.
 
-    python tools/make_shapes.py
-    python tools/train.py configs/demo/faster-rcnn_r18_fpn_1xb8-10e_shapes.py
+    mmhoga make-data
+    mmhoga train configs/demo/faster-rcnn_r18_fpn_1xb8-10e_shapes.py
 
-Measured: box AP50 0.828, AP 0.686 on the 100 held-out images, seed 0; under 2 minutes on one CPU core, from scratch.
-The figure tells that it learns, nothing about COCO.
+Results: docs/demo_hosts.md.
 """
 
 _base_ = [
@@ -18,7 +17,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 randomness = dict(seed=0)
-# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+# mmengine deletes the oldest checkpoint before it writes the new one; with two, one always remains.
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),

@@ -1,10 +1,9 @@
-"""A ResNet-18 with HOGA that tells generated shapes apart: weights to start the demo detectors from.
+"""ResNet-18 with HOGA as a classifier of generated shapes, at a size for a CPU. Pre-trains the demo detectors.
 
-    python tools/make_shapes.py
-    python tools/train.py configs/demo/hoga-resnet18_1xb32-10e_shapes.py
+    mmhoga make-data
+    mmhoga train configs/demo/hoga-resnet18_1xb32-10e_shapes.py
 
-Measured: top-1 accuracy 99.6 % on the shapes of the 100 held-out images, seed 0;
-45 seconds on one CPU core, from scratch.
+Results: docs/demo_hosts.md.
 """
 
 _base_ = './resnet18_1xb32-10e_shapes.py'

@@ -1,10 +1,9 @@
-"""SSD on a ResNet of three stages with HOGA (Table 7) at a size for a CPU, on generated shapes.
+"""SSD on a three-stage ResNet with HOGA (Table 7) at a size for a CPU, on generated shapes.
 
-    python tools/make_shapes.py
-    python tools/train.py configs/demo/hoga-ssd_r18_1xb8-20e_shapes.py
+    mmhoga make-data
+    mmhoga train configs/demo/hoga-ssd_r18_1xb8-20e_shapes.py
 
-Measured: box AP50 0.952, AP 0.718 on the 100 held-out images, seed 0; 3 minutes on one CPU core, from scratch.
-The figure tells that it learns, nothing about COCO.
+Results: docs/demo_hosts.md.
 """
 
 _base_ = './ssd_r18_1xb8-20e_shapes.py'

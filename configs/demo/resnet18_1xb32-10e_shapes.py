@@ -1,10 +1,9 @@
-"""A ResNet-18 that tells generated shapes apart.
+"""ResNet-18 as a classifier of generated shapes, at a size for a CPU; the baseline of hoga-*.
 
-    python tools/make_shapes.py
-    python tools/train.py configs/demo/resnet18_1xb32-10e_shapes.py
+    mmhoga make-data
+    mmhoga train configs/demo/resnet18_1xb32-10e_shapes.py
 
-Measured: top-1 accuracy 99.6 % on the shapes of the 100 held-out images, seed 0;
-10 seconds on one CPU core, from scratch.
+Results: docs/demo_hosts.md.
 """
 
 _base_ = [
@@ -17,7 +16,7 @@ train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
 randomness = dict(seed=0)
-# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+# mmengine deletes the oldest checkpoint before it writes the new one; with two, one always remains.
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     type='ImageClassifier',

@@ -1,11 +1,9 @@
-"""SSD on a ResNet of three stages (Table 7) at a size for a CPU, on generated shapes; the baseline of hoga-*.
+"""SSD on a three-stage ResNet (Table 7) at a size for a CPU, on generated shapes; the baseline of hoga-*.
 
-    python tools/make_shapes.py
-    python tools/train.py configs/demo/ssd_r18_1xb8-20e_shapes.py
+    mmhoga make-data
+    mmhoga train configs/demo/ssd_r18_1xb8-20e_shapes.py
 
-Measured: box AP50 0.979, AP 0.732 on the 100 held-out images, seed 0;
-a minute and a half on one CPU core, from scratch.
-The figure tells that it learns, nothing about COCO.
+Results: docs/demo_hosts.md.
 """
 
 _base_ = [
@@ -23,7 +21,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=20, T_max=20, convert_to_iter_based=True),
 ]
 randomness = dict(seed=0)
-# mmengine deletes an old checkpoint before it writes the new one: with two kept, an interruption leaves one.
+# mmengine deletes the oldest checkpoint before it writes the new one; with two, one always remains.
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
 model = dict(
     data_preprocessor=dict(mean=[60, 60, 60], std=[60, 60, 60]),

@@ -1,11 +1,11 @@
 """Search the attention of a detector on its own losses: Faster R-CNN on generated shapes, at a size for a CPU.
 
-    python tools/make_shapes.py shapes
-    python tools/train.py configs/search/hoga-search_faster-rcnn_r18_fpn_1xb8-6e_shapes.py
+    mmhoga make-data shapes
+    mmhoga train configs/search/hoga-search_faster-rcnn_r18_fpn_1xb8-6e_shapes.py
 
 Then train what was found, through the ordinary plugin:
 
-    python tools/train.py configs/demo/hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes.py --cfg-options \
+    mmhoga train configs/demo/hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes.py --cfg-options \
         model.backbone.plugins.0.cfg.genotype=work_dirs/hoga-search_faster-rcnn_r18_fpn_1xb8-6e_shapes/genotype.json
 
 For a detector of your own: its config with SearchableHOGA plugins is the base, and the rest of this file stays.

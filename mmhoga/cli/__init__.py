@@ -1,5 +1,1 @@
-"""The command line: one file per command."""
-
-from mmhoga.cli.run.main import test_main, train_main
-
-__all__ = ['test_main', 'train_main']
+"""The command line: one file per command. ``run`` holds what ``train`` and ``test`` share."""

@@ -1,54 +1,54 @@
-"""The demo: a search on handwritten digits, its result against its rivals, and a report, in minutes on two cores.
+"""``mmhoga demo``: search on handwritten digits, compare with SE and CBAM, and write a report.
 
-Every step is a command of ``tools/train.py`` that anyone can type; this module only starts them, side by side where
-there are cores, and says how far they are.
+Every step is an ``mmhoga train`` command that anyone can type. The demo starts them, several at a time, and prints
+their progress.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Callable
 
-from mmhoga.cli.run.jobs import Job, JobError
+from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.jobs import Job, JobError, JobPool, from_here
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.report.report import report_from_work_dirs
 
-SEARCH = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
+SEARCH = 'search/hoga-search_resnet8_1xb64-8e_digits'
 SEARCHED = 'HOGA (searched)'
 NETWORKS = {
-    'plain': 'configs/digits/resnet8_1xb96-8e_digits.py',
-    'SE': 'configs/digits/se-resnet8_1xb96-8e_digits.py',
-    'CBAM': 'configs/digits/cbam-resnet8_1xb96-8e_digits.py',
-    'HOGA (autola)': 'configs/digits/hoga-resnet8_1xb96-8e_digits.py',
-    SEARCHED: 'configs/digits/hoga-resnet8_1xb96-8e_digits.py',
+    'plain': 'digits/resnet8_1xb96-8e_digits',
+    'SE': 'digits/se-resnet8_1xb96-8e_digits',
+    'CBAM': 'digits/cbam-resnet8_1xb96-8e_digits',
+    'HOGA (autola)': 'digits/hoga-resnet8_1xb96-8e_digits',
+    SEARCHED: 'digits/hoga-resnet8_1xb96-8e_digits',
 }
 ACCURACY = 'accuracy/top1'
 
 
 def search_job(work_dir: Path, epochs: int | None = None) -> Job:
-    """The search."""
-    return Job('search', SEARCH, work_dir / 'search', _shortened(epochs), ACCURACY)
+    return Job('search', SEARCH, work_dir / 'search', _epoch_options(epochs), ACCURACY)
 
 
 def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = None) -> dict[str, list[Job]]:
-    """The trainings, one a seed, of each network."""
+    """The trainings of each network, one per seed."""
     jobs: dict[str, list[Job]] = {}
     for name, config in NETWORKS.items():
-        genotype = (
-            {'model.backbone.plugins.0.cfg.genotype': work_dir / 'search/genotype.json'} if name == SEARCHED else {}
-        )
+        options = dict(_epoch_options(epochs))
+        if name == SEARCHED:
+            options['model.backbone.plugins.0.cfg.genotype'] = from_here(work_dir / 'search/genotype.json')
         slug = re.sub(r'\W+', '-', name.lower()).strip('-')
         jobs[name] = [
             Job(
                 f'{name}, seed {seed}',
                 config,
                 work_dir / f'{slug}-seed{seed}',
-                {'randomness.seed': seed, **genotype, **_shortened(epochs)},
+                {'randomness.seed': seed, **options},
                 ACCURACY,
             )
             for seed in seeds
@@ -57,32 +57,36 @@ def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = Non
 
 
 def demo_main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='one training a seed and network')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='trainings side by side')
-    parser.add_argument('--epochs', type=int, help='of the search and of every training; default: what the configs say')
+    """Run the command. Returns the exit code: 1 if a step failed, 130 after Ctrl-C."""
+    parser = command_parser(
+        'Search an attention on handwritten digits, compare it with SE and CBAM, and write a report.\n\n'
+        'Takes minutes on two CPU cores and downloads nothing.\n'
+        'The same command continues after an interruption.',
+        'mmhoga demo --work-dir work_dirs/demo',
+    )
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='(default: %(default)s)')
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='seeds of each network (default: 0 1 2)'
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=os.cpu_count() or 1, help='trainings at a time (default: all cores)'
+    )
+    parser.add_argument('--epochs', type=int, help='epochs of the search and of each training (default: 8)')
     args = parser.parse_args(argv)
     try:
-        report = run_demo(args.work_dir.resolve(), args.seeds, max(1, args.jobs), args.epochs)
+        return run(lambda: run_demo(args.work_dir.resolve(), args.seeds, max(1, args.jobs), args.epochs))
     except JobError as error:
         print(f'\n{error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print('\nStopped. The same command goes on from here.', file=sys.stderr)
-        return 130
-    print(f'\nThe report: {report}')
-    return 0
 
 
-def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None) -> Path:
-    """Search, train, report; what an earlier call finished is kept."""
+def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None) -> None:
+    """Search, train and report. Steps that are done are not repeated."""
     start = time.monotonic()
     search, trainings = search_job(work_dir, epochs), training_jobs(work_dir, seeds, epochs)
     count = sum(map(len, trainings.values()))
-    _say(f'Demo on handwritten digits: one search, {count} trainings, {jobs} at a time, and a report of them.')
-    _say(f'Search:    {search.typed}\nTrainings: {trainings[SEARCHED][0].typed}, ...\n')
+    _print(f'Demo on handwritten digits: one search and {count} trainings, {jobs} at a time, then a report.')
+    _print(f'Search:    {search.typed}\nTrainings: {trainings[SEARCHED][0].typed}, ...\n')
     _run_all(search, trainings, jobs)
     report = report_from_work_dirs(
         work_dir / 'report.html',
@@ -94,56 +98,42 @@ def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None
         highlight=SEARCHED,
         metric=ACCURACY,
         split='test',
-        commands=['make demo', search.typed, *(network[0].typed for network in trainings.values())],
+        commands=['mmhoga demo', search.typed, *(network[0].typed for network in trainings.values())],
     )
-    _say(f'\nTest accuracy, one column a seed ({time.monotonic() - start:.0f} s in all):')
+    _print(f'\nTest accuracy, one column per seed ({time.monotonic() - start:.0f} s in total):')
     for name, network in trainings.items():
-        _say(f'    {name:16} ' + '  '.join(f'{job.result(ACCURACY):6.2f} %' for job in network))
-    return report
+        _print(f'    {name:16} ' + '  '.join(f'{job.result(ACCURACY):6.2f} %' for job in network))
+    _print(f'\nThe report: {report}')
 
 
-def _run_all(search: Job, trainings: dict[str, list[Job]], jobs: int) -> None:
-    """The search, and beside it what does not wait for its result."""
+def _run_all(search: Job, trainings: dict[str, list[Job]], side_by_side: int) -> None:
+    """Run the search and, at the same time, the trainings that do not need its result."""
     after = [job for job in trainings[SEARCHED] if not job.done()]
     before = [job for name, network in trainings.items() if name != SEARCHED for job in network if not job.done()]
     total = sum(map(len, trainings.values()))
     finished = total - len(after) - len(before)
-    if finished or search.done():
-        kept = 'the search and ' if search.done() else ''
-        _say(f'Kept from before: {kept}{finished} trainings. To start afresh: rm -r {search.work_dir.parent}')
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future, Job] = {}
-        if search.done():
-            before += after
-        else:
-            running[pool.submit(_timed, search, threads, _search_progress(search.epochs))] = search
-        running.update({pool.submit(_timed, job, threads): job for job in before})
-        try:
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job, seconds = running.pop(future), future.result()
-                    if job is search:
-                        _say(f'search         done in {seconds:.0f} s')
-                        running.update({pool.submit(_timed, job, threads): job for job in after})
-                        continue
-                    finished += 1
-                    _say(
-                        f'training {finished:2}/{total} {job.name:24} {job.result(ACCURACY):6.2f} %  in {seconds:.0f} s'
-                    )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _timed(job: Job, threads: int, watch: Callable[[str], None] | None = None) -> float:
-    start = time.monotonic()
-    job.run(threads, watch)
-    return time.monotonic() - start
+    searched = search.done()
+    if finished or searched:
+        kept = 'the search and ' if searched else ''
+        _print(f'Kept from before: {kept}{finished} trainings. To start from scratch: rm -r {search.work_dir.parent}')
+    with JobPool(side_by_side) as pool:
+        if not searched:
+            pool.submit(search, _search_progress(search.last_step))
+        for job in [*before, *after] if searched else before:
+            pool.submit(job)
+        for job, future in pool.finished():
+            seconds = future.result()
+            if job is search:
+                _print(f'search         done in {seconds:.0f} s')
+                for waiting in after:
+                    pool.submit(waiting)
+                continue
+            finished += 1
+            _print(f'training {finished:2}/{total} {job.name:24} {job.result(ACCURACY):6.2f} %  in {seconds:.0f} s')
 
 
 def _search_progress(epochs: int) -> Callable[[str], None]:
-    """Two lines of the log become one an epoch."""
+    """A function that receives the lines of the search's log and prints one line per epoch."""
     start = time.monotonic()
     accuracy = ''
 
@@ -153,14 +143,14 @@ def _search_progress(epochs: int) -> Callable[[str], None]:
             accuracy = f'supernet {float(match[1]):6.2f} % '
         elif match := re.search(r'Genotype, epoch (\d+): (.+?);', line):
             seconds = time.monotonic() - start
-            _say(f'search   {match[1]:>2}/{epochs} {accuracy}after {seconds:3.0f} s: {match[2]}')
+            _print(f'search   {match[1]:>2}/{epochs} {accuracy}after {seconds:3.0f} s: {match[2]}')
 
     return watch
 
 
-def _shortened(epochs: int | None) -> dict[str, object]:
+def _epoch_options(epochs: int | None) -> dict[str, object]:
     return {} if epochs is None else {'train_cfg.max_epochs': epochs}
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""Grad-CAM and guided back-propagation side by side: images as rows, networks as columns (paper, Fig. 4)."""
+"""``mmhoga grad-cam``: Grad-CAM and guided back-propagation, images as rows, networks as columns (paper, Fig. 4)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mmhoga.cli.looks.arguments import add_image_arguments, call, facts, parser, pictures
-from mmhoga.cli.looks.pictures import Picture, batch, display
-from mmhoga.cli.looks.subjects import Subject, load_subjects
+from mmhoga.cli.looks.arguments import add_image_arguments, figure_record, look_parser, run_command
+from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
+from mmhoga.cli.looks.pictures import Picture, batch, display, requested_pictures
 from mmhoga.figures.attribution_figure import Attribution, attribution_figure
 from mmhoga.figures.figure_files import save_figure
 from mmhoga.look.class_scores import pick
@@ -23,77 +24,77 @@ from mmhoga.models.hooks import undisturbed
 
 
 def grad_cam_main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    result = parser(__doc__)
-    add_image_arguments(result, default=5)
-    result.add_argument('--layer', help='of Grad-CAM, as backbone.layer4 (default: the last stage of a ResNet)')
-    result.add_argument(
+    """Run the command; returns the exit code."""
+    parser = look_parser(
+        'grad-cam',
+        'Draw where a class is recognised (Grad-CAM) and which pixels raise its score (guided back-propagation).',
+        '--model HOGA work_dirs/demo/hoga-searched-seed0 --layer backbone.layer2 --out cam.png',
+    )
+    add_image_arguments(parser, default=5)
+    parser.add_argument('--layer', help='layer of Grad-CAM, such as backbone.layer4 (default: the last stage)')
+    parser.add_argument(
         '--class',
         dest='target',
         type=int,
         metavar='N',
-        help="number of the class to ask for (default: the sample's, else what the network predicts)",
+        help="index of the class to explain (default: the sample's own, or the predicted one)",
     )
-    return call(_run, result.parse_args(argv))
+    return run_command(_draw, parser.parse_args(argv))
 
 
-def _run(args: argparse.Namespace) -> list[Path]:
-    subjects = load_subjects(args.model, args.cfg_options, args.device)
-    images: list[np.ndarray] = []
-    titles: list[str] = []
-    networks: dict[str, list[Attribution]] = {}
+def _draw(args: argparse.Namespace) -> list[Path]:
+    networks = load_networks(args.model, args.cfg_options, args.device)
     arrays: dict[str, np.ndarray] = {}
-    found = []
-    for subject in subjects:
-        shown = pictures(args, subject)
-        if not images:
-            images = [display(subject, picture) for picture in shown]
-            titles = [_title(subject, picture) for picture in shown]
-            arrays.update({f'image/{index}': image for index, image in enumerate(images)})
-        layer = args.layer or subject.default_layers()[-1]
-        records = [explain(subject, picture, layer, args.target) for picture in shown]
-        networks[subject.name] = [attribution for attribution, _ in records]
-        found.append({'model': subject.name, 'layer': layer, 'images': [record for _, record in records]})
-        for index, attribution in enumerate(networks[subject.name]):
-            arrays[f'{subject.name}/grad_cam/{index}'] = attribution.cam
-            arrays[f'{subject.name}/guided/{index}'] = attribution.guided
-    figure = attribution_figure(images, titles, networks)
-    what = facts('grad_cam', subjects, images=[picture.title for picture in shown], results=found)
-    return save_figure(args.out, figure, arrays, what)
+    attributions: dict[str, list[Attribution]] = {}
+    results = []
+    for network in networks:
+        layer = args.layer or network.stages()[-1]
+        pictures = requested_pictures(args, network)
+        explained = [_explain(network, picture, layer, args.target) for picture in pictures]
+        attributions[network.name] = [attribution for attribution, _ in explained]
+        results.append({'model': network.name, 'layer': layer, 'images': [entry for _, entry in explained]})
+        for index, attribution in enumerate(attributions[network.name]):
+            arrays[f'{network.name}/grad_cam/{index}'] = attribution.cam
+            arrays[f'{network.name}/guided/{index}'] = attribution.guided
+    first, pictures = networks[0], requested_pictures(args, networks[0])
+    images = [display(first, picture) for picture in pictures]
+    titles = [_title(first, picture) for picture in pictures]
+    arrays.update({f'image/{index}': image for index, image in enumerate(images)})
+    record = figure_record('grad-cam', networks, images=[picture.title for picture in pictures], results=results)
+    return save_figure(args.out, attribution_figure(images, titles, attributions), arrays, record)
 
 
-def explain(subject: Subject, picture: Picture, layer: str, target: int | None) -> tuple[Attribution, dict[str, Any]]:
-    """One image, one network: the maps at the size of the image, and the numbers."""
-    inputs, samples = batch(subject, [picture])
+def _explain(
+    network: TrainedNetwork, picture: Picture, layer: str, target: int | None
+) -> tuple[Attribution, dict[str, Any]]:
+    """Both maps at the image's size, and the class with its score."""
+    inputs, samples = batch(network, [picture])
 
-    def scores(x: torch.Tensor) -> torch.Tensor:
-        return subject.scores(x, samples)
+    def scores(x: Tensor) -> Tensor:
+        return network.scores(x, samples)
 
-    wanted = picture.label if target is None else target
-    with undisturbed(subject.model), torch.no_grad():
-        every = scores(inputs)
-    score, chosen = pick(every, None if wanted is None else [wanted])
-    classes = chosen.tolist()
+    if target is None:
+        target = picture.label
+    with undisturbed(network.model), torch.no_grad():
+        all_scores = scores(inputs)
+    score, chosen = pick(all_scores, None if target is None else [target])
+    index, predicted = int(chosen), int(all_scores.argmax())
     height, width = picture.size
-    cam = grad_cam(subject.model, inputs, layer, classes, scores=scores)
-    # The input may be padded at the right and at the bottom.
+    cam = grad_cam(network.model, inputs, layer, [index], scores=scores)
+    # The preprocessor may have padded the input at the right and at the bottom.
     cam = upsample(cam, inputs.shape[-2:])[0, :height, :width]
-    guided = guided_backprop(subject.model, inputs, classes, scores=scores)[0, :, :height, :width]
-    name = class_name(subject, classes[0])
-    record = {'class': classes[0], 'score': float(score), 'predicted': int(every.argmax())}
-    if subject.gives_probabilities:
-        record['probability'] = float(every.softmax(1)[0, classes[0]])
-        caption = f'{name}: {record["probability"]:.3f}'
+    guided = guided_backprop(network.model, inputs, [index], scores=scores)[0, :, :height, :width]
+    entry = {'class': index, 'score': float(score), 'predicted': predicted}
+    caption = f'{network.class_name(index)}: '
+    if network.scope == 'mmpretrain':  # the hosts whose scores compete in one softmax
+        entry['probability'] = float(all_scores.softmax(1)[0, index])
+        caption += f'{entry["probability"]:.3f}'
     else:
-        caption = f'{name}: score {record["score"]:.2f}'
-    if record['predicted'] != classes[0]:
-        caption += f' (says {class_name(subject, record["predicted"])})'
-    return Attribution(cam.cpu().numpy(), guided.cpu().numpy(), caption), record
+        caption += f'score {entry["score"]:.2f}'
+    if predicted != index:
+        caption += f' (predicted: {network.class_name(predicted)})'
+    return Attribution(cam.cpu().numpy(), guided.cpu().numpy(), caption), entry
 
 
-def class_name(subject: Subject, index: int) -> str:
-    return subject.classes[index] if index < len(subject.classes) else f'class {index}'
-
-
-def _title(subject: Subject, picture: Picture) -> str:
-    return picture.title if picture.label is None else f'{picture.title}: {class_name(subject, picture.label)}'
+def _title(network: TrainedNetwork, picture: Picture) -> str:
+    return picture.title if picture.label is None else f'{picture.title}: {network.class_name(picture.label)}'

@@ -1,18 +1,19 @@
-"""``mmhoga COMMAND``: find the command, hand it the rest of the line."""
+"""``mmhoga COMMAND``: the table of commands, and the function that runs one."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from mmhoga.version import __version__
 
-#: Heading -> command -> (module in :mod:`mmhoga.cli`, function, what the command is for).
+#: Heading -> command -> (module in :mod:`mmhoga.cli`, function, purpose).
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     'Train and search': {
-        'train': ('run.main', 'train_main', 'train or search from a config of any host'),
-        'test': ('run.main', 'test_main', 'evaluate a checkpoint'),
+        'train': ('train', 'train_main', 'train a network, or search an attention, from a config'),
+        'test': ('test', 'test_main', 'evaluate a checkpoint'),
         'demo': ('demo', 'demo_main', 'search on handwritten digits, compare with SE and CBAM, write a report'),
         'random-search': ('random_search', 'random_search_main', 'train random genotypes and rank them'),
         'repeat-search': ('repeat_search', 'repeat_search_main', 'repeat a search over seeds and compare the results'),
@@ -34,32 +35,48 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     'Data': {
         'browse': ('browse', 'browse_main', 'draw samples as a network receives them'),
-        'make-data': ('make_data', 'shapes_main', 'generate data sets in COCO format'),
+        'make-data': ('make_data', 'make_data_main', 'generate small data sets in COCO format'),
+    },
+    'Installation': {
+        'doctor': ('doctor', 'doctor_main', 'check the installation, and list what is missing for which use'),
     },
 }
+
+_HEAD = """usage: mmhoga COMMAND [arguments]
+
+High Order Group Attention and its search, for OpenMMLab.
+"""
+_TAIL = """
+CONFIG arguments take a path, or the name of a config that comes with mmhoga:
+  mmhoga train hoga-resnet8_1xb96-8e_digits
+
+mmhoga COMMAND --help describes a command. mmhoga --version prints the version."""
 
 
 def usage() -> str:
     """The page that ``mmhoga --help`` prints."""
-    lines = ['usage: mmhoga COMMAND [arguments]', '', 'High Order Group Attention and its search, for OpenMMLab.']
-    for heading, commands in COMMANDS.items():
-        lines += ['', f'{heading}:', *(f'  {name:16}{text}' for name, (_, _, text) in commands.items())]
-    return '\n'.join([*lines, '', 'mmhoga COMMAND --help lists the arguments of a command.'])
+    sections = (
+        '\n'.join([f'{heading}:', *(f'  {name:16}{purpose}' for name, (_, _, purpose) in commands.items())])
+        for heading, commands in COMMANDS.items()
+    )
+    return '\n'.join([_HEAD, '\n\n'.join(sections), _TAIL])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code, 2 if there is no such command."""
-    name, *rest = [*(sys.argv[1:] if argv is None else argv), '']
-    rest = rest[:-1]
-    if name in ('', '-h', '--help'):
-        print(usage())
+    """Run a command and return its exit code: 2 if there is no such command."""
+    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ['']
+    if name in ('', '-h', '--help', 'help'):
+        print(usage(), file=sys.stdout if name else sys.stderr)
         return 0 if name else 2
     if name == '--version':
         print(f'mmhoga {__version__}')
         return 0
-    found = next((commands[name] for commands in COMMANDS.values() if name in commands), None)
-    if found is None:
-        print(f'mmhoga: there is no command {name!r}.\n\n{usage()}', file=sys.stderr)
+    commands = {command: entry for section in COMMANDS.values() for command, entry in section.items()}
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, n=2)
+        hint = f'Did you mean {" or ".join(near)}?' if near else 'mmhoga --help lists the commands.'
+        print(f'error: there is no command {name!r}. {hint}', file=sys.stderr)
         return 2
-    module, function, _ = found
+    module, function, _ = commands[name]
+    sys.argv[0] = f'mmhoga {name}'  # the program's name in the command's --help and errors
     return getattr(import_module(f'mmhoga.cli.{module}'), function)(rest)

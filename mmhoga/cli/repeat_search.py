@@ -1,4 +1,4 @@
-"""What tools/repeat_search.py does: one search with several seeds, and how far the genotypes agree."""
+"""``mmhoga repeat-search``: repeat a search with several seeds, and compare the genotypes."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from pathlib import Path
 
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.jobs import Job
-from mmhoga.cli.run.trials import last_step, run_trials, same_trials, trial_folder, trial_parser
+from mmhoga.cli.run.trials import require_same_settings, run_trials, trial_folder, trial_parser
 from mmhoga.genotype import Genotype
 from mmhoga.hosts import load_config
 from mmhoga.search.studies.agreement import agreement, agreement_table
 
 
 def repeat_search_main(argv: Sequence[str] | None = None) -> int:
-    """Search and compare. Returns the exit code: 2 for bad input or a failed trial."""
+    """Run the command. Returns the exit code: 2 for bad input or a failed trial."""
     parser = trial_parser(
-        'Repeat a search: trial i is CONFIG with the seed --seed + i. Ends with how far the genotypes agree.\n\n'
-        'The same command goes on where it was stopped, and more --trials add to fewer.'
+        'Repeat a search with several seeds, and compare the genotypes.\n\n'
+        'Trial i runs CONFIG with the seed --seed + i.\nThe same command continues after an interruption, and a larger '
+        '--trials adds trials.',
+        'mmhoga repeat-search hoga-search_resnet8_1xb64-8e_digits --trials 4',
     )
     parser.set_defaults(trials=4)
     args = parser.parse_args(argv)
 
     def main() -> None:
-        cfg = load_config(args.config, args.cfg_options)
-        work_dir = (args.work_dir or Path('work_dirs') / f'{Path(args.config).stem}_repeated').resolve()
-        same_trials(work_dir, dict(config=Path(args.config).name, seed=args.seed, cfg_options=args.cfg_options))
+        config = Path(load_config(args.config, args.cfg_options).filename)
+        options = args.cfg_options or {}
+        work_dir = (args.work_dir or Path('work_dirs') / f'{config.stem}_repeated').resolve()
+        require_same_settings(work_dir, dict(config=config.name, seed=args.seed, cfg_options=options))
+        seeds = range(args.seed, args.seed + args.trials)
         jobs = [
-            Job(
-                f'seed {args.seed + i}',
-                str(Path(args.config).resolve()),
-                trial_folder(work_dir, i),
-                {**args.cfg_options, 'randomness.seed': args.seed + i},
-                last_step=last_step(cfg),
-            )
-            for i in range(args.trials)
+            Job(f'seed {seed}', args.config, trial_folder(work_dir, i), {**options, 'randomness.seed': seed})
+            for i, seed in enumerate(seeds)
         ]
         try:
             run_trials(args, jobs)
@@ -45,13 +43,13 @@ def repeat_search_main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare_searches(work_dirs: Sequence[Path], total: int) -> str:
-    """The agreement of finished searches; stage by stage where each has an alpha of its own."""
-    found: dict[str, list[Genotype]] = {}
+    """How far the genotypes of finished searches agree, per stage if each stage has its own alpha."""
+    by_stage: dict[str, list[Genotype]] = {}
     for work_dir in work_dirs:
         for path in sorted([*work_dir.glob('genotype.json'), *work_dir.glob('*/genotype.json')]):
-            found.setdefault(str(path.parent.relative_to(work_dir)), []).append(Genotype.load(path))
-    parts = [f'{len(work_dirs)} of {total} searches have finished.']
-    for stage, genotypes in found.items():
+            by_stage.setdefault(str(path.parent.relative_to(work_dir)), []).append(Genotype.load(path))
+    parts = [f'{len(work_dirs)} of {total} searches are done.']
+    for stage, genotypes in by_stage.items():
         if len(genotypes) > 1:
             names = genotypes[0].meta.get('primitives') or ()
             candidates = len([name for name in names if name != 'none']) or 1

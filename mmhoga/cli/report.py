@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhoga.cli.looks.arguments import EPILOG, call
+from mmhoga.cli.looks.arguments import EPILOG, run_command
 from mmhoga.hosts import LaunchError
 from mmhoga.report.report import report_from_work_dirs
 
@@ -36,7 +36,7 @@ def report_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--split', help='what the metric was measured on, for the labels, as test')
     parser.add_argument('--title', default='HOGA report')
     parser.add_argument('--out', required=True, metavar='FILE.html', help='the numbers go beside it, FILE.json')
-    return call(_run, parser.parse_args(argv), _check_page)
+    return run_command(_run, parser.parse_args(argv), _check_page)
 
 
 def _check_page(path: str) -> None:

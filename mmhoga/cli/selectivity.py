@@ -1,4 +1,4 @@
-"""The class selectivity index of every channel over a data set, as overlaid distributions (supplement, Fig. 1)."""
+"""``mmhoga selectivity``: the class selectivity index of every channel over a data set (supplement, Fig. 1)."""
 
 from __future__ import annotations
 
@@ -6,98 +6,89 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
+from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size, init_dist, is_main_process
+from torch import Tensor
 
-from mmhoga.cli.looks.arguments import add_dataset_arguments, call, facts, parser
-from mmhoga.cli.looks.pictures import batches
-from mmhoga.cli.looks.subjects import Subject, load_subjects
+from mmhoga.cli.looks.arguments import add_dataset_arguments, figure_record, look_parser, run_command
+from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
+from mmhoga.cli.looks.pictures import labelled_features
 from mmhoga.cli.run import distributed
 from mmhoga.figures.feature_figures import selectivity_figure
 from mmhoga.figures.figure_files import save_figure
 from mmhoga.hosts import LaunchError
 from mmhoga.look.feature_maps import pooled
 from mmhoga.look.selectivity import ClassMeans
-from mmhoga.models.hooks import captured, find_layer, output_of, undisturbed
 
 
 def selectivity_main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    result = parser(__doc__)
-    add_dataset_arguments(result)
-    result.add_argument('--layers', nargs='+', metavar='NAME', help='default: layer1, layer2, ... of a ResNet')
-    result.add_argument('--skip-empty-classes', action='store_true', help='go by the classes that have images')
-    result.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    result.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    return call(_run, result.parse_args(argv))
+    """Run the command; returns the exit code."""
+    parser = look_parser(
+        'selectivity',
+        'Measure how selective each channel is for one class, and draw the distribution per layer.',
+        '--model HOGA work_dirs/demo/hoga-searched-seed0 --out selectivity.png',
+    )
+    add_dataset_arguments(parser)
+    parser.add_argument('--layers', nargs='+', metavar='NAME', help='layers to measure (default: every stage)')
+    parser.add_argument('--skip-empty-classes', action='store_true', help='leave out classes without images')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return run_command(_draw, parser.parse_args(argv))
 
 
-def _run(args: argparse.Namespace) -> list[Path]:
-    subjects = load_subjects(args.model, args.cfg_options, args.device)
+def _draw(args: argparse.Namespace) -> list[Path]:
     try:
-        if args.launcher != 'none':
-            if distributed.has_accelerator():
-                init_dist(args.launcher)
-            else:
-                subjects[0].cfg.launcher = args.launcher
-                distributed.prepare(subjects[0].cfg)
-        measured = {subject.name: measure(subject, args) for subject in subjects}
+        # Before the networks are loaded, so that each process loads them onto its own device.
+        distributed.prepare(Config({'launcher': args.launcher}))
+        if args.launcher != 'none' and distributed.has_accelerator():
+            init_dist(args.launcher)
+        networks = load_networks(args.model, args.cfg_options, args.device)
+        means = {network.name: _class_means(network, args) for network in networks}
         if not is_main_process():
             return []
     finally:
         distributed.leave()
-    networks, arrays, found = {}, {}, []
-    for name, layers in measured.items():
-        networks[name] = {layer.removeprefix('backbone.'): index.numpy() for layer, (_, index) in layers.items()}
-        for layer, (means, index) in layers.items():
-            arrays[f'{name}/{layer}/selectivity'] = index.numpy()
-            arrays[f'{name}/{layer}/class_sums'] = _numpy(means.sums)
-            arrays[f'{name}/{layer}/class_counts'] = means.counts.numpy()
-        means = next(iter(layers.values()))[0]
-        found.append(
+    curves, arrays, results = {}, {}, []
+    for name, layers in means.items():
+        index = {layer: one.selectivity(skip_empty=True).numpy() for layer, one in layers.items()}
+        curves[name] = {layer.removeprefix('backbone.'): values for layer, values in index.items()}
+        for layer, one in layers.items():
+            arrays[f'{name}/{layer}/selectivity'] = index[layer]
+            arrays[f'{name}/{layer}/class_sums'] = one.sums.numpy()  # type: ignore[union-attr]
+            arrays[f'{name}/{layer}/class_counts'] = one.counts.numpy()
+        results.append(
             {
                 'model': name,
-                'images': int(means.counts.sum()),
-                'classes_without_images': means.empty_classes,
-                'mean_selectivity': {layer: float(index.mean()) for layer, (_, index) in layers.items()},
+                'images': int(one.counts.sum()),
+                'classes_without_images': one.empty_classes,
+                'mean_selectivity': {layer: float(values.mean()) for layer, values in index.items()},
             }
         )
-    return save_figure(args.out, selectivity_figure(networks), arrays, facts('selectivity', subjects, results=found))
+    record = figure_record('selectivity', networks, results=results)
+    return save_figure(args.out, selectivity_figure(curves), arrays, record)
 
 
-def measure(subject: Subject, args: argparse.Namespace) -> dict[str, tuple[ClassMeans, torch.Tensor]]:
-    """Sums and index of every layer; each process takes its share of the images."""
-    layers = args.layers or subject.default_layers()
-    for layer in layers:
-        find_layer(subject.model, layer)
-    dataset = subject.dataset()
-    names = dataset.metainfo.get('classes') or subject.classes
+def _class_means(network: TrainedNetwork, args: argparse.Namespace) -> dict[str, ClassMeans]:
+    """The mean activity per class and channel of every layer; each process runs its share of the images."""
+    layers = args.layers or network.stages()
+    names: Sequence[str] = network.dataset.metainfo.get('classes') or network.classes
     if not names:
-        raise LaunchError(f'{subject.name}: its data set does not tell its classes (metainfo).')
+        raise LaunchError(f'{network.name}: neither its data set (metainfo) nor its checkpoint names the classes.')
     means = {layer: ClassMeans(len(names)) for layer in layers}
-    share = range(get_rank(), len(dataset), get_world_size())
-    with undisturbed(subject.model), captured(subject.model, layers) as outputs, torch.no_grad():
-        for inputs, _, pictures in batches(subject, batch_size=args.batch_size, workers=args.workers, indices=share):
-            labels = [picture.label for picture in pictures]
-            kept = [index for index, label in enumerate(labels) if label is not None]
-            subject.forward(inputs, layers)
-            for layer in layers:
-                activity = pooled(output_of(outputs, layer).relu(), layer)
-                means[layer].update(activity[kept], [labels[index] for index in kept])  # type: ignore[misc]
-    result = {}
-    for layer, one in means.items():
-        one.reduce_over_processes()
-        empty = one.empty_classes
+    share = range(get_rank(), len(network.dataset), get_world_size())
+    features: dict[str, Tensor]
+    for features, labels in labelled_features(network, layers, share, args):
+        for layer, output in features.items():
+            means[layer].update(pooled(output.relu(), layer), labels)
+    for layer_means in means.values():
+        layer_means.reduce_over_processes()
+        empty = layer_means.empty_classes
         if empty and not args.skip_empty_classes:
-            some = ', '.join(f'{names[index]} ({index})' for index in empty[:8])
+            examples = ', '.join(f'{names[index]} ({index})' for index in empty[:8]) + (', ...' if empty[8:] else '')
             raise LaunchError(
-                f'{subject.name}: {len(empty)} of {len(names)} classes have no image in the data set: {some}'
-                f'{", ..." if empty[8:] else ""}. Give one that has all, or add --skip-empty-classes.'
+                f'{network.name}: {len(empty)} of {len(names)} classes have no image in the data set: {examples}. '
+                'Use a data set with images of every class, or add --skip-empty-classes.'
             )
-        result[layer] = (one, one.selectivity(skip_empty=True))
-    return result
-
-
-def _numpy(tensor: torch.Tensor | None) -> np.ndarray:
-    return np.zeros((0, 0)) if tensor is None else tensor.numpy()
+    return means

@@ -1,16 +1,21 @@
-"""Everything that exists only because a host is old.
+"""Repairs for current hosts, and everything that importing mmhoga changes in a process.
 
-Three repairs, each of which does nothing where it is not needed:
+``import mmhoga`` loads neither torch nor a host. It adds two finders to ``sys.meta_path``:
 
-* ``mmcv._ext``: mmcv-lite has ``mmcv.ops`` but not the compiled module behind it, so ``import mmdet.models`` dies.
-  :func:`install_stand_in` offers a module in its place. A compiled one always wins.
-* SSD: mmdet 3.3's cannot predict. :func:`repair_ssd_head` gives its head the attribute that it lacks.
-* checkpoints: mmengine 0.10 calls ``torch.load`` in a way that torch >= 2.6 refuses for mmengine's own files.
-  :func:`allow_mmengine_checkpoints` names the few harmless types that are in them. Loading stays weights-only:
-  no checkpoint can run code.
+* The last finder answers ``import mmcv._ext`` when no other finder has this compiled module, as with mmcv-lite. It
+  returns a stand-in with the operations in :mod:`mmhoga.compat.mmcv_ops`; every other operation raises
+  NotImplementedError when it is called. Without it ``import mmdet.models`` fails. A compiled mmcv is never replaced.
+* The first finder adds the attribute ``loss_cls`` to mmdet's ``SSDHead`` when its module is imported, because mmdet
+  3.3's SSD cannot predict without it. If the module is already imported, the class is changed at once.
 
-The first two are import hooks, installed by ``import mmhoga`` without importing anything; the third is called by
-``import mmhoga.registry``, which everything that builds a part of ours imports.
+``import mmhoga.registry`` changes two more things. Every part of mmhoga that a config can name imports it, and so does
+mmengine when it resolves ``type='mmhoga.X'``.
+
+* Five registries of mmengine get a child with the scope ``mmhoga``: models, datasets, loops, hooks, and constructors of
+  optimizer wrappers.
+* With torch 2.6 or newer, ``torch.load`` reads mmengine's checkpoints without ``weights_only=False``: the types in
+  :mod:`mmhoga.compat.checkpoint` are added to torch's list of safe globals, for the whole process. Loading remains
+  weights-only, so a checkpoint cannot run code.
 """
 
 from mmhoga.compat.checkpoint import allow_mmengine_checkpoints

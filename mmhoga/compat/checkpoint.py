@@ -1,15 +1,17 @@
-"""Weights-only loading of mmengine's checkpoints on torch >= 2.6.
+"""Weights-only loading of mmengine's checkpoints with torch >= 2.6.
 
-mmengine 0.10 calls ``torch.load(path)``, which since torch 2.6 builds nothing but tensors and plain containers
-unless a global is allowed by name. An mmengine checkpoint holds more: the message hub's ``HistoryBuffer`` and
-numpy arrays and scalars, and whatever a dataset's ``metainfo`` holds. Those, and only those, are allowed here;
-a checkpoint that names anything else is still refused before anything of it is called.
+mmengine 0.10 calls ``torch.load(path)``, which since torch 2.6 builds only tensors and plain containers unless a global
+is allowed by name. An mmengine checkpoint also holds ``HistoryBuffer`` and ``ConfigDict`` objects, numpy arrays and
+scalars, and the ``metainfo`` of a data set. Only these types are allowed here; torch refuses a checkpoint with any
+other global before it calls anything.
 
-Three names are answered by something weaker than what they stand for. ``HistoryBuffer`` pickles its methods as
-``getattr(HistoryBuffer, 'mean')``, and a real ``getattr`` would reach every module of the process: it is
-answered by :func:`_history_method`, which knows four methods of one class. ``collections.defaultdict`` is
-answered by a plain dict, the only mapping that torch's loader fills. ``bytes`` is how the content of an empty array
-is pickled (mmpose's datasets without a skeleton have some): it is answered by what returns no bytes.
+Three names map to something weaker than the original:
+
+* ``getattr``: ``HistoryBuffer`` pickles its methods as ``getattr(HistoryBuffer, 'mean')``, but the real ``getattr``
+  could reach every module of the process. :func:`_history_method` returns four methods of this class only.
+* ``collections.defaultdict``: a plain dict, the only mapping that torch's loader fills.
+* ``bytes``: a function that returns ``b''``. An empty array, such as an empty skeleton in mmpose's metainfo, is pickled
+  as a call of ``bytes``.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from collections import defaultdict
 from typing import Any, Callable
 
 _FACTORIES = (dict, float, int, list)
-"""What a ``defaultdict`` is usually made with; ``set`` is known to torch already."""
+"""Common factories of a ``defaultdict``; torch allows ``set`` itself."""
 _HISTORY_METHODS = ('min', 'max', 'current', 'mean')
 
 
 def _history_method(owner: Any, name: str) -> Callable[..., Any]:
-    """All that is left of ``getattr``: the statistics that mmengine puts into every ``HistoryBuffer``."""
+    """Stand-in for ``getattr``, limited to the statistics that mmengine puts into every ``HistoryBuffer``."""
     from mmengine.logging import HistoryBuffer
 
     if owner is not HistoryBuffer or name not in _HISTORY_METHODS:
         raise ValueError(
-            f'the checkpoint asks for the attribute {name!r} of {owner!r}. Weights-only loading allows '
-            f'{", ".join(_HISTORY_METHODS)} of HistoryBuffer and nothing else; load files of this kind only if you '
-            'trust whoever wrote them, with torch.load(path, weights_only=False).'
+            f'the checkpoint contains the attribute {name!r} of {owner!r}. Weights-only loading allows only '
+            f'{", ".join(_HISTORY_METHODS)} of HistoryBuffer. If you trust the author of the file, load it with '
+            'torch.load(path, weights_only=False).'
         )
     return getattr(HistoryBuffer, name)
 
@@ -44,18 +46,18 @@ def _no_bytes() -> bytes:
 
 
 def _numpy_globals() -> list[Any]:
-    """What arrays and scalars of numbers, truth values and strings are pickled as; no objects, no records."""
+    """The globals in pickled arrays and scalars of numbers, booleans and strings, but not of objects or records."""
     import numpy as np
 
     rebuild_array: Any = np.zeros(0).__reduce__()[0]
     rebuild_scalar: Any = np.float64(0).__reduce__()[0]
-    # numpy 2 renamed the module: a checkpoint may come from either side.
+    # numpy 2 renamed the module, and a checkpoint may come from any numpy.
     functions = [
         (function, f'{module}.{function.__name__}')
         for function in (rebuild_array, rebuild_scalar)
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
     ]
-    # The loader compares the type of a dtype instance, which since numpy 1.25 is a class of its own for each kind.
+    # The loader compares the type of a dtype; since numpy 1.25 each kind of dtype has its own class.
     kinds = {type(np.dtype(code)) for code in np.typecodes['All'] if code not in 'OVMm'}
     return [*functions, np.ndarray, np.dtype, *sorted(kinds, key=repr)]
 
@@ -63,8 +65,8 @@ def _numpy_globals() -> list[Any]:
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read mmengine's checkpoints without ``weights_only=False``.
 
-    Does nothing before torch 2.6, whose ``torch.load`` is not weights-only, and nothing the second time. A name
-    that the program has allowed by itself keeps its meaning.
+    Idempotent, and without effect before torch 2.6, where ``torch.load`` is not weights-only by default. A global that
+    the program has allowed itself keeps its meaning.
     """
     import torch
     from mmengine.utils import digit_version

@@ -1,10 +1,8 @@
-"""A stand-in for ``mmcv._ext``, used when and only when no compiled one can be found.
+"""A stand-in for ``mmcv._ext``, used only if there is no compiled module.
 
-mmcv's Python side imports ``mmcv._ext`` and asserts that it has every operation by name. The finder below comes
-last in ``sys.meta_path``, so it is asked only after every other finder has failed to find a compiled module;
-one that is there but broken raises its own error. This module is imported by ``import mmhoga`` and loads
-neither torch nor mmcv: the operations in :mod:`mmhoga.compat.mmcv_ops` are imported with the stand-in, which is
-when somebody imports ``mmcv.ops``.
+``mmcv.ops`` imports ``mmcv._ext`` and asserts that it has every operation by name. The finder below is the last in
+``sys.meta_path``, so a compiled module comes first, and a broken one raises its own error. ``import mmhoga`` imports
+this module, which loads neither torch nor mmcv; :mod:`mmhoga.compat.mmcv_ops` is imported together with ``mmcv.ops``.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ class _StandInFinder(MetaPathFinder):
 
 
 def _missing_operation(name: str) -> Callable[..., Any]:
-    """The module's ``__getattr__``: mmcv asks for all names at import, and calls few of them."""
+    """The stand-in's ``__getattr__``: importing mmcv.ops looks up every operation, so only a call may fail."""
     if name.startswith('__'):
         raise AttributeError(name)
 
@@ -43,9 +41,9 @@ def _missing_operation(name: str) -> Callable[..., Any]:
         from mmhoga.compat.mmcv_ops import OPERATIONS
 
         raise NotImplementedError(
-            f'mmcv.ops needs the compiled operation {name!r}, but this mmcv has no compiled operations (mmcv-lite has '
-            f'none) and mmhoga stands in only for: {", ".join(OPERATIONS)}. Install a compiled mmcv: pip install -U '
-            "openmim && mim install 'mmcv>=2.0.0,<2.2.0', with a torch that mmcv publishes wheels for."
+            f'the operation {name!r} of mmcv.ops needs a compiled mmcv. This one is not compiled (mmcv-lite never is), '
+            f'and mmhoga replaces only {", ".join(OPERATIONS)}. Install a compiled one, with a torch for which mmcv '
+            "has wheels: pip install -U openmim && mim install 'mmcv>=2.0.0,<2.2.0'"
         )
 
     operation.__name__ = name
@@ -53,21 +51,20 @@ def _missing_operation(name: str) -> Callable[..., Any]:
 
 
 def install_stand_in() -> None:
-    """Offer the stand-in to ``import mmcv._ext``. Calling it again changes nothing."""
+    """Make ``import mmcv._ext`` find the stand-in if there is no compiled module. Idempotent."""
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(_StandInFinder())
 
 
 def require_mmcv() -> None:
-    """Raise an ``ImportError`` that says what to install if there is no mmcv of any kind.
+    """Raise an ImportError with the install commands if mmcv is not installed.
 
-    mmcv comes as two distributions that exclude each other, so the package depends on neither: pip would put
-    one on top of the other.
+    mmcv is published as two distributions with the same files, so mmhoga depends on neither: pip would install one
+    over the other.
     """
     if importlib.util.find_spec('mmcv') is None:
         raise ImportError(
-            'mmhoga.backbones needs mmcv, which is not installed. Install one of its two distributions: '
-            "'pip install mmcv-lite==2.1.0' (pure Python, works everywhere; mmhoga supplies the operations that SSD, "
-            "RetinaNet, Faster and Mask R-CNN need), or the compiled one, 'pip install -U openmim && mim install "
-            '"mmcv>=2.0.0,<2.2.0"\'.'
+            'mmhoga.backbones needs mmcv, which is not installed. Install the pure Python one, for which mmhoga has '
+            'the operations of SSD, RetinaNet, Faster and Mask R-CNN: pip install mmcv-lite==2.1.0\nOr a compiled one: '
+            "pip install -U openmim && mim install 'mmcv>=2.0.0,<2.2.0'"
         )

@@ -1,8 +1,7 @@
-"""The operations of ``mmcv._ext`` that SSD, RetinaNet, Faster and Mask R-CNN need, from torchvision and plain torch.
+"""The operations of ``mmcv._ext`` that SSD, RetinaNet, Faster and Mask R-CNN need, from torchvision and torch.
 
-Names, arguments and results are those that mmcv 2.1's Python side expects: some return their result, others
-write into a tensor they are given. All work on any device that torchvision's operations support, except
-soft-NMS and NMS matching, which mmcv itself runs on the CPU.
+They have the signatures that mmcv 2.1's Python code calls: some return the result, others write it to an argument.
+They run on every device that torchvision supports, except soft-NMS and NMS matching, which mmcv runs on the CPU.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ def _torchvision_ops() -> Any:
         import torchvision.ops
     except ImportError as error:
         raise ImportError(
-            "mmcv has no compiled operations here and mmhoga's stand-in for them needs torchvision: install the "
+            "this mmcv is not compiled, and mmhoga's replacement of its operations needs torchvision. Install the "
             f'release of torchvision that belongs to torch {torch.__version__}.'
         ) from error
     return torchvision.ops
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
-    """Half precision is widened: torchvision lacks it on the CPU, and IoUs of large coordinates need the bits."""
+    """Widen half precision: torchvision lacks it on the CPU, and it is too coarse for large coordinates."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _iou_with(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
-    """IoU of one box (4,) with boxes (N, 4); a width is ``x2 - x1 + offset``."""
+    """IoU of one box (4,) with boxes (N, 4), with widths ``x2 - x1 + offset``."""
     top_left = torch.maximum(box[:2], boxes[:, :2])
     bottom_right = torch.minimum(box[2:], boxes[:, 2:])
     intersection = (bottom_right - top_left + offset).clamp(min=0).prod(1)
@@ -41,7 +40,7 @@ def _iou_with(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the kept boxes (N, 4), by falling score. ``offset=1`` is the convention of whole pixels."""
+    """Indices of the kept ones of boxes (N, 4), by descending score. ``offset=1`` if x2 and y2 are inside the box."""
     boxes, scores = _at_least_float32(boxes), _at_least_float32(scores)
     # Moving the far corner by the offset gives the same areas and intersections as adding it to every width.
     boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -60,9 +59,9 @@ def softnms(
 ) -> Tensor:
     """Soft-NMS (Bodla et al., 2017). Methods: 0 naive, 1 linear, 2 gaussian.
 
-    Writes the M kept boxes with their decayed scores into the first rows of ``dets`` (N, 5), in the order in
-    which they were chosen, and returns their indices (M,). A box is dropped when its decayed score falls below
-    ``min_score``; the best of what is left is always kept, as in mmcv.
+    Writes the M kept boxes with their decayed scores to the first rows of ``dets`` (N, 5), in the order of selection,
+    and returns their indices (M,). A box is dropped when its decayed score falls below ``min_score``. The first box is
+    kept whatever its score, as in mmcv.
     """
     scores = scores.clone()
     left = torch.arange(len(boxes))
@@ -87,12 +86,12 @@ def softnms(
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """NMS of dets (N, 5) that groups each kept box, first, with those it suppresses, by falling score."""
+    """NMS of dets (N, 5) as groups by descending score: each kept box, followed by the boxes that it suppresses."""
     left = dets[:, 4].argsort(descending=True)
     groups = []
     while len(left):
         matched = _iou_with(dets[left[0], :4], dets[left, :4], offset=0) >= iou_threshold
-        matched[0] = True  # the IoU of an empty box with itself is not a number
+        matched[0] = True  # the IoU of an empty box with itself is NaN
         groups.append(left[matched].tolist())
         left = left[~matched]
     return groups
@@ -114,8 +113,8 @@ def roi_align_forward(
     """Write RoIAlign of input (N, C, H, W) at rois (R, 5) into ``output`` (R, C, h, w)."""
     if pool_mode != 1:
         raise NotImplementedError(
-            "RoIAlign with pool_mode='max' needs a compiled mmcv; mmhoga's stand-in has pool_mode='avg' only, the "
-            "default: leave 'pool_mode' out of the config, or install a compiled mmcv."
+            "RoIAlign with pool_mode='max' needs a compiled mmcv. Install one, or remove 'pool_mode' from the config "
+            "to use the default, 'avg'."
         )
     input = _at_least_float32(input)
     size = (aligned_height, aligned_width)
@@ -137,7 +136,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Write the gradient of RoIAlign's input into ``grad_input`` (N, C, H, W)."""
-    # RoIAlign is linear in its input, so its gradient can be taken at zero: no private operation is needed.
+    # RoIAlign is linear in its input, so the gradient can be taken at zero.
     grad_output = _at_least_float32(grad_output)
     with torch.enable_grad():
         zeros = grad_output.new_zeros(grad_input.shape, requires_grad=True)
@@ -170,7 +169,7 @@ def sigmoid_focal_loss_forward(
 ) -> None:
     """Write the focal loss (Lin et al., 2017) of logits (N, C) and class indices (N,) into ``output`` (N, C).
 
-    An index of C is background: all C classes are negatives. ``weight`` is empty or one number a class.
+    Index C is background, negative for all C classes. ``weight`` is empty or has one number per class.
     """
     output.copy_(_sigmoid_focal_loss(input, target, weight, gamma, alpha))
 
@@ -186,7 +185,7 @@ def sigmoid_focal_loss_backward(
 
 
 def get_compiler_version() -> str:
-    """Part of mmcv's report of the environment, which is how a log tells that the stand-in is at work."""
+    """Appears in mmcv's report of the environment, so a log shows that the stand-in is in use."""
     return 'none (mmhoga stands in for mmcv._ext)'
 
 

@@ -1,8 +1,8 @@
-"""mmdet 3.3's SSD trains but cannot predict: ``'SSDHead' object has no attribute 'loss_cls'``.
+"""Repair of mmdet 3.3's SSD, which cannot predict: ``'SSDHead' object has no attribute 'loss_cls'``.
 
-Its base class asks ``self.loss_cls`` for an option that SSD's head, which computes its loss by itself, never
-sets (https://github.com/open-mmlab/mmdetection/issues/11780). Here the question gets an answer, None, once
-mmdet's module is imported, by whomever. A subclass that does set ``loss_cls`` keeps it.
+The base class reads an option of ``self.loss_cls``, which SSDHead never sets because it computes its loss itself
+(https://github.com/open-mmlab/mmdetection/issues/11780). The repair adds ``loss_cls = None`` to SSDHead when mmdet's
+module is imported. A subclass that sets ``loss_cls`` keeps it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = 'mmdet.models.dense_heads.ssd_head'
 
 
 class _LossOrNone:
-    """What ``loss_cls`` is when the instance has no such submodule."""
+    """The submodule ``loss_cls`` of the head, or None if it has none."""
 
     def __get__(self, head: Any, owner: type) -> Any:
         return None if head is None else head.__dict__['_modules'].get('loss_cls')
@@ -28,7 +28,7 @@ def _repair(module: ModuleType) -> None:
 
 
 class _RepairingFinder(MetaPathFinder):
-    """Finds one module as the other finders do, and repairs it when it has been executed."""
+    """Finds the module through the other finders and repairs it after its execution."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname != NAME:
@@ -47,7 +47,7 @@ class _RepairingFinder(MetaPathFinder):
 
 
 def repair_ssd_head() -> None:
-    """Repair the head now if it is imported, otherwise when it will be. Calling this again changes nothing."""
+    """Repair SSDHead now if it is already imported, otherwise once it is. Idempotent."""
     if NAME in sys.modules:
         _repair(sys.modules[NAME])
     elif not any(isinstance(finder, _RepairingFinder) for finder in sys.meta_path):

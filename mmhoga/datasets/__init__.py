@@ -1,4 +1,4 @@
-"""Data that the hosts lack: digits that need no download, generated pictures, and the split into trainA and trainB."""
+"""Data sets that the hosts lack: handwritten digits, boxes as images, and the split into trainA and trainB."""
 
 from mmhoga.datasets.crops import CocoCrops
 from mmhoga.datasets.digits import Digits

@@ -1,4 +1,4 @@
-"""The objects of a detection data set, one by one: what a classifier is trained on before it becomes a backbone."""
+"""A classification data set of the boxes of a detection data set, to pre-train a detector's backbone."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mmhoga.registry import DATASETS
 
 @DATASETS.register_module()
 class CocoCrops(BaseDataset):
-    """Each box of a COCO annotation file, with a margin, as a square picture to classify.
+    """Each box of a COCO annotation file, with a margin, as a square image with a class.
 
-    ``img`` is ``(size, size, 3)`` uint8 in cv2's BGR, ``gt_label`` the position of the category in the file. Crowds are
-    left out. The pictures stay in memory, so this is for small data sets, such as those of tools/make_shapes.py.
+    ``img`` is ``(size, size, 3)`` uint8 BGR, ``gt_label`` the position of the category in the file. Crowd boxes are
+    left out. All images stay in memory, so use it for small data sets such as those of ``mmhoga make-data``.
 
     Args:
-        ann_file: the annotations, below ``data_root``.
-        data_prefix: ``dict(img_path=...)``, the folder of the pictures below ``data_root``.
-        size: height and width of what comes out, in pixels.
-        margin: what is added on each side, as a share of the longer side of the box.
+        ann_file: annotation file, relative to ``data_root``.
+        data_prefix: ``dict(img_path=...)``, the image folder, relative to ``data_root``.
+        size: height and width of the returned images in pixels.
+        margin: border added on each side, as a share of the longer side of the box.
         pipeline, **kwargs: as in mmengine's BaseDataset.
 
     Raises:
-        FileNotFoundError: the annotations or a picture is not there.
+        FileNotFoundError: the annotation file or an image is missing.
     """
 
     def __init__(
@@ -43,21 +43,21 @@ class CocoCrops(BaseDataset):
         self._metainfo['classes'] = tuple(category['name'] for category in content['categories'])
         labels = {category['id']: label for label, category in enumerate(content['categories'])}
         boxes: dict[int, list[dict]] = {}
-        for one in content['annotations']:
-            if not one.get('iscrowd', 0):
-                boxes.setdefault(one['image_id'], []).append(one)
+        for annotation in content['annotations']:
+            if not annotation.get('iscrowd', 0):
+                boxes.setdefault(annotation['image_id'], []).append(annotation)
         crops = []
         for image in content['images']:
             path = Path(self.data_prefix['img_path']) / image['file_name']
             pixels = cv2.imread(str(path))
             if pixels is None:
-                raise FileNotFoundError(f'No such file, or not a picture: {str(path)!r}')
-            for one in boxes.get(image['id'], ()):
-                crops.append(dict(img=self._crop(pixels, one['bbox']), gt_label=labels[one['category_id']]))
+                raise FileNotFoundError(f'No such file, or not an image: {str(path)!r}')
+            for box in boxes.get(image['id'], ()):
+                crops.append(dict(img=self._crop(pixels, box['bbox']), gt_label=labels[box['category_id']]))
         return crops
 
     def _crop(self, pixels: np.ndarray, box: list[float]) -> np.ndarray:
-        """The square around a COCO box; what lies outside the picture repeats its edge."""
+        """The square around a COCO box; outside the image its edge pixels are repeated."""
         x, y, width, height = box
         side = max(width, height) * (1 + 2 * self.margin)
         scale = self.size / side

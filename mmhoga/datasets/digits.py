@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 real 8x8 images that come with scikit-learn."""
+"""Handwritten digits: 1,797 real 8x8 images, part of scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmhoga.registry import DATASETS
 
 @DATASETS.register_module()
 class Digits(BaseDataset):
-    """UCI's "Optical Recognition of Handwritten Digits", as bundled with scikit-learn; nothing is downloaded.
+    """UCI's "Optical Recognition of Handwritten Digits" from scikit-learn, without a download.
 
-    ``img`` is ``(8, 8, 1)`` uint8 in 0..255 (the originals have 17 grey levels), ``gt_label`` the digit.
+    ``img`` is ``(8, 8, 1)`` uint8, the 17 grey levels of the originals scaled to 0..255. ``gt_label`` is the digit.
 
     Args:
-        split: ``'train'`` (1,438 images) or ``'test'`` (359): a fixed random split, stratified by digit.
+        split: ``'train'`` (1,438 images) or ``'test'`` (359), a fixed random split stratified by digit.
         pipeline, **kwargs: as in mmengine's BaseDataset.
 
     Raises:
@@ -45,8 +45,8 @@ class Digits(BaseDataset):
 
 
 def _stratified(labels: np.ndarray, split: str) -> np.ndarray:
-    """The split's indices, the same on every machine: a seeded shuffle within each class."""
-    random = np.random.RandomState(0)  # its stream is frozen by NumPy's policy, unlike Generator's
+    """The indices of a split: a seeded shuffle within each class, the same on every machine."""
+    random = np.random.RandomState(0)  # NumPy guarantees its stream; a Generator's may change
     chosen = []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))

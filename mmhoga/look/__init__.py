@@ -1,1 +1,1 @@
-"""Looking into a trained network: tensors in, tensors out."""
+"""Methods to look into a trained network: tensors in, tensors out."""

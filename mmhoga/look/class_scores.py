@@ -1,4 +1,4 @@
-"""One score a class and image out of what a classifier, a detector or a pose model returns."""
+"""One score per image and class from the output of a classifier, a detector or a pose model."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 
 
 def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
-    """``(N, classes)`` logits.
+    """``(N, classes)`` logits from the output of ``model(inputs, mode='tensor')``.
 
-    - a classifier's ``(N, classes)``: as they are;
-    - a pose model's heatmaps ``(N, keypoints, H, W)``: the highest value of each;
-    - a one-stage detector's maps, ``((N, anchors * classes, H, W), ...)`` a level, first in a tuple: the highest value
-      over anchors, places and levels.
+    - A classifier's ``(N, classes)`` are returned unchanged.
+    - Of a pose model's heatmaps ``(N, keypoints, H, W)``, the maximum of each.
+    - Of a one-stage detector's maps ``(N, anchors * classes, H, W)`` per level, the maximum over anchors, positions and
+      levels.
 
-    For a two-stage detector, see :func:`proposal_scores`.
+    For two-stage detectors, see :func:`proposal_scores`.
 
     Args:
-        output: of ``model(inputs, mode='tensor')``.
-        num_classes: of a detector's head (``cls_out_channels``); its maps do not tell.
+        output: the model's output.
+        num_classes: ``cls_out_channels`` of a detector's head, which its maps do not show.
 
     Raises:
-        ValueError: anything else (detectors with queries, regression heads).
+        ValueError: any other output, such as that of detectors with queries or of regression heads.
     """
     if isinstance(output, (tuple, list)) and len(output) == 1:
         output = output[0]
@@ -41,46 +41,48 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
 
 
 def proposal_scores(output: Any, num_classes: int) -> Tensor:
-    """``(1, classes)`` logits of a two-stage detector for one image: the highest over its proposals, in the last stage.
+    """``(1, classes)`` logits of a two-stage detector for one image: the maximum over its proposals.
 
     Args:
-        output: of ``model(inputs, samples, mode='tensor')``: a tuple, last in it what the RoI head returned: scores
-            ``(proposals, classes [+ background])``, then boxes; of a cascade a list of either, one a stage.
-        num_classes: of the RoI head.
+        output: of ``model(inputs, samples, mode='tensor')``. Its last item is the RoI head's pair of scores
+            ``(proposals, classes [+ background])`` and boxes; a cascade has lists with one entry per stage instead.
+        num_classes: number of classes of the RoI head.
 
     Raises:
-        ValueError: anything else, or no proposal.
+        ValueError: any other output, or no proposal.
     """
     scores = output[-1][0] if isinstance(output, (tuple, list)) and isinstance(output[-1], (tuple, list)) else None
     if isinstance(scores, (tuple, list)):
-        scores = scores[-1]  # of a cascade, the last stage
+        scores = scores[-1]  # the last stage of a cascade
     if isinstance(scores, (tuple, list)):
-        scores = scores[0]  # and there, of the only image
+        scores = scores[0]  # the only image
     if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(1) not in (num_classes, num_classes + 1):
         raise ValueError(_NONE)
     if not len(scores):
-        raise ValueError('The detector proposes no region in this image, so no class has a score.')
+        raise ValueError(
+            'The detector proposes no region in this image, so there is no class score. Try another image.'
+        )
     return scores[:, :num_classes].amax(0, keepdim=True)
 
 
 _NONE = (
-    'This model returns no score a class; a classifier, a pose model with heatmaps, a one- or two-stage detector do. '
-    'The backbone of any other can be looked at without: attention maps, selectivity, t-SNE.'
+    'This model returns no scores per class, as classifiers, pose models with heatmaps, and one- and two-stage '
+    'detectors do. attention-maps, selectivity and tsne work without class scores.'
 )
 
 
 def pick(scores: Tensor, classes: Sequence[int] | Tensor | None) -> tuple[Tensor, Tensor]:
-    """The scores of the classes asked for, and these: ``(N,)`` each; None: the highest of every image.
+    """The scores of the given classes, and their indices, ``(N,)`` each; None picks the highest score per image.
 
     Raises:
-        ValueError: a class out of range, or not one class an image.
+        ValueError: a class is out of range, or there is not one class per image.
     """
     if classes is None:
         chosen = scores.argmax(1)
     else:
         chosen = torch.as_tensor(classes, dtype=torch.long, device=scores.device)
     if chosen.shape != scores.shape[:1]:
-        raise ValueError(f'{tuple(chosen.shape)} classes for {len(scores)} images: one class an image is needed.')
+        raise ValueError(f'{tuple(chosen.shape)} classes for {len(scores)} images: give one class per image.')
     wrong = chosen[(chosen < 0) | (chosen >= scores.size(1))]
     if len(wrong):
         raise ValueError(f'There is no class {int(wrong[0])}: this model has the classes 0 to {scores.size(1) - 1}.')

@@ -1,4 +1,4 @@
-"""A layer's output as maps, whatever kind of network it comes from."""
+"""The outputs of convolutional layers, transformer layers and heads in one form."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 def as_maps(output: Tensor, layer: str = 'the layer') -> Tensor:
     """``(N, C, H, W)`` from maps, from tokens ``(N, L, C)`` or from vectors ``(N, C)``.
 
-    Tokens are put on the largest square; up to two before them (class, distillation) are left out.
+    Tokens must form a square; up to two tokens before them (class, distillation) are dropped.
 
     Raises:
-        ValueError: another shape.
+        ValueError: any other shape.
     """
     if output.dim() == 4:
         return output
@@ -27,16 +27,16 @@ def as_maps(output: Tensor, layer: str = 'the layer') -> Tensor:
         if extra <= 2:
             return output[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     raise ValueError(
-        f'{layer} returns a tensor of shape {tuple(output.shape)}: neither maps (N, C, H, W), nor tokens (N, L, C) '
-        'of a square image, nor vectors (N, C). Name another layer.'
+        f'{layer} returns a tensor of shape {tuple(output.shape)}, not maps (N, C, H, W), tokens (N, L, C) of a '
+        'square image, or vectors (N, C). Name another layer.'
     )
 
 
 def pooled(output: Tensor, layer: str = 'the layer') -> Tensor:
-    """The mean of every channel over an image, ``(N, C)``."""
+    """The mean of each channel over the positions, ``(N, C)``."""
     return as_maps(output, layer).mean((2, 3))
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """``(N, h, w)`` to ``(N, H, W)``, bilinear, as Grad-CAM is shown over its image."""
+    """Bilinear interpolation of ``(N, h, w)`` to ``(N, H, W)``."""
     return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode='bilinear', align_corners=False).squeeze(1)

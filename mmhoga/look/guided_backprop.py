@@ -1,8 +1,7 @@
-"""Guided back-propagation (Springenberg et al. 2015): which pixels speak for a class.
+"""Guided back-propagation (Springenberg et al. 2015).
 
-captum's attaches hooks to ``nn.ReLU`` modules and so passes by ``tensor.relu()`` and ``F.relu``, without a word. Every
-HOGA has some. Here each ReLU that runs, however it is written, is replaced for the length of the computation, and
-nothing is attached to the model at all.
+captum hooks ``nn.ReLU`` modules and silently misses ``tensor.relu()`` and ``F.relu``, which HOGA uses. Here every call
+of a ReLU function is replaced while the gradient is computed, without hooks.
 """
 
 from __future__ import annotations
@@ -29,21 +28,16 @@ def guided_backprop(
     *,
     scores: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The gradient of a class' score by the input, of which each ReLU lets only the positive part pass.
+    """The gradient of a class score with respect to the input, where each ReLU also drops negative gradients.
 
-    Other activations (GELU, SiLU, ReLU6, sigmoid gates) have their plain gradient.
-
-    Args:
-        model: left as it was.
-        inputs: ``(N, C, H, W)``, as the model takes them.
-        classes: one an image; None: the predicted ones.
-        scores: from inputs to ``(N, classes)`` before any softmax; None: the model itself.
+    Other activations (GELU, SiLU, ReLU6, sigmoid gates) keep their ordinary gradient. The arguments are those of
+    :func:`mmhoga.look.grad_cam.grad_cam`.
 
     Returns:
-        ``(N, C, H, W)``, unscaled.
+        ``(N, C, H, W)``, not normalised.
 
     Raises:
-        ValueError: a class out of range.
+        ValueError: a class is out of range.
     """
     with undisturbed(model), torch.enable_grad(), _GuidedReLUs():
         inputs = inputs.detach().clone().requires_grad_()
@@ -64,7 +58,7 @@ class _GuidedReLU(torch.autograd.Function):
 
 
 class _GuidedReLUs(TorchFunctionMode):
-    """Every ReLU in this context is a guided one, and in place if it was."""
+    """Replaces every ReLU by a guided one, in place if the original was."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

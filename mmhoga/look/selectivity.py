@@ -1,9 +1,9 @@
-"""The class selectivity index (Morcos et al. 2018; supplement, Fig. 1): how much a channel cares for one class.
+"""The class selectivity index of channels (Morcos et al. 2018; supplement, Fig. 1).
 
-``(mu_max - mu_rest) / (mu_max + mu_rest)``, mu_max being a channel's highest mean activity over the images of a class,
-mu_rest the mean of its mean activities for the other classes: 0 if it does the same for every class, 1 if it fires for
-one only. Sums a class are all that is kept, so memory does not grow with the data set, and sums of processes or parts
-of the data add up.
+``(mu_max - mu_rest) / (mu_max + mu_rest)``, where mu_max is the highest mean activity of the channel for any class and
+mu_rest the mean over the other classes. It is 0 if all classes have the same mean activity, 1 if only one class
+activates the channel. Only sums per class are kept, so memory does not grow with the data set and processes can add
+up their sums.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class ClassMeans:
-    """The mean activity of every channel a class, by sums in float64.
+    """The mean activity per class and channel, from sums in float64.
 
     Args:
         num_classes: labels are 0 .. num_classes - 1.
@@ -28,10 +28,11 @@ class ClassMeans:
         self.sums: Tensor | None = None  # (classes, channels)
 
     def update(self, activity: Tensor, labels: Sequence[int] | Tensor) -> None:
-        """Add a batch: ``(N, C)`` activities, not negative (the mean over places of what a ReLU passed), N labels.
+        """Add a batch of non-negative activities ``(N, C)`` with N labels.
 
         Raises:
-            ValueError: a label out of range, another number of channels, a negative or not finite activity.
+            ValueError: a label is out of range, the number of channels differs, or an activity is negative or not
+                finite.
         """
         labels = torch.as_tensor(labels, dtype=torch.long)
         activity = activity.detach().to('cpu', torch.float64)
@@ -44,19 +45,12 @@ class ClassMeans:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             raise ValueError(f'Labels {labels.tolist()} are not all in 0 .. {self.num_classes - 1}.')
         if not torch.isfinite(activity).all() or (activity < 0).any():
-            raise ValueError('Activities must be finite and not negative: rectify them first.')
+            raise ValueError('Activities must be finite and non-negative. Apply a ReLU first.')
         self.sums.index_add_(0, labels, activity)
         self.counts += torch.bincount(labels, minlength=self.num_classes)
 
-    def merge(self, other: ClassMeans) -> None:
-        """Add what another one has seen."""
-        if other.sums is None:
-            return
-        self.sums = other.sums.clone() if self.sums is None else self.sums + other.sums
-        self.counts = self.counts + other.counts
-
     def reduce_over_processes(self) -> None:
-        """Add up over all processes, of which some may have seen no image; nothing if there is only one."""
+        """Sum over all processes; some may have seen no image."""
         channels = torch.tensor(0 if self.sums is None else self.sums.size(1))
         all_reduce(channels, op='max')
         if self.sums is None:
@@ -69,13 +63,13 @@ class ClassMeans:
         return torch.nonzero(self.counts == 0).flatten().tolist()
 
     def selectivity(self, *, skip_empty: bool = False) -> Tensor:
-        """The index of every channel, ``(C,)`` in [0, 1], of a channel that never fires 0.
+        """The index of every channel, ``(C,)`` in [0, 1]; 0 for a channel that is never active.
 
         Args:
-            skip_empty: go by the classes that have images, instead of raising.
+            skip_empty: leave out classes without images instead of raising.
 
         Raises:
-            ValueError: fewer than two classes have images, or one has none.
+            ValueError: fewer than two classes have images, or a class has none.
         """
         empty = self.empty_classes
         if self.sums is None or self.num_classes - len(empty) < 2:
@@ -87,10 +81,10 @@ class ClassMeans:
 
 
 def selectivity_index(means: Tensor) -> Tensor:
-    """From mean activities ``(classes, channels)``, not negative, to ``(channels,)``."""
+    """The index ``(channels,)`` from non-negative mean activities ``(classes, channels)``."""
     highest = means.amax(0)
     rest = (means.sum(0) - highest) / (len(means) - 1)
     total = highest + rest
-    # Rounding of the sum over classes must not push a channel of equal means below 0.
+    # Clamped because rounding in the sum can push a channel with equal means below 0.
     index = ((highest - rest) / torch.where(total > 0, total, 1)).clamp(0, 1)
     return torch.where(total > 0, index, 0)

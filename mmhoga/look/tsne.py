@@ -1,4 +1,4 @@
-"""Barnes-Hut t-SNE (van der Maaten 2014; supplement, Fig. 2) of features, and how well it keeps classes apart."""
+"""Barnes-Hut t-SNE of features (van der Maaten 2014; supplement, Fig. 2), and a score of how well classes separate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-#: As in the paper of Barnes-Hut t-SNE: wider features are first projected on so many principal components.
+#: Wider features are first projected to this many principal components, as in the paper of Barnes-Hut t-SNE.
 COMPONENTS = 50
 
 
 def embed(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
-    """``(N, C)`` to ``(N, 2)`` float64. On one machine the same seed gives the same picture, whatever ran before.
+    """Embed ``(N, C)`` features as ``(N, 2)`` float64. On one machine the same seed gives the same result.
 
-    The start is the first two principal components, so that another seed changes little.
+    The embedding starts from the first two principal components, so the seed has little influence.
 
     Raises:
-        ValueError: a perplexity that is not below N, or features that are not finite.
+        ValueError: perplexity is below 1 or not below N, or features are not finite.
     """
     features = np.asarray(features, dtype=np.float64)
     if not np.isfinite(features).all():
@@ -25,7 +25,7 @@ def embed(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> n
     if not 1 <= perplexity < len(features):
         raise ValueError(
             f'perplexity = {perplexity:g} must be at least 1 and below the number of images, {len(features)}. '
-            'It is about the number of neighbours that count.'
+            'It is roughly the number of neighbours considered per point.'
         )
     if features.shape[1] > COMPONENTS < len(features):
         features = PCA(COMPONENTS, random_state=seed).fit_transform(features)
@@ -36,9 +36,9 @@ def embed(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> n
 
 
 def neighbour_score(points: np.ndarray, labels: np.ndarray) -> float:
-    """The share of points ``(N, D)`` whose nearest other point has the same label: 1 is full separation."""
+    """The share of points ``(N, D)`` whose nearest neighbour has the same label."""
     points, labels = np.asarray(points), np.asarray(labels)
     if len(points) < 2:
-        raise ValueError(f'A nearest neighbour needs two points, not {len(points)}.')
+        raise ValueError(f'A nearest neighbour needs at least 2 points, not {len(points)}.')
     nearest = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(return_distance=False)[:, 0]
     return float(np.mean(labels[nearest] == labels))

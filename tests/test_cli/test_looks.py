@@ -1,4 +1,4 @@
-"""The commands that look into checkpoints of every host: what they write, and what they say to bad input."""
+"""grad-cam, attention-maps, selectivity and tsne on checkpoints of every host: output files and messages."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 
 from mmhoga.cli.attention_maps import attention_maps_main
 from mmhoga.cli.grad_cam import grad_cam_main
+from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.looks.pictures import batch, display, from_files
-from mmhoga.cli.looks.subjects import load_subject
 from mmhoga.cli.selectivity import selectivity_main
 from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.comparison import network_complexity
@@ -97,8 +97,8 @@ def test_grad_cam_of_two_classifiers(models, tmp_path, capsys):
         ('pose', (96, 64), 5, 'backbone.layer4'),
     ],
 )
-def test_networks_of_the_other_hosts(models, image, tmp_path, host, size, classes, layer):
-    """A whole image of any size, through the host's own pipeline; padding is cut off again."""
+def test_detectors_and_pose_models(models, image, tmp_path, host, size, classes, layer):
+    """An image of any size goes through the pipeline of the host; padding is cropped."""
     out = tmp_path / 'cam.pdf'
     common = ['--images', image, '--device', 'cpu']
     assert grad_cam_main(['--model', host, *models[host], *common, '--class', '2', '--out', str(out)]) == 0
@@ -117,26 +117,26 @@ def test_networks_of_the_other_hosts(models, image, tmp_path, host, size, classe
 
 
 def test_colours_and_padding(models, image):
-    """What is shown is what is there: the picture's red is red, whichever order the host loads it in."""
-    subject = load_subject('detector', *models['detector'])
-    (picture,) = from_files(subject, [image])
-    shown = display(subject, picture)
+    """Red is red in the figure, whatever channel order the host loads."""
+    network = load_network('detector', *models['detector'])
+    (picture,) = from_files(network, [image])
+    shown = display(network, picture)
     assert shown.shape == (48, 72, 3)
     assert shown[20, 28].argmax() == 0 and shown[2, 2].argmax() == 2
-    inputs, _ = batch(subject, [picture])
+    inputs, _ = batch(network, [picture])
     assert inputs.shape == (1, 3, 64, 96)
     torch.testing.assert_close(inputs[0, 2, 2, 2].item(), (shown[2, 2, 2] * 255 - 103.53) / 57.375, rtol=1e-4, atol=0)
 
 
-def test_grey_networks_take_image_files_of_any_size(models, image):
-    subject = load_subject('plain', *models['plain'])
-    (picture,) = from_files(subject, [image])
-    assert display(subject, picture).shape == (60, 90)
-    assert subject.scores(*batch(subject, [picture])).shape == (1, 10)
+def test_a_network_with_one_channel_takes_colour_files_of_any_size(models, image):
+    network = load_network('plain', *models['plain'])
+    (picture,) = from_files(network, [image])
+    assert display(network, picture).shape == (60, 90)
+    assert network.scores(*batch(network, [picture])).shape == (1, 10)
 
 
 def test_one_report_of_runs_of_three_hosts(models, tmp_path):
-    """Their metrics differ, so the report is about the one asked for; parameters and MACs are there for all."""
+    """Their metrics differ, so the report needs --metric; parameters and MACs are there for all."""
     metrics = {'hoga': 'accuracy/top1', 'detector': 'coco/bbox_mAP', 'pose': 'coco/AP'}
     networks = {}
     for name, key in metrics.items():
@@ -173,9 +173,8 @@ def test_selectivity_is_the_same_for_every_batch_size_and_number_of_processes(mo
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    tool = root / 'tools' / 'analysis_tools' / 'selectivity.py'
     launch = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command = [*launch, f'--master_port={port}', str(tool), '--launcher', 'pytorch', *both[-4:]]
+    command = [*launch, f'--master_port={port}', '-m', 'mmhoga', 'selectivity', '--launcher', 'pytorch', *both[-4:]]
     environment = {**os.environ, 'PYTHONPATH': str(root), 'CUDA_VISIBLE_DEVICES': '-1'}
     out = tmp_path / 'two.png'
     result = subprocess.run(
@@ -228,6 +227,7 @@ def test_a_work_dir_is_enough(models, tmp_path):
     assert arrays['images'].shape == (2, 8, 8)
 
 
+SMALL = 'small.png'
 BAD = {
     'layer': (['--layer', 'backbone.layer33'], r"no layer 'backbone.layer33'. Near ones: backbone.layer3"),
     'class': (['--class', '10'], 'There is no class 10: this model has the classes 0 to 9'),
@@ -251,29 +251,120 @@ def test_bad_input(models, tmp_path, capsys, arguments, message):
     assert not out.exists() and not out.with_suffix('.npz').exists()
 
 
+PLAIN_WITH = ['--model', 'm', 'plain.py', 'plain.pth', '--cfg-options']
 MISFITS = {
-    'another network': (['--model', 'm', 'plain.py', 'hoga.pth'], 'of the checkpoint are not in the model (first: ba'),
-    'no attention in it': (['--model', 'm', 'hoga.py', 'plain.pth'], 'weights of the model are not in the checkpoint'),
+    'another network': (['--model', 'm', 'plain.py', 'hoga.pth'], 'unexpected key in source state_dict: backbone.'),
+    'no attention in it': (['--model', 'm', 'hoga.py', 'plain.pth'], 'missing keys in source state_dict: backbone.'),
     'another width': (
         ['--model', 'm', 'plain.py', 'plain.pth', '--cfg-options', 'model.head.num_classes=7'],
-        '2 have another shape (first: head.fc.weight, (7, 32) in the model, (10, 32) in the checkpoint)',
+        'size mismatch for head.fc.weight: copying a param with shape torch.Size([10, 32]) from checkpoint',
     ),
-    'not a checkpoint': (['--model', 'm', 'plain.py', 'plain.py'], 'cannot be read as a checkpoint'),
+    'not a checkpoint': (['--model', 'm', 'plain.py', 'plain.py'], 'is not a checkpoint: it is damaged or holds'),
     'not there': (['--model', 'm', 'plain.py', 'nowhere.pth'], 'there is no checkpoint nowhere.pth'),
-    'a work_dir without a run': (['--model', 'm', 'FOLDER'], 'has no config (*.py)'),
-    'twice': (['--model', 'm', 'plain.py', 'plain.pth', '--model', 'm', 'x', 'y'], 'two models of one name'),
+    'a work_dir without a run': (['--model', 'm', 'FOLDER'], 'has no checkpoint (last_checkpoint)'),
+    'one file': (['--model', 'm', 'plain.pth'], '--model m: give a work_dir, or a config and a checkpoint, not: /'),
+    'only a name': (['--model', 'm'], '--model m: give a work_dir, or a config and a checkpoint, not: nothing'),
+    'no work_dir': (['--model', 'm', 'nowhere'], '--model m: there is no work_dir nowhere'),
+    'no config': (['--model', 'm', 'nowhere.py', 'plain.pth'], 'there is no config nowhere.py'),
+    'twice': (['--model', 'm', 'plain.py', 'plain.pth', '--model', 'm', 'x', 'y'], 'two models have the same name'),
+    'unknown type': ([*PLAIN_WITH, 'model.type=Nonsense'], "model.type = 'Nonsense': KeyError: Nonsense is not in"),
+    'unknown argument': (
+        [*PLAIN_WITH, 'model.backbone.wrong=9'],
+        "model.backbone.type = 'mmhoga.CIFARResNet': TypeError: ",
+    ),
+    'unknown data': (
+        [*PLAIN_WITH, 'test_dataloader.dataset.type=X'],
+        "test_dataloader.dataset.type = 'X': KeyError: X is not in",
+    ),
+    'bad genotype': (
+        ['--model', 'm', 'hoga.py', 'hoga.pth', '--cfg-options', 'model.backbone.plugins.0.cfg.genotype=autolaa'],
+        "Unknown genotype 'autolaa'. Did you mean 'autola'?",
+    ),
+    'device': (['--model', 'm', 'plain.py', 'plain.pth', '--device', 'foo'], '--device foo: '),
+    'no samples': (['--model', 'm', 'plain.py', 'plain.pth', '--max-samples', '0'], '--max-samples 0'),
+    'perplexity': (
+        ['--model', 'm', 'plain.py', 'plain.pth', '--max-samples', '9'],
+        'perplexity = 30 must',
+    ),
+    'layer': (
+        ['--model', 'm', 'plain.py', 'plain.pth', '--layer', 'head.fcc'],
+        "'head.fcc'. Near ones: head.fc",
+    ),
+    'another data set': (
+        ['--model', 'm', 'plain.py', 'plain.pth', '--model', 'd', 'shorter.py', 'plain.pth'],
+        'd and m have different test data',
+    ),
 }
 
 
 @pytest.mark.parametrize('arguments, message', MISFITS.values(), ids=MISFITS)
-def test_what_does_not_fit(models, tmp_path, capsys, arguments, message):
+def test_models_that_cannot_be_used(models, tmp_path, capsys, arguments, message):
     files = {f'{name}.{suffix}': path for name, paths in models.items() for suffix, path in zip(('py', 'pth'), paths)}
     files['FOLDER'] = str(tmp_path)
+    files['shorter.py'] = str(tmp_path / 'shorter.py')
+    shorter = Path(models['plain'][0]).read_text().replace('indices=120', 'indices=100')
+    (tmp_path / 'shorter.py').write_text(shorter)
     arguments = [files.get(argument, argument) for argument in arguments]
-    assert tsne_main([*arguments, '--device', 'cpu', '--out', str(tmp_path / 'a.png')]) == 2
+    assert tsne_main(['--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_no_hoga_in_the_network(models, tmp_path, capsys):
     assert attention_maps_main([*models['plain'], '--device', 'cpu', '--out', str(tmp_path / 'a.png')]) == 2
     assert 'ImageClassifier has no HOGA cell' in capsys.readouterr().err
+
+
+def test_attention_maps_with_bad_input(models, image, tmp_path, capsys):
+    for arguments, message in (
+        (
+            [*models['hoga'], '--layer', 'backbone.layer1'],
+            'is a Sequential, not a HOGA. HOGA cells: backbone.',
+        ),
+        ([models['hoga'][0]], 'error: give a work_dir, or a config and a checkpoint, not: '),
+        ([*models['hoga'], 'extra'], 'error: give a work_dir, or a config and a checkpoint, not: '),
+        ([*models['hoga'], '--images', image, SMALL], 'different sizes after the pipeline. Draw them one at a time'),
+    ):
+        small = tmp_path / 'small.png'
+        cv2.imwrite(str(small), np.zeros((8, 8, 3), dtype=np.uint8))
+        arguments = [str(small) if argument == SMALL else argument for argument in arguments]
+        assert attention_maps_main([*arguments, '--device', 'cpu', '--out', str(tmp_path / 'a.png')]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_images_with_the_wrong_number_of_channels(models, image, tmp_path, capsys):
+    """A pipeline that loads colour for a network with one input channel; used to end in a convolution's traceback."""
+    config, checkpoint = models['plain']
+    text = Path(config).read_text().replace('pipeline=[', "pipeline=[dict(type='LoadImageFromFile'), ")
+    (tmp_path / 'colour.py').write_text(text)
+    arguments = ['--model', 'm', str(tmp_path / 'colour.py'), checkpoint, '--images', image, '--device', 'cpu']
+    assert grad_cam_main([*arguments, '--out', str(tmp_path / 'a.png')]) == 2
+    assert 'm takes images with 1 channel(s)' in capsys.readouterr().err
+    (tmp_path / 'colour.py').write_text(
+        text.replace("'LoadImageFromFile'", "'LoadImageFromFile', color_type='grayscale'")
+    )
+    assert grad_cam_main([*arguments, '--out', str(tmp_path / 'a.png')]) == 0
+
+
+def test_selectivity_with_bad_input(models, tmp_path, capsys, monkeypatch):
+    for variable in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    for arguments, message in (
+        (['--layers', 'backbone.layer33'], 'Near ones: backbone.layer3'),
+        (['--launcher', 'pytorch'], '--launcher pytorch: RANK, WORLD_SIZE, LOCAL_RANK not set'),
+        (['--batch-size', '0'], 'batch_size should be a positive integer'),
+    ):
+        command = ['--model', 'm', *models['plain'], '--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]
+        assert selectivity_main(command) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', [grad_cam_main, attention_maps_main, selectivity_main, tsne_main])
+def test_help_opens_with_the_purpose_and_an_example(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command(['--help'])
+    assert caught.value.code == 0
+    name = command.__name__.removesuffix('_main').replace('_', '-')
+    usage, purpose, example, *_ = capsys.readouterr().out.split('\n\n')
+    assert usage.startswith(f'usage: mmhoga {name} ')
+    assert purpose.endswith('.') and '\n' not in purpose
+    assert example.startswith(f'Example:\n  mmhoga {name} ') and '--out' in example

@@ -1,5 +1,7 @@
-"""mmhoga.launch: what the flags of tools/train.py and tools/test.py do to a config, and the errors."""
+"""The flags of ``train`` and ``test``, and the messages of errors before the first step."""
 
+import argparse
+import json
 import os
 import sys
 import urllib.error
@@ -10,10 +12,12 @@ import torch
 from mmengine.config import Config
 
 from mmhoga import hosts
-from mmhoga.cli.run import distributed, errors, main, options
-from mmhoga.cli.run.arguments import test_parser as parser_of_test
-from mmhoga.cli.run.arguments import train_parser
-from mmhoga.hosts import LaunchError
+from mmhoga.cli import test as test_command
+from mmhoga.cli import train as train_command
+from mmhoga.cli.run import data_checks, distributed, errors, options
+from mmhoga.cli.run.arguments import add_config_options, option_text
+from mmhoga.files import near_names
+from mmhoga.hosts import LaunchError, set_preprocessor
 
 
 def sgd(lr=0.1, **wrapper):
@@ -41,7 +45,7 @@ def write_config(tmp_path, monkeypatch):
 
 
 def train_config(*argv):
-    return main.train_config(train_parser().parse_args(argv))
+    return train_command.train_config(train_command.train_parser().parse_args(argv))
 
 
 class TestWorkDir:
@@ -64,6 +68,111 @@ class TestWorkDir:
         assert (cfg.model.depth, cfg.work_dir) == (50, 'other')
 
 
+class TestConfigOptions:
+    def parse(self, *pairs):
+        parser = argparse.ArgumentParser()
+        add_config_options(parser)
+        return parser.parse_args(['--cfg-options', *pairs]).cfg_options
+
+    @pytest.mark.parametrize(
+        ('text', 'value'),
+        [
+            ('1', 1),
+            ('1e-3', 1e-3),
+            ('true', True),
+            ('None', None),
+            ('a b', 'ab'),
+            ('a,b', ['a', 'b']),
+            ('[1,2]', [1, 2]),
+            ('[a,b]', ['a', 'b']),
+            ('[(1,2),(3,4)]', [(1, 2), (3, 4)]),
+            ('"a b, c"', 'a b, c'),
+            ("['a b', 'c']", ['a b', 'c']),
+        ],
+    )
+    def test_values(self, text, value):
+        """As in mmengine, except that a value in quotes of its own keeps its blanks and commas."""
+        assert self.parse(f'key={text}') == {'key': value}
+
+    @pytest.mark.parametrize(
+        'value',
+        ['/my data, new/x=[1].json', "it's", '12', 'None', 'plain/path.json', 3, 0.5, True, None, [1, 'a b'], (2,)],
+    )
+    def test_a_written_option_is_read_back(self, value):
+        assert self.parse(option_text('a.b', value)) == {'a.b': value}
+        assert option_text('a', Path('x/y.json')) == 'a=x/y.json'
+
+    @pytest.mark.parametrize('pair', ['max_epochs', 'x=[(1,2]'])
+    def test_bad_pairs(self, pair, capsys):
+        with pytest.raises(SystemExit) as error:
+            self.parse(pair)
+        assert error.value.code == 2 and '--cfg-options takes KEY=VALUE' in capsys.readouterr().err
+
+
+class TestConfigNames:
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'se-resnet8_1xb96-8e_digits',
+            'se-resnet8_1xb96-8e_digits.py',
+            'digits/se-resnet8_1xb96-8e_digits',
+            'configs/digits/se-resnet8_1xb96-8e_digits.py',
+        ],
+    )
+    def test_by_name_from_any_folder(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        cfg = hosts.load_config(name)
+        assert cfg.model.backbone.plugins[0].cfg.name == 'se'
+        assert Path(cfg.filename) == hosts.shipped_configs() / 'digits' / 'se-resnet8_1xb96-8e_digits.py'
+
+    def test_a_file_wins(self, write_config):
+        write_config('model = dict(depth=18)', name='se-resnet8_1xb96-8e_digits.py')
+        assert hosts.load_config('se-resnet8_1xb96-8e_digits.py').model.depth == 18
+
+    def test_names_are_unique(self):
+        names = [path.name for path in hosts.shipped_configs().rglob('*.py') if '_base_' not in path.parts]
+        assert len(names) == len(set(names)) > 50
+
+    @pytest.mark.parametrize(
+        'name', ['se-resnet8_1xb96_digits', 'digits/se-resnet8-digits.py', 'digit/se-resnet8_1xb96.py']
+    )
+    def test_an_unknown_name_lists_near_ones(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(LaunchError, match=rf'there is no config {name}.*Did you mean .*resnet8_1xb96-8e_digits'):
+            hosts.load_config(name)
+
+
+class TestBadConfigs:
+    """Every mistake in a config is one paragraph that names the config, and a key where there is one."""
+
+    @pytest.mark.parametrize(
+        ('options', 'message'),
+        [
+            (['model.backbone.plugins.0.cfg.genotype=autolaa'], "model.backbone.plugins.0.cfg.genotype = 'autolaa'"),
+            (['model.backbone.base_channels=18'], 'K = 4 groups'),
+            (['model.backbone.type=NoSuchNet'], "model.backbone.type = 'NoSuchNet'"),
+            (['model.head.num_class=10'], 'num_class'),
+            (['optim_wrapper.optimizer.type=SGDD'], 'not a callable object'),
+            (['train_dataloader.dataset.split=trian'], 'trian'),
+            (['model.backbone.plugins.3.cfg.genotype=autola'], '--cfg-options does not fit'),
+            (['load_from=nowhere.pth'], 'there is no nowhere.pth'),
+        ],
+    )
+    def test_option(self, tmp_path, monkeypatch, capsys, options, message):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        assert train_command.train_main(['hoga-resnet8_1xb96-8e_digits', '--cfg-options', *options]) == 2
+        error = capsys.readouterr().err.rpartition('error: ')[2]
+        assert message in error
+        assert error.count('\n') == 1 and 'digits.py' in error
+
+    @pytest.mark.parametrize('text', ['model = dict(', 'model = 1 / 0', 'import no_such_module', 'model = nowhere'])
+    def test_text(self, write_config, text):
+        with pytest.raises(LaunchError, match=r'toy\.py') as error:
+            hosts.load_config(write_config(text))
+        assert '\n' not in str(error.value)
+
+
 class TestResume:
     def save(self, work_dir, recorded):
         work_dir.mkdir(parents=True)
@@ -74,7 +183,7 @@ class TestResume:
         cfg, notes = train_config(write_config("load_from = 'weights.pth'"), '--resume')
         assert (cfg.resume, cfg.load_from) == (False, 'weights.pth')
         assert len(notes) == 1
-        assert 'anew' in notes[0]
+        assert 'from scratch' in notes[0]
 
     def test_last_checkpoint(self, write_config, tmp_path):
         saved = tmp_path / 'work_dirs' / 'toy' / 'epoch_3.pth'
@@ -238,7 +347,7 @@ class TestLoaders:
 
     def test_mmpose_preprocessor(self):
         cfg = Config(dict(preprocess_cfg=dict(mean=[0]), model=dict(type='Pose')))
-        options.set_preprocessor(cfg)
+        set_preprocessor(cfg)
         assert cfg.model.data_preprocessor == dict(mean=[0])
 
 
@@ -254,8 +363,8 @@ class TestTestOptions:
         ],
     )
     def test_outputs(self, argv, predictions, metrics):
-        args = parser_of_test().parse_args(['config', 'checkpoint', *argv])
-        assert main._outputs(args) == (predictions, metrics)
+        args = test_command.test_parser().parse_args(['config', 'checkpoint', *argv])
+        assert test_command.outputs(args) == (predictions, metrics)
 
     @pytest.mark.parametrize(
         'argv',
@@ -267,9 +376,9 @@ class TestTestOptions:
         ],
     )
     def test_bad_outputs(self, argv):
-        args = parser_of_test().parse_args(['config', 'checkpoint', *argv])
+        args = test_command.test_parser().parse_args(['config', 'checkpoint', *argv])
         with pytest.raises(LaunchError, match=r'--out|must end in'):
-            main._outputs(args)
+            test_command.outputs(args)
 
     @pytest.mark.parametrize(
         ('scope', 'expected'),
@@ -282,12 +391,12 @@ class TestTestOptions:
     def test_show_dir(self, scope, expected):
         hook = dict(type='VisualizationHook')
         cfg = Config(dict(default_scope=scope, default_hooks=dict(visualization=hook)))
-        options.set_visualization(cfg, show=False, show_dir='drawn', interval=5, wait=1)
+        test_command.set_visualization(cfg, show=False, show_dir='drawn', interval=5, wait=1)
         assert dict(hook, **expected, show=False, wait_time=1, interval=5) == cfg.default_hooks.visualization
 
     def test_show_dir_without_the_hook(self):
         with pytest.raises(LaunchError, match='VisualizationHook'):
-            options.set_visualization(Config(), show=True, show_dir=None, interval=1, wait=1)
+            test_command.set_visualization(Config(), show=True, show_dir=None, interval=1, wait=1)
 
     def test_tta(self):
         dataset = dict(type='D', pipeline=[dict(type='Load'), dict(type='PackDetInputs')])
@@ -298,7 +407,7 @@ class TestTestOptions:
                 test_dataloader=dict(dataset=dict(type='Wrapper', dataset=dataset)),
             )
         )
-        options.set_tta(cfg)
+        test_command.set_tta(cfg)
         assert cfg.model.type == 'DetTTAModel'
         assert cfg.model.module.type == 'FasterRCNN'
         load, augment = cfg.test_dataloader.dataset.dataset.pipeline
@@ -307,7 +416,7 @@ class TestTestOptions:
         assert [flip.prob for flip in flips] == [1, 0]
         assert 'flip_direction' in pack['meta_keys']
         with pytest.raises(LaunchError, match='tta_model'):
-            options.set_tta(Config(dict(default_scope='mmpose', test_dataloader=cfg.test_dataloader)))
+            test_command.set_tta(Config(dict(default_scope='mmpose', test_dataloader=cfg.test_dataloader)))
 
 
 class TestDistributed:
@@ -361,7 +470,7 @@ class TestErrors:
 
     def test_folder_of_a_similar_name(self, tmp_path):
         (tmp_path / 'configs').mkdir()
-        assert f'Did you mean {tmp_path / "configs"}?' in errors.near_names(tmp_path / 'config' / 'imagenet' / 'a.py')
+        assert f'Did you mean {tmp_path / "configs"}?' in near_names(tmp_path / 'config' / 'imagenet' / 'a.py')
 
     @pytest.mark.parametrize(
         'text',
@@ -400,26 +509,47 @@ class TestErrors:
                 data_root=root,  # a mere variable of the config: changing it changes nothing
                 train_dataloader=dataset('train2017'),
                 val_dataloader=dict(dataset=dict(type='Wrapper', datasets=[dataset('val2017')])),
-                val_evaluator=dict(ann_file=f'{root}annotations/val2017.json'),
+                val_evaluator=dict(type='CocoMetric', ann_file='labels/val2017.json'),
                 model=dict(backbone=dict(init_cfg=dict(checkpoint='weights/hoga.pth'))),
             ),
         )
 
     @pytest.mark.parametrize(
-        ('path', 'key'),
+        ('missing', 'key'),
         [
             ('data/coco/annotations/train2017.json', 'train_dataloader.dataset.data_root'),
-            ('data/coco/val2017/1.jpg', 'val_dataloader.dataset.datasets.0.dataset.data_root'),
-            ('data/coco/annotations/val2017.json', 'val_evaluator.ann_file'),
+            ('data/coco/train2017', 'train_dataloader.dataset.data_root'),
+            ('data/coco/val2017', 'val_dataloader.dataset.datasets.0.dataset.data_root'),
+            ('labels/val2017.json', 'val_evaluator.ann_file'),
             ('weights/hoga.pth', 'model.backbone.init_cfg.checkpoint'),
         ],
     )
-    def test_origin_of_a_path(self, path, key):
-        keys, _ = errors.find_origin(self.data_config('data/coco/'), path)
-        assert keys.startswith(f'{key} = ')
+    def test_key_of_a_missing_path(self, tmp_path, monkeypatch, missing, key):
+        monkeypatch.chdir(tmp_path)
+        coco = json.dumps({name: [dict.fromkeys(keys, 1)] for name, keys in data_checks._LISTS.items()})
+        files = {'data/coco/annotations/train2017.json': coco, 'data/coco/annotations/val2017.json': coco}
+        files.update({'labels/val2017.json': coco, 'weights/hoga.pth': ''})
+        folders = ['data/coco/train2017', 'data/coco/val2017']
+        for path in [*files, *folders]:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            if path != missing:
+                Path(path).write_text(text)
+        for path in folders:
+            if path != missing:
+                Path(path).mkdir()
+        problem = data_checks.data_problem(self.data_config('data/coco/'))
+        assert f'there is no {missing}' in problem.replace('//', '/')
+        assert f': {key} = ' in problem
 
-    def test_path_of_another_origin(self):
-        assert errors.find_origin(self.data_config('data/coco/'), '/etc/coco.json') is None
+    def test_only_the_parts_that_a_command_uses_are_checked(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path('weights').mkdir()
+        Path('weights/hoga.pth').touch()
+        cfg = self.data_config('data/coco/')
+        assert 'train2017' in data_checks.data_problem(cfg)
+        assert 'val2017' in data_checks.data_problem(cfg, ['val'])
+        assert data_checks.data_problem(cfg, ['test']) is None
 
     @pytest.mark.parametrize(
         'error',
@@ -458,9 +588,20 @@ class TestErrors:
             raise urllib.error.URLError('Name or service not known')
 
     @pytest.mark.parametrize('error', [AssertionError('shapes differ'), ValueError('a/b not found')])
-    def test_other_errors_keep_their_traceback(self, error):
-        with pytest.raises(type(error)), errors.explained(Config()):
+    def test_other_errors_are_one_paragraph_until_the_first_step(self, error):
+        with (
+            pytest.raises(LaunchError, match=f'the config: {type(error).__name__}: {error}'),
+            errors.explained(Config()),
+        ):
             raise error
+        with pytest.raises(type(error)), errors.explained(Config(), has_started=lambda: True):
+            raise error
+
+    def test_the_last_line_of_a_workers_traceback(self):
+        text = (
+            'Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nOSError: bad'
+        )
+        assert hosts.one_paragraph(OSError(text)) == 'OSError: bad'
 
     def test_exit_codes(self, capsys, monkeypatch):
         monkeypatch.delenv('MMHOGA_DEBUG', raising=False)

@@ -12,7 +12,7 @@ from mmhoga.cli.make_data import shapes_main
 from mmhoga.datasets.synthetic import coco_files
 from mmhoga.datasets.synthetic.canvas import run_lengths
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
-from mmhoga.datasets.synthetic.people import KEYPOINTS, SKELETON, draw_figures
+from mmhoga.datasets.synthetic.people import KEYPOINTS, SKELETON, draw_people
 from mmhoga.datasets.synthetic.shapes import SHAPES, draw_shapes
 
 pytest.importorskip('xtcocotools')
@@ -43,7 +43,7 @@ def decode(segmentation):
     return np.repeat(values, segmentation['counts']).reshape(segmentation['size'][::-1]).T.astype(bool)
 
 
-@pytest.mark.parametrize('draw', [draw_shapes, draw_figures])
+@pytest.mark.parametrize('draw', [draw_shapes, draw_people])
 def test_boxes_and_areas_are_those_of_the_pixels(draw):
     for image, annotations in draw_many(draw, 96):
         assert image.shape == (96, 96, 3) and image.dtype == np.uint8
@@ -86,7 +86,7 @@ def test_every_class_looks_like_itself():
 def test_keypoints_lie_on_what_they_name():
     """Visible ones on the figure, hidden ones off it, unlabelled ones nowhere; a face looks at us."""
     counts = {0: 0, 1: 0, 2: 0}
-    for image, annotations in draw_many(draw_figures, 128):
+    for image, annotations in draw_many(draw_people, 128):
         for one in annotations:
             mask = decode(one['segmentation'])
             keypoints = np.array(one['keypoints']).reshape(17, 3)
@@ -185,19 +185,19 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     options = ['--train', '3', '--val', '2']
     assert shapes_main(options) == 0
     assert 'wrote 3 + 2 pictures of 96 x 96' in capsys.readouterr().out
-    assert (tmp_path / 'data/figures/annotations/person_keypoints_val.json').is_file()
+    assert (tmp_path / 'data/people/annotations/person_keypoints_val.json').is_file()
     before = digest(tmp_path)
     assert shapes_main(options) == 0
     assert capsys.readouterr().out.count('there already are') == 2
     assert shapes_main(['shapes', '--train', '4']) == 2
-    assert f'{tmp_path}/data/shapes holds something else' in capsys.readouterr().err
+    assert f'{tmp_path}/data/shapes already holds something else' in capsys.readouterr().err
     assert digest(tmp_path) == before
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['hexagons'], "the kinds shapes, figures, not 'hexagons'"),
+        (['hexagons'], "there is no kind 'hexagons'. Choose from shapes, people."),
         (['--val', '0'], 'val=0'),
         (['--size', '32'], 'at least 64'),
     ],
@@ -206,3 +206,10 @@ def test_mistakes_on_the_command_line(tmp_path, capsys, arguments, message):
     assert shapes_main([*arguments, '--out', str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_is_an_old_name_of_people(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Recipe('figures') == Recipe('people')
+    assert shapes_main(['figures', '--train', '1', '--val', '1']) == 0
+    assert [path.name for path in (tmp_path / 'data').iterdir()] == ['people']

@@ -30,8 +30,8 @@ def cell(request):
     return cell
 
 
-def test_gates_and_nodes_make_up_the_cell(cell):
-    """Eq. (2) with the gates that were read: U_k = g_kk F_k + sum_j g_jk U_j."""
+def test_gates_and_nodes_reproduce_the_cell(cell):
+    """Eq. (2) with the recorded gates: U_k = g_kk F_k + sum_j g_jk U_j."""
     x = torch.randn(2, 16, 6, 5)
     maps = attention_maps(nn.Sequential(cell), x, '0', cell)
     groups = x.unflatten(1, (cell.num_groups, -1))
@@ -43,7 +43,7 @@ def test_gates_and_nodes_make_up_the_cell(cell):
     torch.testing.assert_close(maps.output_gate[:, :, None, None] * mapped, cell(x))
 
 
-def test_every_gate_is_its_operations(cell):
+def test_gates_are_those_of_the_operations(cell):
     x = torch.randn(2, 16, 6, 5)
     maps = attention_maps(nn.Sequential(cell), x, '0', cell)
     assert list(maps.gates) == edge_list(cell.num_groups)
@@ -59,7 +59,7 @@ def test_every_gate_is_its_operations(cell):
             assert (gate == (name == 'skip_connect')).all()
 
 
-def test_node_maps_are_shares_of_the_strongest(cell):
+def test_node_maps_are_relative_to_the_strongest_node(cell):
     maps = attention_maps(nn.Sequential(cell), torch.randn(3, 16, 4, 4), '0', cell)
     shares = torch.stack([maps.node_map(k) for k in range(cell.num_groups)], 1)
     torch.testing.assert_close(shares.amax((1, 2, 3)), torch.ones(3))

@@ -31,7 +31,7 @@ def test_by_hand(relu):
         def forward(self, x):
             return relu(x.flatten(1) @ a.t()) @ w.t()
 
-    # Of w's rows: the first entry meets a hidden value that is not positive, negative entries are stopped.
+    # In the rows of w, the first entry meets a negative hidden value and negative entries are dropped.
     # Class 0: 3 (1, 0, 1) + 5 (0, -1, 1) = (3, -5, 8). Class 1: 4 (0, 1, 1) + 1 (0, -1, 1) = (0, 3, 5).
     image = x.view(1, 3, 1, 1)
     assert guided_backprop(Model(), image, [0]).flatten().tolist() == [3, -5, 8]
@@ -39,7 +39,7 @@ def test_by_hand(relu):
 
 
 def test_in_place_means_in_place():
-    """A network that uses the tensor its ReLU has changed computes the same score."""
+    """A network may use the tensor that its in-place ReLU changed."""
 
     class Model(nn.Module):
         def forward(self, x):
@@ -60,7 +60,7 @@ def test_equals_captum_where_every_relu_is_a_module():
 
 
 def test_captum_misses_the_relus_of_hoga():
-    """Why captum's is not used: if this fails some day, it may be."""
+    """The reason not to use captum. If this fails, captum can replace our implementation."""
     model = nn.Sequential(HOGA(32, genotype='hog_se'), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter)

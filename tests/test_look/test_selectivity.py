@@ -30,8 +30,8 @@ def test_closed_form():
     assert ((index >= 0) & (index <= 1)).all()
 
 
-def test_counts_of_classes_do_not_matter():
-    """Means a class: 1 and 3, of one and of three images; 0.5 by hand."""
+def test_the_number_of_images_per_class_does_not_matter():
+    """Class means 1 and 3 from one and three images give (3 - 1) / (3 + 1)."""
     means = ClassMeans(2)
     means.update(torch.tensor([[1.0], [2], [3], [4]]), [0, 1, 1, 1])
     assert means.selectivity().tolist() == [0.5]
@@ -42,19 +42,24 @@ def test_the_batch_size_changes_nothing(size):
     activity, labels = data()
     batched = of(zip(activity.split(size), labels.split(size)))
     torch.testing.assert_close(batched.selectivity(), of([data()]).selectivity(), rtol=1e-13, atol=0)
-    assert batched.sums.shape == (4, 6)  # all that is kept
+    assert batched.sums.shape == (4, 6)  # nothing else is kept
 
 
 @pytest.mark.parametrize('processes', [2, 3, 120])
-def test_parts_add_up(processes):
-    """As processes share the images; with more processes than images some have none."""
+def test_processes_add_up_their_sums(processes, monkeypatch):
+    """With more processes than images, some have none."""
     activity, labels = data()
-    total = ClassMeans(4)
-    for rank in range(processes):
-        part = ClassMeans(4)
-        if len(labels[rank::processes]):
-            part.update(activity[rank::processes], labels[rank::processes])
-        total.merge(part)
+    parts = [of([(activity[rank::processes], labels[rank::processes])]) for rank in range(processes)]
+    total = ClassMeans(4)  # of a process without images
+
+    def all_reduce(tensor, op='sum'):
+        if op == 'max':
+            tensor.fill_(activity.size(1))
+        else:
+            tensor += sum(part.sums if tensor.dim() == 2 else part.counts for part in parts)
+
+    monkeypatch.setattr('mmhoga.look.selectivity.all_reduce', all_reduce)
+    total.reduce_over_processes()
     torch.testing.assert_close(total.selectivity(), of([data()]).selectivity(), rtol=1e-13, atol=0)
     assert total.counts.tolist() == of([data()]).counts.tolist()
 
@@ -80,7 +85,7 @@ def test_bad_input():
         (torch.ones(2, 4), [0], r'expected \(1, 4\)'),
         (torch.ones(1, 4), [3], r'not all in 0 \.\. 2'),
         (torch.ones(1, 4), [-1], r'not all in 0 \.\. 2'),
-        (-torch.ones(1, 4), [0], 'not negative'),
+        (-torch.ones(1, 4), [0], 'non-negative'),
         (torch.full((1, 4), float('nan')), [0], 'finite'),
     ]:
         with pytest.raises(ValueError, match=message):

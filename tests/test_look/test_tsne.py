@@ -17,7 +17,7 @@ def points(digits):
 
 
 def test_separates_digits(digits, points):
-    """Of raw pixels 97 % have a neighbour of their class; a chance embedding gives 10 %."""
+    """Of the raw images 97 % have a nearest neighbour of their class; chance is 10 %."""
     score = neighbour_score(points, digits[1])
     assert points.shape == (500, 2)
     assert score > 0.93
@@ -32,7 +32,7 @@ def test_reproducible_by_seed(digits, points):
 
 def test_neighbour_score_by_hand():
     points = np.array([[0.0, 0], [1, 0], [1, 0], [9, 9], [9, 8]])
-    # 0's nearest is 1 (or 2), 1 and 2 are each other's, 3 and 4 are each other's.
+    # The nearest of 0 is 1 or 2; 1 and 2, and 3 and 4, are nearest to each other.
     assert neighbour_score(points, np.array([0, 0, 0, 1, 1])) == 1
     assert neighbour_score(points, np.array([1, 0, 0, 1, 2])) == pytest.approx(2 / 5)
 
@@ -42,5 +42,5 @@ def test_bad_input():
         embed(np.zeros((20, 3)), perplexity=30)
     with pytest.raises(ValueError, match='not all finite'):
         embed(np.full((50, 3), np.nan))
-    with pytest.raises(ValueError, match='two points'):
+    with pytest.raises(ValueError, match='at least 2 points'):
         neighbour_score(np.zeros((1, 2)), np.zeros(1))

@@ -11,7 +11,7 @@ from mmhoga.genotype import Genotype
 
 SEARCHES = {
     'shapes': ('hoga-search_faster-rcnn_r18_fpn_1xb8-6e_shapes', 'hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes'),
-    'figures': ('hoga-search_simple-baseline_r18_1xb16-6e_figures', 'hoga-td-hm_r18_1xb16-10e_figures'),
+    'people': ('hoga-search_simple-baseline_r18_1xb16-6e_people', 'hoga-td-hm_r18_1xb16-10e_people'),
 }
 
 

@@ -1,4 +1,4 @@
-# scikit-learn's handwritten digits: 1,438 training and 359 test images of 8x8 pixels, nothing to download.
+# scikit-learn's handwritten digits, without a download: 1,438 training and 359 test images of 8x8 pixels.
 data_preprocessor = dict(num_classes=10, mean=[77.8], std=[95.9], to_rgb=False)
 
 train_pipeline = [

@@ -1,4 +1,4 @@
-# The shapes of data/shapes one by one, 32 x 32: python tools/make_shapes.py
+# Generated shapes cropped to 32 x 32, one per image: mmhoga make-data shapes
 data_root = 'data/shapes/'
 data_preprocessor = dict(num_classes=3, mean=[60, 60, 60], std=[60, 60, 60], to_rgb=True)
 
@@ -8,11 +8,11 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='PackInputs')]
 
-# Small pictures load faster than workers start.
+# Worker processes take longer to start than these images to load.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
-    drop_last=True,  # batch norm cannot train on the single picture that may remain
+    drop_last=True,  # batch norm cannot train on a last batch of one image
     dataset=dict(
         type='mmhoga.CocoCrops',
         data_root=data_root,

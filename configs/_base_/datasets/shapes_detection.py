@@ -1,4 +1,4 @@
-# Discs, squares and triangles with boxes, 96 x 96: python tools/make_shapes.py
+# Generated discs, squares and triangles with boxes, 96 x 96: mmhoga make-data shapes
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
 data_root = 'data/shapes/'
@@ -18,7 +18,7 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
-# Small pictures load faster than workers start.
+# Worker processes take longer to start than these images to load.
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

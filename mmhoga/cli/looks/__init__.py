@@ -1,1 +1,1 @@
-"""What tools/analysis_tools/ do with checkpoints: from a command line to a figure and the numbers behind it."""
+"""What grad-cam, attention-maps, selectivity and tsne share: arguments, trained networks, images."""

@@ -1,4 +1,4 @@
-"""What the command lines have in common: which models, which images, where the figure goes."""
+"""Arguments that the commands share: the networks, the images, and the file to write."""
 
 from __future__ import annotations
 
@@ -8,97 +8,89 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-from mmengine.config import DictAction
 from mmengine.device import get_device
 
-from mmhoga.cli.looks.pictures import Picture, from_dataset, from_files, spread
-from mmhoga.cli.looks.subjects import Subject
+from mmhoga.cli.looks.networks import TrainedNetwork
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
 from mmhoga.figures.figure_files import check_figure_path
 from mmhoga.hosts import LaunchError
 from mmhoga.report.environment import describe_environment
 
-EPILOG = 'Mistakes end in one line and exit code 2; MMHOGA_DEBUG=1 shows where they were found.'
+EPILOG = 'Bad input ends in one paragraph and exit code 2. MMHOGA_DEBUG=1 shows the traceback.'
 
 
-def parser(description: str | None, *, single: bool = False) -> argparse.ArgumentParser:
+def look_parser(command: str, purpose: str, example: str, *, single: bool = False) -> argparse.ArgumentParser:
     """A parser with the shared arguments.
 
     Args:
-        description: of the command.
-        single: one model, as positional arguments, instead of several with names.
+        command: as typed after ``mmhoga``.
+        purpose: one sentence.
+        example: arguments that work on the networks of ``mmhoga demo``.
+        single: takes one model as positional arguments instead of several with names.
     """
-    result = argparse.ArgumentParser(description=description, epilog=EPILOG)
+    parser = argparse.ArgumentParser(
+        prog=f'mmhoga {command}',
+        description=f'{purpose}\n\nExample:\n  mmhoga {command} {example}',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     if single:
-        result.add_argument(
+        parser.add_argument(
             'model', nargs='+', metavar='WORK_DIR | CONFIG CHECKPOINT', help='a work_dir, or a config and a checkpoint'
         )
     else:
-        result.add_argument(
+        parser.add_argument(
             '--model',
             nargs='+',
             action='append',
             required=True,
             metavar=('NAME', 'WORK_DIR | CONFIG CHECKPOINT'),
-            help="a network's name, and its work_dir or its config and checkpoint; once for each network",
+            help='a name for a network, and its work_dir or its config and checkpoint; repeat for each network',
         )
-    result.add_argument('--out', required=True, metavar='FILE', help='FILE.png or .pdf; .npz and .json go beside it')
-    result.add_argument('--device', default=get_device(), help='where to compute (default: %(default)s)')
-    result.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override keys of every config'
-    )
-    return result
+    parser.add_argument('--out', required=True, metavar='FILE', help='FILE.png or FILE.pdf; also writes .npz and .json')
+    parser.add_argument('--device', default=get_device(), help='the device to compute on (default: %(default)s)')
+    add_config_options(parser)
+    return parser
 
 
-def add_image_arguments(result: argparse.ArgumentParser, default: int) -> None:
-    """``--images`` or ``--samples``."""
-    which = result.add_mutually_exclusive_group()
-    which.add_argument('--images', nargs='+', metavar='FILE', help="image files, prepared by the config's pipeline")
+def add_image_arguments(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add ``--images`` and ``--samples``; without them a command shows ``default`` samples."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--images', nargs='+', metavar='FILE', help='image files, prepared by the test pipeline')
+    text = 'the first sample' if default == 1 else f'the first of each of {default} classes'
     which.add_argument(
-        '--samples',
-        nargs='+',
-        type=int,
-        metavar='N',
-        help=f'samples of the test data set, from 0 (default: the first of {default} classes)',
+        '--samples', nargs='+', type=int, metavar='N', help=f'samples of the test data set, from 0 (default: {text})'
     )
-    result.set_defaults(default_samples=default)
+    parser.set_defaults(default_samples=default)
 
 
-def add_dataset_arguments(result: argparse.ArgumentParser) -> None:
-    result.add_argument('--batch-size', type=int, default=64, help='it does not change the result')
-    result.add_argument('--workers', type=int, default=0, help='processes that read images')
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--batch-size`` and ``--workers``."""
+    parser.add_argument('--batch-size', type=int, default=64, help='images per batch; does not change the result')
+    parser.add_argument('--workers', type=int, default=0, help='processes that read images (default: 0)')
 
 
-def pictures(args: argparse.Namespace, subject: Subject) -> list[Picture]:
-    """The images of a command line as one network gets them."""
-    if args.images:
-        return from_files(subject, args.images)
-    if args.samples is None:
-        args.samples = spread(subject, args.default_samples)  # of the first network, for all of them
-    return from_dataset(subject, args.samples)
+def figure_record(command: str, networks: Sequence[TrainedNetwork], **entries: Any) -> dict[str, Any]:
+    """The content of the ``.json`` beside a figure."""
+    models = [
+        {'name': network.name, 'config': str(network.cfg.filename), 'checkpoint': network.checkpoint}
+        for network in networks
+    ]
+    return {'command': command, 'models': models, **entries, 'environment': describe_environment()}
 
 
-def facts(command: str, subjects: Sequence[Subject], **others: Any) -> dict[str, Any]:
-    """What the file beside a figure records."""
-    return {
-        'command': command,
-        'models': [subject.facts() for subject in subjects],
-        **others,
-        'environment': describe_environment(),
-    }
-
-
-def call(
+def run_command(
     main: Callable[[argparse.Namespace], Sequence[Path]],
     args: argparse.Namespace,
     check: Callable[[str], Any] = check_figure_path,
 ) -> int:
-    """Run a command, print what it wrote, return the exit code: 2 for bad input, 130 after Ctrl-C.
+    """Run a command, print the paths it wrote, and return the exit code: 2 for bad input, 130 after Ctrl-C.
 
     Args:
         main: the command; returns the paths it wrote.
-        args: with ``out``.
-        check: raises, before the computing starts, if nothing can be written to ``out``.
+        args: the parsed arguments, with ``out``.
+        check: called with ``out`` before the command starts; raises if it cannot be written.
     """
 
     def checked() -> None:

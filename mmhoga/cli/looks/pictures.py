@@ -1,7 +1,8 @@
-"""Images as a network gets them: through its own pipeline and preprocessor, from files or from its data set."""
+"""Images and data sets as a network receives them: through the pipeline and the preprocessor of its config."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +16,22 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from mmhoga.cli.looks.subjects import Subject
+from mmhoga.cli.looks.networks import TrainedNetwork
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError
+from mmhoga.models.hooks import captured, output_of, undisturbed
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One packed sample: ``data`` is what the pipeline returned, ``title`` what a figure calls it."""
+    """An image after the pipeline: ``data`` is the pipeline's output, ``title`` the label in figures."""
 
     data: dict[str, Any]
     title: str
 
     @property
     def label(self) -> int | None:
-        """Its class; of an image with boxes, that of the largest. None if it has none."""
+        """The class of the image, or of its largest box; None if it has neither."""
         sample = self.data['data_samples']
         label = getattr(sample, 'gt_label', None)
         if label is not None:
@@ -47,57 +49,65 @@ class Picture:
         return tuple(self.data['inputs'].shape[-2:])  # type: ignore[return-value]
 
 
-def from_files(subject: Subject, paths: Sequence[str]) -> list[Picture]:
-    """Images through the pipeline of the network's test data set, without annotations; a pose is all of the image.
+def requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> list[Picture]:
+    """The images of ``--images`` or ``--samples``; by default one sample of each of the first few classes."""
+    if args.images:
+        return from_files(network, args.images)
+    if args.samples is None:  # chosen from the first network's data set, used for all networks
+        args.samples = one_per_class(network, args.default_samples)
+    return from_dataset(network, args.samples)
+
+
+def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
+    """Put image files through the test pipeline, without annotations. A pose model gets the whole image as its box.
 
     Raises:
-        LaunchError: a file that is not there or no image.
+        LaunchError: a file is missing or is not an image.
     """
-    transforms = [step for step in _pipeline(subject) if not _kind(step).startswith('LoadAnnotations')]
-    loads = any(_kind(step).startswith('LoadImage') for step in transforms)
-    with DefaultScope.overwrite_default_scope(subject.scope):
+    transforms = [step for step in _pipeline(network) if not _type_name(step).startswith('LoadAnnotations')]
+    loads = any(_type_name(step).startswith('LoadImage') for step in transforms)
+    with DefaultScope.overwrite_default_scope(network.scope):
         pipeline = Compose(transforms)
     pictures = []
     for path in paths:
-        image = read_image(path)
+        image = _read_image(path)
         height, width = image.shape[:2]
         start = dict(img_path=path, img_id=0, ori_shape=(height, width), img_shape=(height, width))
         if not loads:
-            if _channels(subject.model) == 1:
+            if _input_channels(network.model) == 1:
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
             start['img'] = image
-        if subject.scope == 'mmpose':
+        if network.scope == 'mmpose':
             start['bbox'] = np.array([[0, 0, width, height]], dtype=np.float32)
             start['bbox_score'] = np.ones(1, dtype=np.float32)
         pictures.append(Picture(pipeline(start), Path(path).name))
     return pictures
 
 
-def from_dataset(subject: Subject, indices: Sequence[int]) -> list[Picture]:
-    """Samples of the network's test data set.
+def from_dataset(network: TrainedNetwork, indices: Sequence[int]) -> list[Picture]:
+    """Samples of the test data set.
 
     Raises:
-        LaunchError: an index out of range.
+        LaunchError: an index is out of range.
     """
-    dataset = subject.dataset()
-    wrong = [index for index in indices if not 0 <= index < len(dataset)]
-    if wrong:
-        raise LaunchError(f'--samples {wrong[0]}: the data set of {subject.name} has samples 0 to {len(dataset) - 1}.')
+    dataset = network.dataset
+    for index in indices:
+        if not 0 <= index < len(dataset):
+            raise LaunchError(f'--samples {index}: the data set of {network.name} has samples 0 to {len(dataset) - 1}.')
     return [Picture(dataset[index], f'sample {index}') for index in indices]
 
 
-def spread(subject: Subject, count: int) -> list[int]:
-    """Indices of ``count`` samples, as far as possible of different classes, the first of each."""
-    dataset = subject.dataset()
+def one_per_class(network: TrainedNetwork, count: int) -> list[int]:
+    """Indices of the first samples of up to ``count`` classes, among the first 500 samples."""
     first: dict[int | None, int] = {}
-    for index in range(min(len(dataset), 500)):
-        first.setdefault(Picture(dataset[index], '').label, index)
+    for index in range(min(len(network.dataset), 500)):
+        first.setdefault(Picture(network.dataset[index], '').label, index)
         if len(first) == count:
             break
     return sorted(first.values())
 
 
-def read_image(path: str) -> np.ndarray:
+def _read_image(path: str) -> np.ndarray:
     """``(H, W, 3)`` uint8, BGR."""
     if not Path(path).is_file():
         raise LaunchError(f'there is no image {path}.{near_names(Path(path))}')
@@ -107,64 +117,76 @@ def read_image(path: str) -> np.ndarray:
     return image
 
 
-def batch(subject: Subject, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:
-    """``(N, C, H, W)`` as the network takes them, normalised, and the host's samples."""
+def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:
+    """The normalised ``(N, C, H, W)`` inputs on the network's device, and the host's data samples.
+
+    Raises:
+        LaunchError: the images do not have as many channels as the network's first convolution takes.
+    """
+    given, wanted = len(pictures[0].data['inputs']), _input_channels(network.model)
+    if wanted not in (given, None):
+        raise LaunchError(
+            f'{network.name} takes images with {wanted} channel(s), but the test pipeline of {network.cfg.filename} '
+            f"returns {given}. Set its color_type, for example dict(type='LoadImageFromFile', color_type='grayscale')."
+        )
     data = pseudo_collate([picture.data for picture in pictures])
-    ready = subject.model.data_preprocessor(data, False)  # type: ignore[operator]
-    return ready['inputs'].to(subject.device), ready['data_samples']
+    ready = network.model.data_preprocessor(data, False)  # type: ignore[operator]
+    return ready['inputs'].to(network.device), ready['data_samples']
 
 
-def display(subject: Subject, picture: Picture) -> np.ndarray:
-    """What the network saw, before normalisation, ``(H, W, 3)`` RGB or ``(H, W)``, in [0, 1]."""
+def display(network: TrainedNetwork, picture: Picture) -> np.ndarray:
+    """The image before normalisation, in [0, 1]: ``(H, W, 3)`` RGB, or ``(H, W)`` if it has other than 3 channels."""
     image = picture.data['inputs'].float().permute(1, 2, 0).numpy()
     low, high = (0.0, 255.0) if picture.data['inputs'].dtype == torch.uint8 else (image.min(), image.max())
     image = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
     if image.shape[-1] != 3:
         return image.mean(-1)
-    steps = [_kind(step) for step in _pipeline(subject)]
-    preprocessor = subject.model.data_preprocessor
+    preprocessor = network.model.data_preprocessor
     converts = getattr(preprocessor, 'to_rgb', False) or getattr(preprocessor, '_channel_conversion', False)
-    bgr = converts or any(step.startswith('LoadImage') for step in steps)  # OpenCV's order
+    bgr = converts or any(_type_name(step).startswith('LoadImage') for step in _pipeline(network))  # OpenCV's order
     return image[..., ::-1] if bgr else image
 
 
-def batches(
-    subject: Subject, *, batch_size: int, workers: int = 0, indices: Sequence[int] | None = None
-) -> Iterator[tuple[Tensor, list[Any], list[Picture]]]:
-    """The data set in batches of equal sizes, so that no image is padded for another and results do not change with it.
+def labelled_features(
+    network: TrainedNetwork, layers: Sequence[str], indices: Sequence[int], args: argparse.Namespace
+) -> Iterator[tuple[dict[str, Tensor], list[int]]]:
+    """Run chosen samples of the data set; yield a layer's output ``(N, ...)`` by name, and N labels, per batch.
 
-    Yields:
-        inputs, samples and pictures.
+    Samples without a label are left out. All images of a batch have one size, so none is padded and the results do not
+    depend on the batch size.
     """
-    dataset = subject.dataset()
-    if indices is not None:
-        dataset = Subset(dataset, list(indices))
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=list)
-    for chunk in loader:
-        groups: dict[tuple[int, int], list[Picture]] = {}
-        for data in chunk:
-            picture = Picture(data, '')
-            groups.setdefault(picture.size, []).append(picture)
-        for pictures in groups.values():
-            yield (*batch(subject, pictures), pictures)
+    loader = DataLoader(
+        Subset(network.dataset, indices), batch_size=args.batch_size, num_workers=args.workers, collate_fn=list
+    )
+    with undisturbed(network.model), captured(network.model, layers) as outputs, torch.no_grad():
+        for chunk in loader:
+            by_size: dict[tuple[int, int], list[Picture]] = {}
+            for data in chunk:
+                picture = Picture(data, '')
+                if picture.label is not None:
+                    by_size.setdefault(picture.size, []).append(picture)
+            for pictures in by_size.values():
+                network.run_layers(batch(network, pictures)[0], layers)
+                yield (
+                    {layer: output_of(outputs, layer) for layer in layers},
+                    [picture.label for picture in pictures],  # type: ignore[misc]
+                )
 
 
-def _pipeline(subject: Subject) -> list[Any]:
-    loader = subject.cfg.get('test_dataloader') or subject.cfg.get('val_dataloader') or {}
-    dataset = loader.get('dataset', {})
+def _pipeline(network: TrainedNetwork) -> list[Any]:
+    dataset = network.dataset_config
     while 'dataset' in dataset:
         dataset = dataset['dataset']
-    pipeline = dataset.get('pipeline')
-    if pipeline is None:
-        raise LaunchError(f'{subject.cfg.filename} has no test_dataloader.dataset.pipeline to prepare images with.')
-    return list(pipeline)
+    if dataset.get('pipeline') is None:
+        raise LaunchError(f'{network.cfg.filename} has no test_dataloader.dataset.pipeline to prepare images with.')
+    return list(dataset['pipeline'])
 
 
-def _kind(step: Any) -> str:
+def _type_name(step: Any) -> str:
     kind = step['type']
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
-def _channels(model: nn.Module) -> int:
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
+def _input_channels(model: nn.Module) -> int | None:
+    """The channels that the first convolution takes; None without a convolution."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), None)

@@ -1,1 +1,1 @@
-"""From a command line to a run: what ``train`` and ``test`` share."""
+"""From a command line to a run: the code that several commands share."""

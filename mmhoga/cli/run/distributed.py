@@ -1,4 +1,4 @@
-"""Several processes: who am I, and what mmengine needs when there is no accelerator."""
+"""Number of processes, and a process group for machines without an accelerator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.device import get_device
 
 from mmhoga.hosts import LaunchError
 
-# Where each launcher tells a process its rank, the number of processes, and its rank on its node.
+# The environment variables of each launcher: rank, number of processes, rank on the node.
 _VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -22,7 +22,7 @@ _STARTERS = {'pytorch': 'tools/dist_train.sh', 'slurm': 'tools/slurm_train.sh', 
 
 
 def has_accelerator() -> bool:
-    """Whether mmengine will train on something it can run DDP and mixed precision on."""
+    """Whether mmengine trains on a device that supports its DDP and mixed precision."""
     return get_device() not in ('cpu', 'mps')
 
 
@@ -30,7 +30,7 @@ def get_world_size(launcher: str) -> int:
     """The number of processes.
 
     Raises:
-        LaunchError: the launcher's variables are not in the environment.
+        LaunchError: the launcher's environment variables are missing.
     """
     if launcher == 'none':
         return 1
@@ -38,19 +38,19 @@ def get_world_size(launcher: str) -> int:
     if missing:
         raise LaunchError(
             f'--launcher {launcher}: {", ".join(missing)} not set in the environment. Start the '
-            f'processes with {_STARTERS[launcher]}, or leave --launcher out for one process.'
+            f'processes with {_STARTERS[launcher]}, or omit --launcher to run one process.'
         )
     return int(os.environ[_VARIABLES[launcher][1]])
 
 
 def prepare(cfg: Config) -> None:
-    """Ready the processes for the Runner, which brings them together itself if each has a GPU.
+    """Start a gloo process group if there are several processes and no accelerator.
 
-    Without, mmengine's own ways (``init_dist``, ``wrap_model``) fail: the gloo group is started
-    here, and the config has the Runner wrap the model without device ids.
+    With an accelerator the Runner starts the group. Without one, mmengine's ``init_dist`` and ``wrap_model`` fail, so
+    the group is started here and the config wraps the model without device ids.
 
     Raises:
-        LaunchError: nobody has started the processes.
+        LaunchError: the launcher's environment variables are missing.
     """
     launcher = cfg.launcher
     get_world_size(launcher)
@@ -75,7 +75,7 @@ def prepare(cfg: Config) -> None:
 
 
 def leave() -> None:
-    """Take down the process group, whoever started it; torch complains at exit otherwise."""
+    """Destroy the process group, which torch would warn about at exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -1,11 +1,10 @@
-"""What the flags do to a config: functions that change a ``Config`` in place.
+"""Functions that apply the flags of a command line to a ``Config``, in place.
 
-Each returns a note for the log when it decided something that the user should know of.
+Some return a note for the log about a decision that the user should know.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -15,7 +14,7 @@ from mmhoga.hosts import LaunchError
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """The flag wins over the config, the config over ``work_dirs/<name of the config>``."""
+    """Use the flag, or else the config's ``work_dir``, or else ``work_dirs/<name of the config>``."""
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -23,10 +22,10 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def set_resume(cfg: Config, resume: str | None) -> str | None:
-    """``--resume CHECKPOINT`` goes on from there; a bare ``--resume`` from the newest in work_dir.
+    """Resume from the named checkpoint or, with a bare ``--resume``, from the last one in work_dir.
 
-    With nothing in work_dir a bare ``--resume`` starts from scratch. The config's own ``load_from``
-    then holds, so that one job script serves the first start and every restart.
+    If work_dir has no checkpoint, a bare ``--resume`` starts from scratch with the config's ``load_from``. One job
+    script therefore serves the first start and every restart.
     """
     if resume is None:
         return None
@@ -37,19 +36,18 @@ def set_resume(cfg: Config, resume: str | None) -> str | None:
     checkpoint = latest_checkpoint(Path(cfg.work_dir))
     cfg.resume = checkpoint is not None
     if checkpoint is None:
-        return f'--resume: there is no checkpoint in {cfg.work_dir} yet, so this run starts anew.'
+        return f'--resume: there is no checkpoint in {cfg.work_dir} yet, so this run starts from scratch.'
     cfg.load_from = str(checkpoint)
-    return f'--resume: going on from {checkpoint}.'
+    return f'--resume: continuing from {checkpoint}.'
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint that ``work_dir/last_checkpoint`` names, or None.
+    """The checkpoint named in ``work_dir/last_checkpoint``, or None.
 
-    The name there is the path as it was when it was saved. A work directory that was moved since
-    still has the file beside it.
+    That file holds the path at the time of saving. If work_dir has been moved since, the checkpoint is beside it.
 
     Raises:
-        LaunchError: the file named is gone.
+        LaunchError: the checkpoint does not exist.
     """
     record = work_dir / 'last_checkpoint'
     if not record.is_file():
@@ -65,14 +63,14 @@ def latest_checkpoint(work_dir: Path) -> Path | None:
 
 
 def require_checkpoint(checkpoint: str) -> None:
-    """Fail now, not after minutes of building data sets, when a local checkpoint is not there."""
-    is_address = '://' in checkpoint  # https://, torchvision://, s3://: mmengine's backends
+    """Raise a LaunchError if a local checkpoint does not exist, before minutes are spent on building data sets."""
+    is_address = '://' in checkpoint  # https://, torchvision://, s3://: mmengine loads them
     if not is_address and not Path(checkpoint).exists():
         raise LaunchError(f'there is no checkpoint {checkpoint}.{near_names(Path(checkpoint))}')
 
 
 def optim_wrappers(cfg: Config) -> dict[str, ConfigDict]:
-    """The optimizer wrappers of a config by their dotted key: one, or several in a dict."""
+    """The optimizer wrappers of a config by their dotted key. A search has several, in a dict."""
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
         return {}
@@ -89,43 +87,42 @@ def set_amp(cfg: Config, amp: bool, accelerator: bool) -> None:
     """Turn every optimizer wrapper into an AmpOptimWrapper with a dynamic loss scale.
 
     Raises:
-        LaunchError: no accelerator is there (mmengine's wrapper scales losses on one only), or a
-            wrapper is of a kind that has no mixed-precision form.
+        LaunchError: there is no accelerator, which mmengine's wrapper needs, or a wrapper's type has no
+            mixed-precision form.
     """
     for key, wrapper in optim_wrappers(cfg).items():
         kind = _name(wrapper.get('type', 'OptimWrapper'))
         if amp:
             if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-                raise LaunchError(f"--amp: {key}.type is {kind!r}; only 'OptimWrapper' can turn.")
+                raise LaunchError(f"--amp: {key}.type is {kind!r}; only 'OptimWrapper' has a mixed-precision form.")
             kind = wrapper.type = 'AmpOptimWrapper'
             wrapper.setdefault('loss_scale', 'dynamic')
         if kind == 'AmpOptimWrapper' and not accelerator:
             asked = '--amp' if amp else f"{key}.type = '{kind}'"
             raise LaunchError(
-                f'{asked} needs an accelerator (CUDA, NPU, MLU or MUSA), and torch sees none on '
+                f'{asked} needs an accelerator (CUDA, NPU, MLU or MUSA), and torch finds none on '
                 'this machine. Train in full precision instead.'
             )
 
 
 def set_auto_scale_lr(cfg: Config, enable: bool, world_size: int) -> str | None:
-    """The linear scaling rule: lr * (batch size of all processes) / base_batch_size.
+    """Apply the linear scaling rule: lr * (batch size of all processes) / base_batch_size.
 
-    One optimizer is left to mmengine, which scales whatever it is. Of a dict of optimizers only
-    the SGD ones are scaled here: the rule is a statement about SGD, and a search's Adam on alpha,
-    whose step does not grow with the gradient, keeps its own.
-    ``auto_scale_lr=dict(optimizers=['weights', ...])`` says otherwise. ``base_batch_size`` becomes
-    the actual one, so the config saved in work_dir can be run with the flag again.
+    mmengine scales a single optimizer itself. Of several, only SGD is scaled here: the rule holds for SGD, and the step
+    of a search's Adam on alpha does not grow with the gradient. ``auto_scale_lr=dict(optimizers=['weights', ...])``
+    selects others. ``base_batch_size`` is set to the actual one, so running the saved config with the flag again scales
+    nothing.
 
     Raises:
-        LaunchError: the config does not say for which batch size its learning rates are.
+        LaunchError: the config has no ``auto_scale_lr.base_batch_size``.
     """
     settings = cfg.get('auto_scale_lr') or {}
     if not enable and not settings.get('enable', False):
         return None
     if 'base_batch_size' not in settings:
         raise LaunchError(
-            f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr = dict(base_batch_size=N), N '
-            'being the number of images, over all processes, that its learning rates are for.'
+            f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr = dict(base_batch_size=N). N is the number of '
+            'images per step, over all processes, for which its learning rates were chosen.'
         )
     wrappers = optim_wrappers(cfg)
     if 'optim_wrapper' in wrappers:
@@ -134,9 +131,7 @@ def set_auto_scale_lr(cfg: Config, enable: bool, world_size: int) -> str | None:
     names = {key.rpartition('.')[2] for key in wrappers}
     chosen = settings.get('optimizers')
     if not names.issuperset(chosen or ()):
-        raise LaunchError(
-            f'auto_scale_lr.optimizers = {chosen} names others than those of optim_wrapper: {", ".join(sorted(names))}.'
-        )
+        raise LaunchError(f'auto_scale_lr.optimizers = {chosen}, but optim_wrapper has: {", ".join(sorted(names))}.')
     actual = world_size * cfg.train_dataloader.batch_size
     ratio = actual / settings['base_batch_size']
     notes = []
@@ -149,14 +144,13 @@ def set_auto_scale_lr(cfg: Config, enable: bool, world_size: int) -> str | None:
         else:
             notes.append(f'{name} stays at {optimizer.lr:g}')
     cfg.auto_scale_lr.update(enable=False, base_batch_size=actual)
-    return f'--auto-scale-lr: {actual} images a step, x{ratio:g}: ' + ', '.join(notes) + '.'
+    return f'--auto-scale-lr: {actual} images per step, x{ratio:g}: ' + ', '.join(notes) + '.'
 
 
 def set_loader_defaults(cfg: Config, *, pin_memory: bool, persistent_workers: bool) -> None:
-    """The data loader settings that mmpretrain's tools add to its configs, for every loader.
+    """Set the defaults that mmpretrain's tools add to the data loaders of its configs.
 
-    ``pin_memory`` is a default, where the config says nothing. No worker can persist where there
-    is none: torch raises, so that is mended in the configs of every host.
+    For every host, ``persistent_workers`` is removed from loaders without workers, which torch refuses.
     """
     for loader in _loaders(cfg):
         if cfg.get('default_scope') == 'mmpretrain':
@@ -167,71 +161,12 @@ def set_loader_defaults(cfg: Config, *, pin_memory: bool, persistent_workers: bo
             loader.pop('persistent_workers', None)
 
 
-def set_preprocessor(cfg: Config) -> None:
-    """mmpose's tools take a model's ``data_preprocessor`` from the top-level ``preprocess_cfg``."""
-    if 'preprocess_cfg' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
-
-
 def disable_validation(cfg: Config) -> None:
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
 
-def set_visualization(cfg: Config, *, show: bool, show_dir: str | None, interval: int, wait: float) -> None:
-    """Draw predictions through the host's visualization hook, whose arguments differ by host."""
-    hook = cfg.get('default_hooks', {}).get('visualization')
-    if hook is None:
-        raise LaunchError(
-            '--show and --show-dir draw through default_hooks.visualization, which '
-            f"{cfg.filename} does not have: visualization=dict(type='VisualizationHook') is mmdet's "
-            "and mmpretrain's, 'PoseVisualizationHook' mmpose's."
-        )
-    hook.update(show=show, wait_time=wait, interval=interval)
-    if cfg.get('default_scope') == 'mmdet':
-        hook.update(draw=True, test_out_dir=show_dir)
-    else:
-        hook.update(enable=True, out_dir=show_dir)
-
-
-def set_tta(cfg: Config) -> None:
-    """Test-time augmentation by ``tta_model`` and ``tta_pipeline``; without them, a flip.
-
-    Raises:
-        LaunchError: the host's config has no ``tta_model`` and we know of no default for it.
-    """
-    scope = cfg.get('default_scope')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:  # wrappers such as RepeatDataset
-        dataset = dataset.dataset
-    if 'tta_model' not in cfg:
-        if scope not in _TTA_MODELS:
-            raise LaunchError(f'--tta: {cfg.filename} has no tta_model, and {scope} no default.')
-        cfg.tta_model = _TTA_MODELS[scope]
-    if 'tta_pipeline' not in cfg:
-        *transforms, pack = deepcopy(list(dataset.pipeline))
-        if scope == 'mmdet':
-            pack['meta_keys'] = _FLIP_META_KEYS
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-        cfg.tta_pipeline = [*transforms, dict(type='TestTimeAug', transforms=[flips, [pack]])]
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
-
-
-_TTA_MODELS = {
-    'mmpretrain': dict(type='AverageClsScoreTTA'),
-    'mmdet': dict(
-        type='DetTTAModel',  # registered in mmengine, so it has no prefix
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-    ),
-}
-_FLIP_META_KEYS = (
-    *('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    *('flip', 'flip_direction'),  # what the boxes of the flipped image are turned back by
-)
-
-
 def _loaders(cfg: Config):
-    """Data loaders at the top level and, for loops with one of their own, one level down."""
+    """Data loaders at the top level and, for loops that have their own, in the loop's config."""
     sections = [cfg, *(cfg.get(f'{stage}_cfg') for stage in ('train', 'val', 'test'))]
     for section in sections:
         for key, value in (section or {}).items():
@@ -240,5 +175,5 @@ def _loaders(cfg: Config):
 
 
 def _name(kind) -> str:
-    """The bare name of a ``type``, which is a class in mmengine's pure Python configs."""
+    """The bare name of a ``type``, which may be a class in mmengine's pure Python configs."""
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]

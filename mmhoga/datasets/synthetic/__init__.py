@@ -1,1 +1,1 @@
-"""Generated pictures: shapes and people, as data sets in COCO format."""
+"""Generated data sets in COCO format: shapes for detection, stick people for pose estimation."""

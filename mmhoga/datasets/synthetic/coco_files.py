@@ -1,4 +1,4 @@
-"""Generated pictures as a data set in COCO's layout, the same on every machine for one seed."""
+"""Generated data sets as files in COCO's layout; the same seed gives the same files on every machine."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from mmhoga.datasets.synthetic import people, shapes
 
 Draw = Callable[[np.random.RandomState, int], 'tuple[np.ndarray, list[dict[str, Any]]]']
 
-#: Kind -> (what draws a picture, categories, the name of COCO's annotation files, the default size).
+#: Kind -> (function that draws an image, categories, prefix of the annotation files, default size in pixels).
 KINDS: dict[str, tuple[Draw, list[dict[str, Any]], str, int]] = {
     'shapes': (shapes.draw_shapes, shapes.CATEGORIES, 'instances', 96),
-    'figures': (people.draw_figures, people.CATEGORIES, 'person_keypoints', 128),
+    'people': (people.draw_people, people.CATEGORIES, 'person_keypoints', 128),
 }
+_OLD_NAMES = {'figures': 'people'}
 SPLITS = ('train', 'val')
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides every byte of a generated data set.
+    """The settings that determine every byte of a generated data set.
 
     Args:
-        kind: ``'shapes'`` (three classes) or ``'figures'`` (persons with keypoints).
-        train, val: numbers of pictures.
-        size: height and width in pixels; 0 is the kind's default, 96 or 128.
-        seed: picture i of a split depends on it, on the split and on i, not on how many there are.
+        kind: ``'shapes'`` (three classes) or ``'people'`` (with keypoints; its old name ``'figures'`` works too).
+        train, val: numbers of images.
+        size: height and width in pixels; 0 for the default, 96 for shapes and 128 for people.
+        seed: image i of a split depends on the seed, the split and i, not on the number of images.
 
     Raises:
-        ValueError: an unknown kind, a split without pictures, or a size below 64.
+        ValueError: an unknown kind, a split without images, or a size below 64.
     """
 
     kind: str
@@ -47,37 +48,38 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, 'kind', _OLD_NAMES.get(self.kind, self.kind))
         if self.kind not in KINDS:
-            raise ValueError(f'there are the kinds {", ".join(KINDS)}, not {self.kind!r}.')
+            raise ValueError(f'there is no kind {self.kind!r}. Choose from {", ".join(KINDS)}.')
         if self.train < 1 or self.val < 1:
-            raise ValueError(f'each split needs a picture: train={self.train}, val={self.val}.')
+            raise ValueError(f'train={self.train}, val={self.val}: each split needs at least one image.')
         if not self.size:
             object.__setattr__(self, 'size', KINDS[self.kind][3])
         if self.size < 64:
-            raise ValueError(f'at {self.size} pixels nothing could be recognised: size must be at least 64.')
+            raise ValueError(f'size={self.size}: images must be at least 64 pixels wide.')
 
 
 def annotation_file(kind: str, split: str) -> str:
-    """Where the annotations of a split are, from the data set's folder."""
+    """The path of a split's annotations, relative to the data set."""
     return f'annotations/{KINDS[kind][2]}_{split}.json'
 
 
 def write_coco(root: str | os.PathLike, recipe: Recipe) -> bool:
-    """Write ``root/{train,val}/*.png`` and ``root/annotations/*.json``, whole or not at all.
+    """Write ``root/{train,val}/*.png`` and ``root/annotations/*.json``, all of them or none.
 
     Returns:
-        False if the very same data set was there already.
+        False if ``root`` already holds the same data set.
 
     Raises:
-        FileExistsError: something else is at ``root``.
+        FileExistsError: ``root`` holds anything else.
     """
     root = Path(root).absolute()
     if root.exists():
         if written_recipe(root) == recipe:
             return False
-        raise FileExistsError(f'{root} holds something else: remove it, or name another folder.')
+        raise FileExistsError(f'{root} already holds something else. Remove it, or name another folder.')
     root.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that the last step is one renaming.
+    # On the same file system as root, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as temporary:
         whole = Path(temporary) / root.name
         (whole / 'annotations').mkdir(parents=True)
@@ -90,28 +92,26 @@ def write_coco(root: str | os.PathLike, recipe: Recipe) -> bool:
 
 
 def written_recipe(root: Path) -> Recipe | None:
-    """What the data set at ``root`` was made from, or None if this module has not made it."""
-    for kind in KINDS:
-        try:
-            info = json.loads((root / annotation_file(kind, 'train')).read_text())['info']
-            return Recipe(**info['recipe'])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    """The recipe of the data set at ``root``, or None if this module did not write it."""
+    try:
+        (path,) = (root / 'annotations').glob('*_train.json')
+        return Recipe(**json.loads(path.read_text())['info']['recipe'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_split(folder: Path, recipe: Recipe, split: str) -> dict[str, Any]:
-    """Draw and save the pictures of a split; its annotations."""
+    """Draw and save the images of a split; returns the content of the annotation file."""
     draw, categories, _, _ = KINDS[recipe.kind]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for i in range(1, getattr(recipe, split) + 1):
-        image, found = draw(np.random.RandomState([recipe.seed, SPLITS.index(split), i]), recipe.size)
+        image, objects = draw(np.random.RandomState([recipe.seed, SPLITS.index(split), i]), recipe.size)
         name = f'{i:06d}.png'
         if not cv2.imwrite(str(folder / name), image):
             raise OSError(f'{folder / name} could not be written: is the disk full?')
         images.append(dict(id=i, file_name=name, height=recipe.size, width=recipe.size))
-        for one in found:
-            annotations.append(dict(id=len(annotations) + 1, image_id=i, **one))
-    info = dict(description='Generated by mmhoga (tools/make_shapes.py)', recipe=asdict(recipe))
+        for annotation in objects:
+            annotations.append(dict(id=len(annotations) + 1, image_id=i, **annotation))
+    info = dict(description='Generated by mmhoga make-data', recipe=asdict(recipe))
     return dict(info=info, licenses=[], images=images, annotations=annotations, categories=categories)

@@ -1,4 +1,4 @@
-"""Pictures for pose estimation: figures with COCO's 17 keypoints."""
+"""Images for pose estimation: stick people with COCO's 17 keypoints."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmhoga.datasets.synthetic.canvas import ON, annotation, bright_colour, paint, textured_ground
+from mmhoga.datasets.synthetic.canvas import ON, annotation, bright_colour, paint, textured_background
 
-#: COCO's, in its order.
+#: COCO's keypoints in COCO's order.
 KEYPOINTS = (
     *('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder'),
     *('left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hip', 'right_hip'),
     *('left_knee', 'right_knee', 'left_ankle', 'right_ankle'),
 )
-#: Pairs of KEYPOINTS, counted from 1, as COCO does.
+#: Pairs of indices into KEYPOINTS, from 1 as in COCO.
 SKELETON = [
     *([16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9]),
     *([8, 10], [9, 11], [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7]),
@@ -24,23 +24,23 @@ CATEGORIES = [dict(id=1, name='person', supercategory='person', keypoints=list(K
 
 _LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
 _TRUNK = (5, 6, 12, 11)
-_OCCLUDED, _VISIBLE = 1, 2  # COCO's v; 0 is a keypoint without a label
+_OCCLUDED, _VISIBLE = 1, 2  # COCO's visibility v; 0 is a keypoint without a label
 
 
-def draw_figures(random: np.random.RandomState, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One picture with one or two figures, side by side, that face us: their left is on our right.
+def draw_people(random: np.random.RandomState, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Draw one or two people side by side, facing the viewer, so that their left is at the right.
 
-    Hands and feet may lie outside (v = 0), and every third figure stands behind a plank. What a plank or the other
-    figure covers does not belong to the figure: box and area are those of what one sees. A keypoint there has v = 1.
+    Hands and feet may lie outside the image (v = 0), and a third of the people stand behind a plank. Box and area
+    cover the visible part of a person. A keypoint behind a plank or the other person has v = 1.
 
     Args:
-        random: decides everything.
+        random: the only source of randomness.
         size: height and width in pixels, at least 64.
 
     Returns:
-        The image ``(size, size, 3)`` uint8 in cv2's BGR, and one COCO annotation a figure, without ids.
+        The image ``(size, size, 3)`` uint8 BGR, and a COCO annotation without ids per person.
     """
-    image = textured_ground(random, size)
+    image = textured_background(random, size)
     count = random.randint(1, 3)
     poses: list[np.ndarray] = []
     masks: list[np.ndarray] = []
@@ -60,11 +60,11 @@ def draw_figures(random: np.random.RandomState, size: int) -> tuple[np.ndarray, 
         poses.append(points)
         planks.append(plank)
     covers = [np.any([*planks[i:], *masks[i + 1 :]], axis=0) for i in range(count)]
-    return image, [_annotation(*one) for one in zip(poses, masks, covers)]
+    return image, [_annotation(*person) for person in zip(poses, masks, covers)]
 
 
 def _annotation(points: np.ndarray, mask: np.ndarray, cover: np.ndarray) -> dict[str, Any]:
-    """Points ``(17, 2)``, what one sees of the figure, and what stands before it, both ``(H, W)`` bool."""
+    """From keypoints ``(17, 2)``, the visible part of a person, and what stands in front, both ``(H, W)`` bool."""
     last = len(mask) - 1
     columns, rows = np.clip(np.rint(points), 0, last).astype(int).T
     visibility = np.where(cover[rows, columns], _OCCLUDED, _VISIBLE)
@@ -75,7 +75,7 @@ def _annotation(points: np.ndarray, mask: np.ndarray, cover: np.ndarray) -> dict
 
 
 def _pose(random: np.random.RandomState) -> np.ndarray:
-    """Keypoints ``(17, 2)`` of a figure whose head's top is at (0, 0) and that is about 1 tall."""
+    """Keypoints ``(17, 2)`` of a person about 1 tall, with the top of the head at (0, 0)."""
     points = np.zeros((len(KEYPOINTS), 2))
     points[0] = 0, 0.105
     points[1:3] = (0.035, 0.075), (-0.035, 0.075)
@@ -83,7 +83,7 @@ def _pose(random: np.random.RandomState) -> np.ndarray:
     points[5:7] = (0.12, 0.23), (-0.12, 0.23)
     points[11:13] = (0.075, 0.53), (-0.075, 0.53)
     for left, side in ((5, 1), (6, -1)):
-        upper, lower = random.uniform(0.1, 2.4), random.uniform(-0.6, 1.2)  # from hanging down to raised, outwards
+        upper, lower = random.uniform(0.1, 2.4), random.uniform(-0.6, 1.2)  # from hanging to raised
         points[left + 2] = points[left] + 0.15 * _direction(upper, side)
         points[left + 4] = points[left + 2] + 0.14 * _direction(upper + lower, side)
     for left, side in ((11, 1), (12, -1)):
@@ -94,12 +94,12 @@ def _pose(random: np.random.RandomState) -> np.ndarray:
 
 
 def _direction(angle: float, side: int) -> np.ndarray:
-    """Down at 0, sideways at pi / 2."""
+    """A unit vector: down at 0, sideways at pi / 2."""
     return np.array([side * np.sin(angle), np.cos(angle)])
 
 
 def _draw(image: np.ndarray, points: np.ndarray, height: float, random: np.random.RandomState) -> np.ndarray:
-    """Paint a figure; its mask ``(H, W)`` bool."""
+    """Paint a person and return the mask ``(H, W)`` bool."""
     body, head, dots = (np.zeros(image.shape[:2], np.uint8) for _ in range(3))
     at = np.rint(points).astype(np.int32)
     thickness = max(2, round(0.06 * height))
@@ -120,7 +120,7 @@ def _draw(image: np.ndarray, points: np.ndarray, height: float, random: np.rando
 
 
 def _plank(points: np.ndarray, height: float, size: int, random: np.random.RandomState) -> np.ndarray:
-    """A level bar in front of a figure, somewhere between its elbows and its shins: ``(size, size)`` bool."""
+    """A horizontal bar in front of a person, between elbows and shins: ``(size, size)`` bool."""
     left, right = points[:, 0].min() - 2, points[:, 0].max() + 2
     top = points[0, 1] + random.uniform(0.25, 0.75) * height
     plank = np.zeros((size, size), np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures for detection: discs, squares and triangles, with exact boxes and masks."""
+"""Images for detection: discs, squares and triangles with exact boxes and masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmhoga.datasets.synthetic.canvas import ON, annotation, bright_colour, paint, textured_ground
+from mmhoga.datasets.synthetic.canvas import ON, annotation, bright_colour, paint, textured_background
 
-#: The classes; category ids are 1, 2, 3.
+#: The classes, with category ids 1, 2, 3.
 SHAPES = ('disc', 'square', 'triangle')
 CATEGORIES = [dict(id=i, name=name, supercategory='shape') for i, name in enumerate(SHAPES, start=1)]
 
@@ -18,18 +18,18 @@ _ATTEMPTS = 20
 
 
 def draw_shapes(random: np.random.RandomState, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One picture with one to four shapes of any colour and turn, which do not touch each other.
+    """Draw one to four shapes in random colours and rotations that do not touch each other or the border.
 
-    A shape is a sixth to nearly a half of the picture wide, and lies wholly inside it.
+    A shape is 0.16 to 0.44 of the image wide.
 
     Args:
-        random: decides everything.
+        random: the only source of randomness.
         size: height and width in pixels, at least 32.
 
     Returns:
-        The image ``(size, size, 3)`` uint8 in cv2's BGR, and one COCO annotation a shape, without ids.
+        The image ``(size, size, 3)`` uint8 BGR, and a COCO annotation without ids per shape.
     """
-    image = textured_ground(random, size)
+    image = textured_background(random, size)
     taken = np.zeros((size, size), bool)
     annotations = []
     for _ in range(random.randint(1, 5)):
@@ -44,7 +44,7 @@ def draw_shapes(random: np.random.RandomState, size: int) -> tuple[np.ndarray, l
 
 
 def _place(shape: str, taken: np.ndarray, random: np.random.RandomState) -> np.ndarray | None:
-    """The mask of a shape at a free place, or None when none was found."""
+    """The mask of a shape at a free place, or None if no attempt hit one."""
     size = len(taken)
     for _ in range(_ATTEMPTS):
         radius = size * random.uniform(0.09, 0.22)
@@ -55,13 +55,13 @@ def _place(shape: str, taken: np.ndarray, random: np.random.RandomState) -> np.n
     return None
 
 
-def _mask(shape: str, size: int, centre: np.ndarray, radius: float, turn: float) -> np.ndarray:
-    """A disc, or the regular polygon inscribed in it: ``(size, size)`` bool."""
+def _mask(shape: str, size: int, centre: np.ndarray, radius: float, rotation: float) -> np.ndarray:
+    """A disc or a regular polygon within ``radius``: ``(size, size)`` bool."""
     mask = np.zeros((size, size), np.uint8)
     if shape == 'disc':
         cv2.circle(mask, np.rint(centre).astype(int).tolist(), round(radius * 0.9), ON, -1)
     else:
-        angles = turn + 2 * np.pi * np.arange(_CORNERS[shape]) / _CORNERS[shape]
+        angles = rotation + 2 * np.pi * np.arange(_CORNERS[shape]) / _CORNERS[shape]
         corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], ON)
     return mask.astype(bool)

@@ -1,8 +1,8 @@
-# Figures with COCO's 17 keypoints, 128 x 128: python tools/make_shapes.py
-data_root = 'data/figures/'
+# Generated stick people with COCO's 17 keypoints, 128 x 128: mmhoga make-data people
+data_root = 'data/people/'
 codec = dict(type='MSRAHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1.5, unbiased=True)
 
-# No mirroring: these figures face us.
+# No flip: all people face the viewer.
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='GetBBoxCenterScale'),
@@ -18,7 +18,7 @@ val_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 
-# Small pictures load faster than workers start.
+# Worker processes take longer to start than these images to load.
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

@@ -1,17 +1,17 @@
-"""Search the attention of a pose estimator on its own loss: SimpleBaseline on generated figures, at a size for a CPU.
+"""Search the attention of a pose estimator on its own loss: SimpleBaseline on generated people, at a size for a CPU.
 
-    python tools/make_shapes.py figures
-    python tools/train.py configs/search/hoga-search_simple-baseline_r18_1xb16-6e_figures.py
+    mmhoga make-data people
+    mmhoga train configs/search/hoga-search_simple-baseline_r18_1xb16-6e_people.py
 
 Then train what was found, through the ordinary plugin:
 
-    python tools/train.py configs/demo/hoga-td-hm_r18_1xb16-10e_figures.py --cfg-options \
-        model.backbone.plugins.0.cfg.genotype=work_dirs/hoga-search_simple-baseline_r18_1xb16-6e_figures/genotype.json
+    mmhoga train configs/demo/hoga-td-hm_r18_1xb16-10e_people.py --cfg-options \
+        model.backbone.plugins.0.cfg.genotype=work_dirs/hoga-search_simple-baseline_r18_1xb16-6e_people/genotype.json
 
 For an estimator of your own: its config with SearchableHOGA plugins is the base, and the rest of this file stays.
 """
 
-_base_ = '../_base_/supernets/simple-baseline_r18_figures.py'
+_base_ = '../_base_/supernets/simple-baseline_r18_people.py'
 
 model = dict(_delete_=True, type='mmhoga.SearchModel', architecture={{_base_.model}})
 

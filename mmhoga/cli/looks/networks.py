@@ -1,0 +1,168 @@
+"""A trained network: its config, its checkpoint, and how to run it whatever its host."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+from mmhoga.cli.run.errors import explained
+from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
+from mmhoga.compat import allow_mmengine_checkpoints
+from mmhoga.files import near_names
+from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
+from mmhoga.look.class_scores import class_scores, proposal_scores
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A model in eval mode with the weights of a checkpoint. ``classes`` is empty if the checkpoint names none."""
+
+    name: str
+    cfg: Config
+    checkpoint: str
+    model: nn.Module
+    classes: tuple[str, ...]
+    device: torch.device
+
+    @property
+    def scope(self) -> str:
+        return config_scope(self.cfg)
+
+    def class_name(self, index: int) -> str:
+        return self.classes[index] if index < len(self.classes) else f'class {index}'
+
+    def scores(self, inputs: Tensor, samples: Sequence[Any]) -> Tensor:
+        """``(N, classes)`` before any softmax."""
+        output = self.model(inputs, samples, mode='tensor')
+        roi_head: Any = getattr(self.model, 'roi_head', None)
+        if roi_head is not None:
+            head = roi_head.bbox_head
+            last: Any = head[-1] if isinstance(head, nn.ModuleList) else head  # a cascade has one head per stage
+            return proposal_scores(output, last.num_classes)
+        return class_scores(output, getattr(getattr(self.model, 'bbox_head', None), 'cls_out_channels', None))
+
+    def run_layers(self, inputs: Tensor, layers: Sequence[str]) -> None:
+        """Run the network far enough to compute the layers; the head runs only if one of them is in it."""
+        extract = getattr(self.model, 'extract_feat', None)
+        if extract is not None and all(layer.partition('.')[0] in ('backbone', 'neck') for layer in layers):
+            extract(inputs)
+        else:
+            self.model(inputs, mode='tensor')
+
+    def stages(self) -> list[str]:
+        """The layer names of the backbone's stages, the deepest last: ``layer1``, ... or ``stages.0``, ...
+
+        Raises:
+            LaunchError: the backbone has no layers of these names.
+        """
+        backbone = getattr(self.model, 'backbone', nn.Module())
+        names = [
+            f'backbone.{name}' for name, _ in backbone.named_modules() if re.fullmatch(r'(layer|stages\.)\d+', name)
+        ]
+        if not names:
+            children = ', '.join(f'backbone.{name}' for name, _ in backbone.named_children())
+            raise LaunchError(
+                f'{self.name}: {type(backbone).__name__} has no stages layer1, ... or stages.0, ... Name a layer with '
+                f'--layer or --layers. It has {children}.'
+            )
+        return names
+
+    @property
+    def dataset_config(self) -> dict[str, Any]:
+        """The config of the test data set, or of the validation data set if there is no test data set."""
+        loader = self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader')
+        if loader is None:
+            raise LaunchError(f'{self.name}: {self.cfg.filename} has neither test_dataloader nor val_dataloader.')
+        return loader.dataset
+
+    @cached_property
+    def dataset(self) -> Any:
+        with explained(self.cfg, ['test']), DefaultScope.overwrite_default_scope(self.scope):
+            return DATASETS.build(self.dataset_config)
+
+
+def load_networks(models: Sequence[Sequence[str]], options: dict | None, device: str) -> list[TrainedNetwork]:
+    """Load the networks of ``--model NAME WORK_DIR`` and ``--model NAME CONFIG CHECKPOINT``."""
+    names = [name for name, *_ in models]
+    if len(set(names)) != len(names):
+        raise LaunchError(f'two models have the same name: {", ".join(names)}. Give each its own.')
+    return [
+        load_network(name, *config_and_checkpoint(paths, f'--model {name}: '), options=options, device=device)
+        for name, *paths in models
+    ]
+
+
+def config_and_checkpoint(paths: Sequence[str], prefix: str = '') -> tuple[str, str]:
+    """``(config, checkpoint)`` from either these two paths or one work_dir.
+
+    Raises:
+        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint; starts with ``prefix``.
+    """
+    if len(paths) == 2:
+        return paths[0], paths[1]
+    if len(paths) != 1 or Path(paths[0]).is_file():
+        raise LaunchError(
+            f'{prefix}give a work_dir, or a config and a checkpoint, not: {" ".join(paths) or "nothing"}.'
+        )
+    work_dir = Path(paths[0])
+    if not work_dir.is_dir():
+        raise LaunchError(f'{prefix}there is no work_dir {work_dir}.{near_names(work_dir)}')
+    configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    checkpoint = latest_checkpoint(work_dir)
+    if not configs or checkpoint is None:
+        missing = 'config (*.py)' if not configs else 'checkpoint (last_checkpoint)'
+        raise LaunchError(f'{prefix}{work_dir} has no {missing}. Give a config and a checkpoint instead.')
+    return str(configs[-1]), str(checkpoint)
+
+
+def load_network(
+    name: str, config: str, checkpoint: str, *, options: dict | None = None, device: str = 'cpu'
+) -> TrainedNetwork:
+    """Build the model of a config and load every weight of it from a checkpoint.
+
+    Raises:
+        LaunchError: there is no such config, checkpoint or device, or the checkpoint does not fit the config.
+    """
+    require_checkpoint(checkpoint)
+    cfg = load_config(config, options)
+    allow_mmengine_checkpoints()
+    import_mmpretrain(cfg)
+    model = build_model(cfg)
+    with explained(cfg, []), warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        content = _load_weights(model, config, checkpoint)
+    try:
+        model = model.to(torch.device(device)).eval()
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
+    classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
+    return TrainedNetwork(name, cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
+
+
+def _load_weights(model: nn.Module, config: str, checkpoint: str) -> dict[str, Any]:
+    """Load every weight or none: a picture of layers with random weights would look right and mean nothing."""
+    try:
+        return load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+    except pickle.UnpicklingError as error:  # torch's own message advises to switch its protection off
+        raise LaunchError(f'{checkpoint} is not a checkpoint: it is damaged or holds more than weights.') from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        title, *details = [line for line in str(error).splitlines() if line] or [type(error).__name__]
+        if not title.startswith('The model and loaded state dict do not match'):
+            raise LaunchError(f'{checkpoint} cannot be read as a checkpoint: {title}') from error
+        reasons = ' '.join(shorten(line, 160, placeholder=' ...') for line in details[:3])
+        raise LaunchError(
+            f'{config} and {checkpoint} do not fit: {reasons} Name the config it was trained with.'
+        ) from error
