@@ -26,9 +26,8 @@ from mmhoga.models.hooks import undisturbed
 def grad_cam_main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = look_parser(
-        'grad-cam',
         'Draw where a class is recognised (Grad-CAM) and which pixels raise its score (guided back-propagation).',
-        '--model HOGA work_dirs/demo/hoga-searched-seed0 --layer backbone.layer2 --out cam.png',
+        'mmhoga grad-cam --model HOGA work_dirs/demo/hoga-searched-seed0 --layer backbone.layer2 --out cam.png',
     )
     add_image_arguments(parser, default=5)
     parser.add_argument('--layer', help='layer of Grad-CAM, such as backbone.layer4 (default: the last stage)')

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmhoga.cli.make_data import shapes_main
+from mmhoga.cli.make_data import make_data_main
 from mmhoga.datasets.synthetic import coco_files
 from mmhoga.datasets.synthetic.canvas import run_lengths
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
@@ -183,13 +183,13 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ['--train', '3', '--val', '2']
-    assert shapes_main(options) == 0
+    assert make_data_main(options) == 0
     assert 'wrote 3 + 2 pictures of 96 x 96' in capsys.readouterr().out
     assert (tmp_path / 'data/people/annotations/person_keypoints_val.json').is_file()
     before = digest(tmp_path)
-    assert shapes_main(options) == 0
-    assert capsys.readouterr().out.count('there already are') == 2
-    assert shapes_main(['shapes', '--train', '4']) == 2
+    assert make_data_main(options) == 0
+    assert capsys.readouterr().out.count('already has') == 2
+    assert make_data_main(['shapes', '--train', '4']) == 2
     assert f'{tmp_path}/data/shapes already holds something else' in capsys.readouterr().err
     assert digest(tmp_path) == before
 
@@ -203,7 +203,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_mistakes_on_the_command_line(tmp_path, capsys, arguments, message):
-    assert shapes_main([*arguments, '--out', str(tmp_path)]) == 2
+    assert make_data_main([*arguments, '--out', str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -211,5 +211,5 @@ def test_mistakes_on_the_command_line(tmp_path, capsys, arguments, message):
 def test_figures_is_an_old_name_of_people(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Recipe('figures') == Recipe('people')
-    assert shapes_main(['figures', '--train', '1', '--val', '1']) == 0
+    assert make_data_main(['figures', '--train', '1', '--val', '1']) == 0
     assert [path.name for path in (tmp_path / 'data').iterdir()] == ['people']
