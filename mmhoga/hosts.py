@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ def load_config(name: str, options: dict | None = None) -> Config:
     path = str(find_config(name))
     try:
         cfg = Config.fromfile(path)
+        list(leaves(cfg))  # makes a pure Python config import its modules
     except Exception as error:
         raise LaunchError(_reading_problem(path, error)) from error
     try:
@@ -185,17 +187,22 @@ def building(cfg: Config) -> Iterator[None]:
 
 
 def build_problem(cfg: Config, error: BaseException) -> str:
-    """An exception's message, with the config's key of the part that was being built."""
-    kind, trace = None, error.__traceback__
+    """An exception's message, with the config's key of the value that it quotes or of the part that was being built."""
+    text, kind, trace = one_paragraph(error), None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_name == 'build_from_cfg':  # mmengine's; the last one is the innermost part
             kind = trace.tb_frame.f_locals.get('obj_type', kind)
         trace = trace.tb_next
-    bare = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
-    sections = {'model': cfg.get('model') or {}, **dict(cfg.items())}  # the model first: variables repeat its parts
-    keys = (key for key, value in leaves(sections) if value.rpartition('.')[2] == bare and key.endswith('.type'))
-    place = next((f': {key} = {kind!r}' for key in keys), '')
-    return f'{cfg.filename or "the config"}{place}: {one_paragraph(error)} (MMHOGA_DEBUG=1 shows the traceback.)'
+    places = list(
+        leaves({'model': cfg.get('model') or {}, **dict(cfg.items())})
+    )  # later variables may repeat the model
+    kind = getattr(kind, '__name__', kind)
+    for wanted in [*re.findall(r"'([^']+)'", text), kind]:
+        key = next((key for key, value in places if value == wanted), None)
+        if key:
+            text = f'{key} = {wanted!r}: {text}'
+            break
+    return f'{cfg.filename or "the config"}: {text} (MMHOGA_DEBUG=1 shows the traceback.)'
 
 
 def leaves(node, prefix: str = '') -> Iterator[tuple[str, str]]:

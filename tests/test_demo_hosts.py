@@ -1,4 +1,4 @@
-"""configs/demo/ on a handful of generated pictures: every host trains, resumes, tests, and explains what is wrong."""
+"""configs/demo/ on a few generated pictures: every host trains, resumes, tests and explains errors in the data."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def folder(pictures, tmp_path, monkeypatch):
 
 
 def eager(name):
-    """Options with which a detector that has learnt nothing yet finds something, so that there are metrics."""
+    """Options that let an untrained detector find objects, so that there are metrics."""
     return ['model.test_cfg.rcnn.score_thr=0.0'] if 'faster-rcnn' in name else []
 
 
@@ -162,7 +162,7 @@ def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
 
 
 @pytest.mark.parametrize('name', METRICS)
-def test_without_data_it_says_how_to_make_them(tmp_path, monkeypatch, capsys, name):
+def test_missing_data_come_with_the_command_that_makes_them(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
     kind = name.rpartition('_')[2]
@@ -173,7 +173,7 @@ def test_without_data_it_says_how_to_make_them(tmp_path, monkeypatch, capsys, na
 
 
 def broken(folder, name, edit):
-    """Replace a data set's training annotations by what ``edit`` makes of them; the arguments of a run."""
+    """Write edited training annotations, and return the arguments of a run that reads them."""
     kind, split = name.rpartition('_')[2], 'annotations'
     source = folder / 'data' / kind
     (path,) = (source / split).glob('*_train.json')

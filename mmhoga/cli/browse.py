@@ -1,4 +1,4 @@
-"""What tools/browse_dataset.py does: draw what a config's data set hands to the network, of any host."""
+"""``mmhoga browse``: draw the samples of a data set as the network receives them, for any host."""
 
 from __future__ import annotations
 
@@ -9,51 +9,58 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from torch import Tensor
 
+from mmhoga.cli.numbers import positive
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import explained, run
-from mmhoga.hosts import LaunchError, import_mmpretrain, load_config
+from mmhoga.cli.run.parser import command_parser
+from mmhoga.hosts import LaunchError, config_scope, import_mmpretrain, load_config
 
-# The shorter side of what is drawn: labels on a picture of 32 pixels could not be read.
+# Pixels of the shorter side; a label on a picture of 32 pixels would be illegible.
 _READABLE = 256
 
 
 def browse_main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code: 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        description='Draw images as the network gets them, after the whole pipeline, with labels, boxes or keypoints.'
+    """Draw samples. Returns the exit code: 2 for bad input."""
+    parser = command_parser(
+        'Draw images as the network receives them, after the whole pipeline, with labels, boxes or keypoints.',
+        'mmhoga browse hoga-resnet18_1xb32-10e_shapes --out pictures --number 16',
     )
-    parser.add_argument('config', help='of any host')
-    parser.add_argument('--out', type=Path, required=True, help='the folder that gets the pictures')
+    parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the pictures')
     parser.add_argument('--part', default='train', choices=['train', 'val', 'test'], help='(default: train)')
-    parser.add_argument('--number', type=int, default=16, help='of images, from the first on (default: 16)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    parser.add_argument(
+        '--number', type=positive(int), default=16, metavar='N', help='draw the first N images (default: 16)'
+    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     return run(lambda: print(f'{len(browse(args))} pictures in {args.out}'))
 
 
 def browse(args: argparse.Namespace) -> list[Path]:
-    """Draw, and return the files.
+    """Draw the samples and return the files.
 
     Raises:
-        LaunchError: no such part in the config, data that is not there, or samples of a kind that has no picture.
+        LaunchError: the config has no such part, the data are missing, or the samples are not images.
     """
     cfg = load_config(args.config, args.cfg_options)
     loader = cfg.get(f'{args.part}_dataloader')
     if loader is None:
         raise LaunchError(f'{args.config} has no {args.part}_dataloader.')
     import_mmpretrain(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    for step in loader.dataset.get('pipeline', ()):
-        if step.type == 'PackPoseInputs':
-            step.pack_transformed = True  # the keypoints in what the network gets, which its visualizer prefers
-    with explained(cfg):
+    init_default_scope(config_scope(cfg))
+    _pack_transformed_keypoints(loader.dataset)
+    paths = []
+    with explained(cfg, [args.part]):
         dataset = DATASETS.build(loader.dataset)
-        args.out.mkdir(parents=True, exist_ok=True)
         visualizer = _visualizer(cfg, dataset)
-        paths = []
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LaunchError(f'--out {args.out}: {error.strerror}.') from error
         for index in range(min(args.number, len(dataset))):
             path = args.out / f'{args.part}_{index:05}.png'
             draw(visualizer, dataset[index], str(path))
@@ -62,10 +69,10 @@ def browse(args: argparse.Namespace) -> list[Path]:
 
 
 def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
-    """Draw one sample, ``inputs`` ``(C, H, W)`` and its ``data_samples``, with its host's visualizer."""
+    """Draw one sample, ``inputs`` ``(C, H, W)`` and its ``data_samples``, with the visualizer of its host."""
     inputs, annotation = sample.get('inputs'), sample['data_samples']
     if not isinstance(inputs, Tensor) or inputs.dim() != 3:
-        raise LaunchError(f'the data set gives no image but {type(inputs).__name__}; only images can be drawn.')
+        raise LaunchError(f'only images can be drawn; the inputs of this data set are {type(inputs).__name__}.')
     image = _picture(inputs)
     if hasattr(visualizer, 'visualize_cls'):
         factor = max(1, _READABLE // min(image.shape[:2]))
@@ -73,15 +80,28 @@ def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
         visualizer.visualize_cls(image, annotation, draw_pred=False, out_file=path)
     else:
         instances = annotation.get('gt_instances', {})
-        if hasattr(instances.get('bboxes'), 'tensor'):  # mmdet's visualizer draws tensors, its pipelines give boxes
+        if hasattr(instances.get('bboxes'), 'tensor'):  # mmdet's visualizer draws tensors, its pipelines return boxes
             instances.bboxes = instances.bboxes.tensor
         visualizer.add_datasample('', image, annotation, draw_pred=False, out_file=path)
 
 
+def _pack_transformed_keypoints(node: Any) -> None:
+    """Make mmpose's pipelines, in wrapped data sets too, return the keypoints of the image that the network receives.
+
+    mmpose's visualizer draws these if they are there, else the keypoints of the original image.
+    """
+    if isinstance(node, dict):
+        if str(node.get('type')).rpartition('.')[2] == 'PackPoseInputs':
+            node['pack_transformed'] = True
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            _pack_transformed_keypoints(child)
+
+
 def _visualizer(cfg: Config, dataset: Any) -> Any:
-    settings = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
-    settings['vis_backends'] = None  # files of its own would be written otherwise
-    visualizer = VISUALIZERS.build({**settings, 'name': 'browse_dataset'})
+    settings = {**(cfg.get('visualizer') or {'type': 'Visualizer'}), 'vis_backends': None, 'name': 'browse'}
+    visualizer = VISUALIZERS.build(settings)
     if hasattr(visualizer, 'set_dataset_meta'):
         visualizer.set_dataset_meta(dataset.metainfo)
     else:
@@ -90,7 +110,7 @@ def _visualizer(cfg: Config, dataset: Any) -> Any:
 
 
 def _picture(inputs: Tensor) -> np.ndarray:
-    """``(C, H, W)`` as the hosts pack it, in the order blue, green, red, to ``(H, W, 3)`` in red, green, blue."""
+    """``(C, H, W)`` in BGR, as the hosts pack images, to ``(H, W, 3)`` in RGB."""
     image = inputs.permute(1, 2, 0).cpu().numpy()
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., ::-1]
     return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))

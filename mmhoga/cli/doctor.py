@@ -9,8 +9,10 @@ import platform
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Callable
 
 from mmhoga.cli.run.parser import command_parser
@@ -44,8 +46,13 @@ def doctor_main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         essential = [_check('torch', _torch, 'pip install -U torch'), _check('HOGA', _hoga, 'pip install -U mmengine')]
-        optional = [_check(use, lambda m=modules: _import(m), remedy) for use, (modules, remedy) in USES.items()]
-    report = {'versions': _versions(), 'mmcv operations': _mmcv_operations(), 'checks': [*essential, *optional]}
+        optional = [_check(use, partial(_import, modules), remedy) for use, (modules, remedy) in USES.items()]
+    report = {
+        'versions': _versions(),
+        'package': str(Path(__file__).resolve().parent.parent),
+        'mmcv operations': _mmcv_operations(),
+        'checks': [*essential, *optional],
+    }
     print(json.dumps(report, indent=2) if args.json else _text(report))
     return 0 if all(check['ok'] for check in essential) else 1
 
@@ -106,7 +113,7 @@ def _versions() -> dict[str, str]:
 
 def _text(report: dict[str, Any]) -> str:
     lines = [f'{name:16}{value}' for name, value in report['versions'].items()]
-    lines += [f'{"mmcv operations":16}{report["mmcv operations"]}', '']
+    lines += [*(f'{name:16}{report[name]}' for name in ('package', 'mmcv operations')), '']
     for check in report['checks']:
         lines.append(f'{"ok" if check["ok"] else "MISSING":8}{check["name"]:25}{check["detail"]}'.rstrip())
         if not check['ok']:

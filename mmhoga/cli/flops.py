@@ -1,76 +1,87 @@
-"""What tools/analysis_tools/get_flops.py does: build a config's model and print what it costs."""
+"""``mmhoga flops``: count the parameters and multiply-accumulates of a config's model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmhoga.cli.run.arguments import flops_parser
+from mmhoga.cli.numbers import format_table, height_and_width, positive
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.options import set_preprocessor
-from mmhoga.hosts import LaunchError, import_mmpretrain, load_config
+from mmhoga.cli.run.parser import command_parser
+from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.models.complexity import Complexity, count_parts
 
 
 def flops_main(argv: Sequence[str] | None = None) -> int:
-    """Print parameters and multiply-accumulates. Returns the exit code."""
-    args = flops_parser().parse_args(argv)
+    """Print parameters and multiply-accumulates. Returns the exit code: 2 for bad input."""
+    parser = command_parser(
+        "Count the parameters and multiply-accumulates (MACs) of a config's model. No data is needed.",
+        'mmhoga flops hoga-resnet50_8xb32_in1k --shape 224',
+    )
+    parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
+    parser.add_argument(
+        '--shape',
+        type=positive(int),
+        nargs='+',
+        default=[224],
+        metavar='N',
+        help='height and width of the input, or one number for both (default: 224)',
+    )
+    add_config_options(parser)
+    args = parser.parse_args(argv)
     return run(lambda: print(complexity_table(args.config, args.shape, args.cfg_options)))
 
 
 def complexity_table(config: str, shape: Sequence[int], options: dict | None = None) -> str:
-    """The table that get_flops.py prints: a row for each part of the model, and their sum.
+    """A table with a row for each part of the model and one for their sum.
 
     Args:
-        config: path of a config of any host.
-        shape: height and width, or one number for both.
-        options: what to override in the config.
+        config: a config of any host.
+        shape: height and width of the input, or one number for both.
+        options: keys of the config to override.
     """
-    if not 1 <= len(shape) <= 2:
-        raise LaunchError(f'--shape takes the height and the width, not {len(shape)} numbers.')
-    size = (shape[0], shape[-1])
-    model, counted = count_config(load_config(config, options), size)
+    height, width = height_and_width('--shape', shape)
+    model, counted = count_config(load_config(config, options), (height, width))
     rows = [(name, counted[name]) for name in _part_names(model) if name in counted]
     rows = [(name, part) for name, part in rows if part.params or part.macs]
-    return _format([*rows, ('total', counted[''])], f'{config} at {size[0]} x {size[1]}')
+    cells = [(name, _three_digits(part.params / 1e6), _three_digits(part.macs / 1e9)) for name, part in rows]
+    total = ('total', _three_digits(counted[''].params / 1e6), _three_digits(counted[''].macs / 1e9))
+    return f'{config} at {height} x {width}\n{format_table([("", "params (M)", "MACs (G)"), *cells, total])}'
 
 
 def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Complexity]]:
-    """Build a config's model and count it, and all its parts, for one image of ``size`` (height, width)."""
+    """Build a config's model and count it and each of its modules for one image of ``size`` (height, width).
+
+    Raises:
+        LaunchError: the model cannot be built, or does not run on such an image.
+    """
     import_mmpretrain(cfg)
-    set_preprocessor(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model)
-    return model, count_parts(model, (_input_channels(model), *size))
+    model = build_model(cfg)
+    shape = (input_channels(model), *size)
+    try:
+        return model, count_parts(model, shape)
+    except Exception as error:
+        raise LaunchError(
+            f'the model of {cfg.filename} does not run on an image of shape {shape}: {one_paragraph(error)}'
+        ) from error
+
+
+def input_channels(model: nn.Module) -> int:
+    """The input channels of the first convolution, 3 without any: a network for digits takes 1."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
 
 
 def _part_names(model: nn.Module, prefix: str = '') -> list[str]:
-    """Backbone, neck and heads; those of the architecture, when a search model is around it."""
-    names = [f'{prefix}{name}' for name, _ in model.named_children()]
+    """The children of a model (backbone, neck, heads); for a search model, the children of its architecture."""
     inner = getattr(model, 'architecture', None)
     if isinstance(inner, nn.Module):
         return _part_names(inner, f'{prefix}architecture.')
-    return names
+    return [f'{prefix}{name}' for name, _ in model.named_children()]
 
 
-def _input_channels(model: nn.Module) -> int:
-    """Those of the first convolution: a digits network takes 1, not 3."""
-    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-    first = next(convolutions, None)
-    return 3 if first is None else first.in_channels
-
-
-def _format(rows: Sequence[tuple[str, Complexity]], title: str) -> str:
-    width = max(len(name) for name, _ in rows)
-    lines = [title, f'{"":<{width}}  params (M)  MACs (G)']
-    for name, part in rows:
-        lines.append(f'{name:<{width}}  {_figure(part.params / 1e6):>10}  {_figure(part.macs / 1e9):>8}')
-    return '\n'.join(lines)
-
-
-def _figure(number: float) -> str:
-    """Two decimals, as papers print them; of a small network, three digits."""
+def _three_digits(number: float) -> str:
+    """Two decimals, as in papers; below 1, three significant digits."""
     return f'{number:.2f}' if number >= 1 or number == 0 else f'{number:.3g}'

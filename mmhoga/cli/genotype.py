@@ -1,4 +1,4 @@
-"""What tools/genotype.py does: show, draw, validate, compare, convert and count genotypes."""
+"""``mmhoga genotype``: show, draw, validate, compare, count or convert genotypes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,89 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Callable
 
-from mmhoga.cli.run.arguments import genotype_parser
+from mmhoga.cli.numbers import format_table, height_and_width, positive
 from mmhoga.cli.run.errors import run
-from mmhoga.figures.genotype_drawing import differing_edges
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.figures.genotype_figure import check_drawing_path, save_drawing
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name
-from mmhoga.hosts import LaunchError
+from mmhoga.hosts import LaunchError, one_paragraph
 from mmhoga.interop.genotype_text import read_genotypes
 from mmhoga.models import HOGA
 from mmhoga.models.complexity import count_parts
 
 
 def genotype_main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code: 2 for bad input."""
+    """Run one of the subcommands. Returns the exit code: 2 for bad input."""
     args = genotype_parser().parse_args(argv)
 
     def main() -> None:
-        _import(args.imports)
-        _COMMANDS[args.command](args)
+        import_modules(args.imports)
+        args.function(args)
 
     return run(main)
+
+
+def genotype_parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        'Show, draw, validate, compare, count or convert genotypes.', 'mmhoga genotype draw autola --out autola.svg'
+    )
+    parser.add_argument(
+        '--import',
+        dest='imports',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='import a module that registers your own primitives; goes before COMMAND',
+    )
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    def add(function: Callable[[argparse.Namespace], None], purpose: str, example: str) -> argparse.ArgumentParser:
+        name = function.__name__.lstrip('_')
+        epilog = f'example:  mmhoga genotype {name} {example}'
+        command = commands.add_parser(name, help=purpose, description=f'{purpose.capitalize()}.', epilog=epilog)
+        command.set_defaults(function=function)
+        if function is not _convert:
+            nargs = None if function is _count else '+'
+            command.add_argument('genotype', nargs=nargs, help='a built-in name, or a genotype.json')
+        return command
+
+    show = add(_show, 'print the edges of genotypes and where they came from', 'autola')
+    show.add_argument('--json', action='store_true', help='print JSON')
+    draw = add(_draw, 'draw genotypes side by side, with differences ringed', 'autola genotype.json --out both.svg')
+    draw.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='.svg, .png or .pdf; the edges are written beside it as .csv',
+    )
+    add(_validate, 'check genotypes; exit code 2 if one is wrong', 'genotype.json')
+    add(_compare, 'print genotypes edge by edge and count the edges that agree', 'autola genotype.json')
+    count = add(_count, 'count parameters and multiply-accumulates of a cell', 'autola --channels 64 --size 56')
+    count.add_argument('--channels', type=positive(int), required=True, metavar='N', help='input channels of the cell')
+    count.add_argument(
+        '--size',
+        type=positive(int),
+        nargs='+',
+        required=True,
+        metavar='N',
+        help='height and width of the feature map, or one number for both',
+    )
+    convert = add(_convert, "convert a genotype of the authors' code", 'genotypes.py --name AutoLA --out autola.json')
+    convert.add_argument('text', help="the authors' genotypes.py, or a log of their search; it is not executed")
+    convert.add_argument('--name', help='name of the genotype in the file (default: the last one)')
+    convert.add_argument('--out', metavar='FILE.json', help='(default: print)')
+    return parser
 
 
 def read(value: str) -> Genotype:
     """A genotype by name or path.
 
     Raises:
-        LaunchError: it cannot be read; with near names for a file that is not there.
+        LaunchError: it cannot be read. The message suggests similar names.
     """
     try:
         return Genotype.from_config(value)
@@ -50,50 +104,54 @@ def read(value: str) -> Genotype:
 
 
 def description(genotype: Genotype) -> str:
-    """The edges, how often each operation stands there, and where the genotype came from."""
+    """The edges, the number of edges with each operation, and the origin of the genotype."""
     operations = Counter(name for row in genotype.edges for name in row)
     counts = ', '.join(f'{count} x {name}' for name, count in operations.most_common())
-    origin = ', '.join(
-        f'{key} {_brief(value)}' for key, value in genotype.meta.items() if not isinstance(value, (list, tuple))
-    )
     lines = [str(genotype), f'K = {genotype.num_groups}, {sum(operations.values())} edges: {counts}']
-    return '\n'.join([*lines, f'from: {origin}'] if origin else lines)
+    origin = []
+    for key, value in genotype.meta.items():
+        if isinstance(value, dict):
+            origin.append(f'{key} ({", ".join(f"{name} {item}" for name, item in value.items())})')
+        elif not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
+            origin.append(f'{key} {value}')
+    return '\n'.join([*lines, f'from: {", ".join(origin)}'] if origin else lines)
 
 
-def comparison(genotypes: dict[str, Genotype]) -> str:
-    """A row for each edge, a column for each genotype; a star where they differ, and how many agree.
+def edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[str]]]:
+    """For each edge its name, whether the genotypes agree, and its operation in each genotype ('' without the edge)."""
+    rows = []
+    for j, k in edge_list(max(genotype.num_groups for genotype in genotypes.values())):
+        operations = [g.operation(j, k) if k < g.num_groups else '' for g in genotypes.values()]
+        rows.append((edge_name(j, k), len(set(operations)) == 1, operations))
+    return rows
+
+
+def comparison(genotypes: Mapping[str, Genotype]) -> str:
+    """A table of the edges, with a star where the genotypes differ, and the number of edges that agree.
 
     Raises:
         LaunchError: they differ in K.
     """
-    sizes = {name: genotype.num_groups for name, genotype in genotypes.items()}
-    if len(set(sizes.values())) > 1:
-        found = ', '.join(f'{name} has K = {size}' for name, size in sizes.items())
-        raise LaunchError(f'genotypes with the same K can be compared; {found}.')
-    edges = edge_list(next(iter(sizes.values())))
-    rows, same = [('edge', '', *genotypes)], 0
-    for j, k in edges:
-        names = [genotype.operation(j, k) for genotype in genotypes.values()]
-        agree = len(set(names)) == 1
-        same += agree
-        rows.append((edge_name(j, k), '' if agree else '*', *names))
-    return f'{_table(rows)}\n{same} of {len(edges)} edges agree.'
+    if len({genotype.num_groups for genotype in genotypes.values()}) > 1:
+        sizes = ', '.join(f'{name} has K = {genotype.num_groups}' for name, genotype in genotypes.items())
+        raise LaunchError(f'only genotypes with the same K can be compared: {sizes}.')
+    rows = edge_rows(genotypes)
+    table = [(edge, '' if agree else '*', *operations) for edge, agree, operations in rows]
+    count = sum(agree for _, agree, _ in rows)
+    return f'{format_table([("edge", "", *genotypes), *table])}\n{count} of {len(rows)} edges agree.'
 
 
 def edge_table(genotypes: Mapping[str, Genotype]) -> str:
-    """As CSV: a line an edge, a column a genotype (empty where it has no such edge), and whether they differ."""
-    differing = differing_edges(list(genotypes.values()))
+    """CSV with a line per edge, a column per genotype, and whether they differ."""
     content = io.StringIO()
     writer = csv.writer(content, lineterminator='\n')
     writer.writerow(['edge', *genotypes, 'differ'])
-    for j, k in edge_list(max(genotype.num_groups for genotype in genotypes.values())):
-        operations = [g.operation(j, k) if k < g.num_groups else '' for g in genotypes.values()]
-        writer.writerow([edge_name(j, k), *operations, 'yes' if (j, k) in differing else 'no'])
+    writer.writerows([edge, *names, 'no' if agree else 'yes'] for edge, agree, names in edge_rows(genotypes))
     return content.getvalue()
 
 
 def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
-    """Parameters and multiply-accumulates of one cell, by edge, and of what every cell has beside its edges.
+    """Parameters and MACs of one cell: of each edge, and of the parts that every cell has besides.
 
     Raises:
         LaunchError: K does not divide ``channels``.
@@ -103,45 +161,52 @@ def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
     except ValueError as error:
         raise LaunchError(str(error)) from error
     counted = count_parts(cell, (channels, *size))
-    rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
-    for j, k in edge_list(genotype.num_groups):
-        part = counted[f'edges.{edge_name(j, k)}']
-        rows.append((edge_name(j, k), genotype.operation(j, k), f'{part.params:,}', f'{part.macs:,}'))
-    for name in ('summary_attention', 'phi', 'output_attention', ''):
-        rows.append((name or 'total', '', f'{counted[name].params:,}', f'{counted[name].macs:,}'))
-    return f'{channels} channels, {size[0]} x {size[1]}\n{_table(rows)}'
+    parts = [
+        (edge_name(j, k), genotype.operation(j, k), f'edges.{edge_name(j, k)}')
+        for j, k in edge_list(genotype.num_groups)
+    ]
+    parts += [(name, '', name) for name in ('summary_attention', 'phi', 'output_attention')]
+    rows = [(name, operation, counted[key]) for name, operation, key in [*parts, ('total', '', '')]]
+    cells = [(name, operation, f'{cost.params:,}', f'{cost.macs:,}') for name, operation, cost in rows]
+    return f'{channels} channels, {size[0]} x {size[1]}\n{format_table([("", "", "params", "MACs"), *cells])}'
 
 
-def _import(modules: Sequence[str]) -> None:
-    """What registers a user's own primitives, from wherever the command is typed."""
+def import_modules(modules: Sequence[str]) -> None:
+    """Import modules that register primitives, also from the current folder.
+
+    Raises:
+        LaunchError: an import fails.
+    """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise LaunchError(f'--import {module}: {error}. Modules are looked for in {here} too.') from error
+        except Exception as error:
+            raise LaunchError(
+                f"--import {module}: {one_paragraph(error)}. Modules are searched for in {here} and on Python's path."
+            ) from error
 
 
 def _show(args: argparse.Namespace) -> None:
+    genotypes = [(value, read(value)) for value in args.genotype]
     if args.json:
-        print(json.dumps([read(value).to_dict() for value in args.genotype], indent=2))
+        print(json.dumps([genotype.to_dict() for _, genotype in genotypes], indent=2))
     else:
-        print('\n\n'.join(f'{value}\n{description(read(value))}' for value in args.genotype))
+        print('\n\n'.join(f'{value}\n{description(genotype)}' for value, genotype in genotypes))
 
 
 def _draw(args: argparse.Namespace) -> None:
     genotypes = {value: read(value) for value in args.genotype}
     drawn = genotypes if len(genotypes) > 1 else genotypes[args.genotype[0]]
-    path = Path(args.out)
-    table = path.with_suffix('.csv')
+    table = args.out.with_suffix('.csv')
     try:
-        check_drawing_path(path)
+        check_drawing_path(args.out)
         write_atomic(table, edge_table(genotypes))
-        save_drawing(drawn, path, title=f'Genotype {args.genotype[0]}')
+        save_drawing(drawn, args.out, title=f'Genotype {args.genotype[0]}')
     except (ValueError, OSError) as error:
         raise LaunchError(str(error)) from error
-    print(f'{table}\n{path}')
+    print(f'{table}\n{args.out}')
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -150,15 +215,20 @@ def _validate(args: argparse.Namespace) -> None:
         try:
             print(f'{value}: good, K = {read(value).num_groups}')
         except LaunchError as error:
-            mistakes.append(f'{value}: {error}')
+            mistakes.append(str(error))
     if mistakes:
         raise LaunchError('\n'.join(mistakes))
 
 
 def _compare(args: argparse.Namespace) -> None:
+    genotypes = {value: read(value) for value in args.genotype}
     if len(args.genotype) < 2:
-        raise LaunchError('it takes two genotypes or more to compare.')
-    print(comparison({value: read(value) for value in args.genotype}))
+        raise LaunchError('compare takes two or more genotypes.')
+    print(comparison(genotypes))
+
+
+def _count(args: argparse.Namespace) -> None:
+    print(cost_table(read(args.genotype), args.channels, height_and_width('--size', args.size)))
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -166,54 +236,21 @@ def _convert(args: argparse.Namespace) -> None:
     if not source.is_file():
         raise LaunchError(f'there is no file {source}.{near_names(source)}')
     try:
-        found = read_genotypes(source.read_text(encoding='utf-8'))
+        genotypes = read_genotypes(source.read_text(encoding='utf-8'))
     except ValueError as error:  # UnicodeDecodeError is one
         raise LaunchError(f'{source}: {error}') from error
-    name = args.name or list(found)[-1]
-    if name not in found:
-        raise LaunchError(f'{source} has no genotype {name!r}; it has {", ".join(found)}.')
-    genotype = Genotype(found[name].edges, {'source': source.name, 'name': name})
+    name = args.name or list(genotypes)[-1]
+    if name not in genotypes:
+        raise LaunchError(f'{source} has no genotype {name!r}. It has {", ".join(genotypes)}.')
+    genotype = Genotype(genotypes[name].edges, {'source': source.name, 'name': name})
     if args.out is None:
         print(genotype.to_json(), end='')
         return
     if Path(args.out).suffix != '.json':
-        raise LaunchError(f'a genotype is saved as JSON: {args.out} must end in .json.')
+        raise LaunchError(f'--out {args.out}: the name of a genotype must end in .json.')
     try:
         genotype.save(args.out)
     except OSError as error:
         raise LaunchError(f'{args.out} cannot be written: {error.strerror}.') from error
-    known = next((builtin for builtin, value in BUILTIN.items() if value == genotype), None)
-    print(f'{name} -> {args.out}' + (f' (the built-in {known!r})' if known else ''))
-
-
-def _count(args: argparse.Namespace) -> None:
-    if min(args.channels, *args.size) < 1 or len(args.size) > 2:
-        raise LaunchError('--channels takes one positive number, --size one or two (height and width).')
-    print(cost_table(read(args.genotype), args.channels, (args.size[0], args.size[-1])))
-
-
-_COMMANDS = {
-    'show': _show,
-    'draw': _draw,
-    'validate': _validate,
-    'compare': _compare,
-    'convert': _convert,
-    'count': _count,
-}
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of one width; numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    numeric = [all(cell.replace(',', '').isdigit() for cell in column[1:]) for column in zip(*rows)]
-    lines = (
-        '  '.join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric))
-        for row in rows
-    )
-    return '\n'.join(line.rstrip() for line in lines)
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, dict):
-        return '(' + ', '.join(f'{key} {item}' for key, item in value.items()) + ')'
-    return str(value)
+    builtin = next((builtin for builtin, value in BUILTIN.items() if value == genotype), None)
+    print(f'{name} -> {args.out}' + (f' (the built-in {builtin!r})' if builtin else ''))

@@ -1,19 +1,20 @@
-"""What tools/measure_latency.py does: time every candidate on every size of map that a search has, on this machine."""
+"""``mmhoga latency``: measure every candidate of a search on the sizes of its cells, for a cost-aware search."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmhoga.cli.numbers import positive
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.options import set_preprocessor
-from mmhoga.hosts import LaunchError, import_mmpretrain, load_config
+from mmhoga.cli.run.parser import command_parser
+from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.report.environment import describe_environment
 from mmhoga.search.costs.expected import OnMaps, cell_shapes
 from mmhoga.search.costs.latency import Key, LatencyTable, measure
@@ -22,39 +23,60 @@ from mmhoga.search.model import SearchModel
 
 def latency_main(argv: Sequence[str] | None = None) -> int:
     """Measure and write the table. Returns the exit code: 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        description='Time every candidate operation at every size that the cells of a search have, for its '
-        "cost=dict(metric='latency', table=...).",
+    parser = command_parser(
+        'Measure the latency of every candidate operation of a search on this machine. The search reads the table '
+        "with cost=dict(metric='latency', table=...).",
+        'mmhoga latency hoga-search_resnet20_1xb128-100e_cifar10 --input-shape 3 32 32 --out latency.json',
     )
-    parser.add_argument('config', help='config of the search')
-    parser.add_argument('--out', default='latency.json', help='(default: %(default)s)')
+    parser.add_argument('config', help='config of the search: a path, or the name of one that comes with mmhoga')
+    parser.add_argument('--out', type=Path, default=Path('latency.json'), metavar='FILE', help='(default: %(default)s)')
     parser.add_argument(
-        '--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help="default: that of the config's cost"
+        '--input-shape',
+        type=positive(int),
+        nargs=3,
+        metavar=('C', 'H', 'W'),
+        help="shape of an image (default: the input_shape of the config's cost)",
     )
-    parser.add_argument('--batch-size', type=int, default=1, help='images at once (default: %(default)s)')
-    parser.add_argument('--device', help='default: cuda where there is one, else cpu')
-    parser.add_argument('--seconds', type=float, default=0.2, help='for each operation (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config: key=value')
+    parser.add_argument('--batch-size', type=positive(int), default=1, metavar='N', help='(default: %(default)s)')
+    parser.add_argument('--device', help='(default: cuda if available, else cpu)')
+    parser.add_argument(
+        '--seconds', type=positive(float), default=0.2, metavar='S', help='per operation (default: %(default)s)'
+    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
+    return run(lambda: measure_table(args))
 
-    def main() -> None:
-        model, shape = _search_model(args)
-        device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+
+def measure_table(args: argparse.Namespace) -> None:
+    """Measure, write the table and print it.
+
+    Raises:
+        LaunchError: no such device or folder, a config that is not a search, or a shape that does not fit it.
+    """
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise LaunchError(f'--device {device} is not available: {one_paragraph(error)}') from error
+    if not args.out.parent.is_dir():
+        raise LaunchError(f'--out {args.out}: there is no folder {args.out.parent}.')
+    model, shape = _search_model(args)
+    try:
         modules = dict(candidates(model, shape))
-        table = LatencyTable(
-            measure(modules.items(), batch_size=args.batch_size, device=device, seconds=args.seconds),
-            {'device': device, 'batch_size': args.batch_size, **describe_environment()},
-        )
-        table.save(args.out)
-        for (name, channels, height, width), milliseconds in table.entries.items():
-            print(f'{name:16} {channels:4} x {height} x {width}  {milliseconds:8.4f} ms')
-        print(f'{args.out}: {len(modules)} entries, on {device}')
-
-    return run(main)
+    except (RuntimeError, ValueError) as error:
+        raise LaunchError(f'--input-shape {" ".join(map(str, shape))} does not fit: {one_paragraph(error)}') from error
+    table = LatencyTable(
+        measure(modules.items(), batch_size=args.batch_size, device=device, seconds=args.seconds),
+        {'device': device, 'batch_size': args.batch_size, **describe_environment()},
+    )
+    table.save(args.out)
+    for (name, channels, height, width), milliseconds in table.entries.items():
+        print(f'{name:16} {channels:4} x {height} x {width}  {milliseconds:8.4f} ms')
+    print(f'{args.out}: {len(modules)} entries, on {device}')
 
 
 def candidates(model: SearchModel, input_shape: Sequence[int]) -> Iterator[tuple[Key, nn.Module]]:
-    """Every operation of a search that takes time, with the size of its maps."""
+    """Every candidate of a search that takes time, once per size of its feature maps."""
     cells = model.named_cells()
     shapes = cell_shapes(model.architecture, cells, input_shape)
     for name, cell in cells.items():
@@ -68,13 +90,11 @@ def candidates(model: SearchModel, input_shape: Sequence[int]) -> Iterator[tuple
 def _search_model(args: argparse.Namespace) -> tuple[SearchModel, Sequence[int]]:
     cfg = load_config(args.config, args.cfg_options)
     import_mmpretrain(cfg)
-    set_preprocessor(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    cost: dict[str, Any] = cfg.model.pop('cost', None) or {}  # its table may not be there yet
+    cost: dict[str, Any] = (cfg.get('model') or {}).pop('cost', None) or {}  # its table may not exist yet
     shape = args.input_shape or cost.get('input_shape')
     if shape is None:
-        raise LaunchError(f'{args.config} does not say for which input: add --input-shape C H W.')
-    model = MODELS.build(cfg.model)
+        raise LaunchError(f'{args.config} sets no cost.input_shape: add --input-shape C H W.')
+    model = build_model(cfg)
     if not isinstance(model, SearchModel):
-        raise LaunchError(f'{args.config} is no search: its model is a {type(model).__name__}, not a SearchModel.')
+        raise LaunchError(f'{args.config} is not a search: its model is {type(model).__name__}, not SearchModel.')
     return model, shape

@@ -1,8 +1,7 @@
-"""What tools/publish_model.py does: a checkpoint that others can load, without what only its training needed."""
+"""``mmhoga publish``: strip a checkpoint to its weights and their description, for others to load."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 from collections.abc import Sequence
@@ -10,45 +9,51 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError
 
-# What mmengine, or a search, keeps to go on with training.
+# What mmengine or a search needs only to resume.
 DROPPED = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict', 'search')
-# Of meta: what tells a reader what the weights are; time, host name and paths of the training stay behind.
+# The keys of meta that describe the weights. Time, host name and paths of the training are left out.
 KEPT = ('dataset_meta', 'cfg', 'epoch', 'iter', 'mmengine_version')
 
 
 def publish_main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code: 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        description='Write NAME-HASH8.pth: the weights of a checkpoint, and what tells what they are.'
+    """Write the file and print its path. Returns the exit code: 2 for bad input."""
+    parser = command_parser(
+        'Strip a checkpoint to its weights and their description, and name the file by its hash.',
+        'mmhoga publish work_dirs/hoga-resnet18/epoch_10.pth --out hoga-resnet18.pth',
     )
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', help='a checkpoint of a training or a search')
     parser.add_argument(
-        '--out', required=True, help='NAME.pth; the first 8 digits of its SHA-256 are added to the name'
+        '--out',
+        required=True,
+        metavar='NAME.pth',
+        help='the file is called NAME-HASH.pth; HASH is the first 8 digits of its SHA-256',
     )
     args = parser.parse_args(argv)
     return run(lambda: print(publish(args.checkpoint, args.out)))
 
 
 def publish(checkpoint: str | Path, out: str | Path) -> Path:
-    """Write the file whole or not at all, and return its path.
+    """Write the file atomically and return its path.
 
-    The weights are those that validation and ``tools/test.py`` see: averaged ones, if the training averaged them. The
-    same weights and meta give the same file and hash.
+    The weights are those that validation and ``mmhoga test`` use, so the averaged ones if the training averaged. Equal
+    weights and meta give the same file and hash.
 
     Raises:
-        LaunchError: no checkpoint there, one without weights, or a place that cannot be written.
+        LaunchError: the checkpoint is missing or has no weights, or the file cannot be written.
     """
     source, target = Path(checkpoint), Path(out)
     if not source.is_file():
         raise LaunchError(f'there is no checkpoint {source}.{near_names(source)}')
     if target.suffix != '.pth':
-        raise LaunchError(f'--out {target}: a checkpoint ends in .pth.')
+        raise LaunchError(f'--out {target}: the name of a checkpoint must end in .pth.')
     content = io.BytesIO()
     torch.save(_published(source), content)
     data = content.getvalue()
@@ -64,12 +69,16 @@ def _published(source: Path) -> dict[str, Any]:
     allow_mmengine_checkpoints()
     try:
         loaded = torch.load(source, map_location='cpu')
-    except Exception as error:  # torch raises whatever its unpickler, or the zip reader, met
-        raise LaunchError(f'{source} is no checkpoint that can be read: {error}') from error
+    except Exception as error:  # the exception depends on where torch's reader fails; its advice is to read unsafely
+        raise LaunchError(
+            f'{source} cannot be read as a checkpoint: it is damaged, or contains more than weights and plain data '
+            f'({type(error).__name__}). MMHOGA_DEBUG=1 shows the traceback.'
+        ) from error
     weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
     if not weights:
-        raise LaunchError(f'{source} holds no weights: there is no "state_dict" in it.')
+        raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
     kept = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
-    meta = {key: value for key, value in loaded.get('meta', {}).items() if key in KEPT}
-    # Gradients and views stay behind; one order of keys for one hash.
-    return {'meta': meta, 'state_dict': {key: value.detach().clone() for key, value in weights.items()}, **kept}
+    meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
+    # Without gradients, and without the rest of a tensor that is a view.
+    weights = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in weights.items()}
+    return {'meta': meta, 'state_dict': weights, **kept}

@@ -1,1 +1,1 @@
-"""Reading what other code wrote."""
+"""Converters from files of other code."""

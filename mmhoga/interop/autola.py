@@ -1,13 +1,13 @@
-"""The authors' released code (AutoLA, 2020): its genotypes and state dicts in our form.
+"""Converters for genotypes and state dicts of the authors' released code (AutoLA, 2020).
 
-Their graph is ours under other names. Their genotype is a flat list of (operation, index) pairs, k + 1 for node k,
-where index 0 stands for F_k and index i > 0 for U_{i-1}. Their supernet has a module for each candidate of each edge,
-rows of alpha starting with F_k; ours stacks the edges that leave one node, rows of alpha ending with F_k.
+Their graph is the same as ours. Their genotype is a flat list of (operation, index) pairs with k + 1 pairs for node k;
+index 0 is F_k and index i > 0 is U_{i-1}. Their supernet has one module per candidate and edge, and its rows of alpha
+for node k start with F_k. Our supernet stacks the edges that leave a node, and its rows end with F_k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmhoga.genotype import Genotype, edge_list, edge_name, num_edges
 
-#: From the release's names of operations to ours.
+#: Name of an operation in the release -> our primitive. The order is that of the columns of alpha.
 OPERATION_NAMES = {
     'none': 'none',
     'skip_connect': 'skip_connect',
@@ -28,7 +28,7 @@ OPERATION_NAMES = {
     'CBAM': 'cbam',
 }
 
-#: The genotype they released; it is our ``autola_release``.
+#: The released genotype, our ``autola_release``.
 RELEASED_NORMAL = (
     ('skip_connect', 0),
     ('sep_conv_3x3_spatial', 0), ('sep_conv_3x3', 1),
@@ -57,49 +57,52 @@ Normal = Sequence[Sequence[Any]]
 
 
 def to_genotype(normal: Normal) -> Genotype:
-    """Their list of (operation, index) pairs as a genotype.
+    """Convert a list of (operation, index) pairs.
 
     Raises:
-        ValueError: not K(K+1)/2 pairs, an unknown operation, or an index that node k cannot have or has twice.
+        ValueError: there are not K(K+1)/2 pairs, an operation is unknown, or an index is out of range or repeated.
     """
-    operations = {edge: _our_name(name) for edge, (name, _) in zip(_positions(normal), normal)}
+    operations = {}
+    for edge, (name, _) in zip(_edges(normal), normal):
+        if name not in OPERATION_NAMES:
+            raise ValueError(f'Unknown operation {name!r}. The release has {", ".join(OPERATION_NAMES)}.')
+        operations[edge] = OPERATION_NAMES[name]
     groups = _num_groups(len(normal), 'pairs')
     return Genotype(tuple(tuple(operations[j, k] for j in range(k + 1)) for k in range(groups)))
 
 
 def convert_alpha(alpha: Tensor) -> Tensor:
-    """Their alpha in our order of rows; the columns agree. It is a permutation, so it also serves for gradients."""
+    """Reorder the rows of their alpha, or of its gradient. The columns have the same order."""
     groups = _num_groups(len(alpha), 'rows of alpha')
     row = {edge: i for i, edge in enumerate(_release_edges(groups))}
     return alpha[[row[edge] for edge in edge_list(groups)]]
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], kind: str, normal: Normal | None = None) -> dict[str, Tensor]:
-    """The state dict of one released attention cell for ``load_state_dict`` into ours.
+    """Convert the state dict of one released attention cell.
 
     Args:
-        state_dict: of the release's ``Attention`` module, derived or searching.
-        kind: ``'derived'``, for :class:`mmhoga.models.HOGA`, or ``'supernet'``, for
-            :class:`mmhoga.models.SearchableHOGA` with all primitives. The release keeps alpha in its network, not in
-            its cells: where ``state_dict`` has it, as ``alphas_normal`` or ``alpha``, it is converted; otherwise the
-            result holds zeros, the uniform mixture.
-        normal: their genotype, for a derived cell; by default the one they released.
+        state_dict: of the release's ``Attention`` module, derived or searching. The release keeps alpha in its
+            network; add it as ``alphas_normal`` or ``alpha``. Without it alpha is zero, a uniform mix.
+        kind: ``'derived'`` for :class:`mmhoga.models.HOGA`, or ``'supernet'`` for
+            :class:`mmhoga.models.SearchableHOGA` with all primitives.
+        normal: genotype of a derived cell, by default the released one.
 
     Raises:
-        ValueError: an unknown ``kind``, or keys that the cell of ``normal`` does not have or lacks.
+        ValueError: ``kind`` is unknown, or the keys do not fit the cell.
     """
     if kind == 'derived':
         return _convert_derived(state_dict, RELEASED_NORMAL if normal is None else normal)
     if kind == 'supernet':
         if normal is not None:
-            raise ValueError('A supernet has no genotype; leave out `normal`.')
+            raise ValueError('A supernet has no genotype: leave out `normal`.')
         return _convert_supernet(state_dict)
     raise ValueError(f"kind must be 'derived' or 'supernet', not {kind!r}.")
 
 
 def _convert_derived(state_dict: Mapping[str, Tensor], normal: Normal) -> dict[str, Tensor]:
     genotype = to_genotype(normal)
-    edges = _positions(normal)
+    edges = _edges(normal)
     converted = {}
     for key, value in state_dict.items():
         if not key.startswith('_ops.'):
@@ -117,14 +120,14 @@ def _convert_derived(state_dict: Mapping[str, Tensor], normal: Normal) -> dict[s
         if bare == any(name.startswith(prefix) for name in converted):
             raise ValueError(
                 f'The state dict does not fit the genotype: {edge_name(j, k)} is {genotype.operation(j, k)!r} and has '
-                f'{"weights, which it must not" if bare else "no weights"}. Was it trained with another `normal`?'
+                f'{"weights, which it must not have" if bare else "no weights"}. Was it trained with another `normal`?'
             )
     return converted
 
 
 def _convert_supernet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     cell: dict[str, Tensor] = {}
-    candidates: dict[tuple[int, str], Tensor] = {}  # (their edge, '<primitive>.<rest>')
+    candidates: dict[tuple[int, str], Tensor] = {}  # (index of their edge, '<primitive>.<rest>')
     alpha = None
     for key, value in state_dict.items():
         if key in ('alphas_normal', 'alpha'):
@@ -148,8 +151,8 @@ def _convert_supernet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return cell
 
 
-def _positions(normal: Normal) -> list[tuple[int, int]]:
-    """The edge (source, target) of each pair, checked to be every edge once."""
+def _edges(normal: Normal) -> list[tuple[int, int]]:
+    """The edge (source, target) of each pair. Every edge must be there once."""
     groups = _num_groups(len(normal), 'pairs')
     targets = [k for k in range(groups) for _ in range(k + 1)]
     edges = []
@@ -164,7 +167,7 @@ def _positions(normal: Normal) -> list[tuple[int, int]]:
 
 
 def _release_edges(groups: int) -> list[tuple[int, int]]:
-    """The release's order of a supernet's edges: for each node F_k first, then the earlier nodes."""
+    """The edges in the order of the released supernet: for each node first F_k, then the earlier nodes."""
     return [(j, k) for k in range(groups) for j in (k, *range(k))]
 
 
@@ -172,27 +175,17 @@ def _num_groups(count: int, what: str) -> int:
     for groups in range(1, count + 1):
         if num_edges(groups) == count:
             return groups
-    raise ValueError(f'{count} {what}: expected K(K+1)/2 of them for some K (1, 3, 6, 10, ...).')
-
-
-def _our_name(name: str) -> str:
-    if name not in OPERATION_NAMES:
-        raise ValueError(f'Unknown operation {name!r}; the release has {", ".join(OPERATION_NAMES)}.')
-    return OPERATION_NAMES[name]
+    raise ValueError(f'{count} {what}: expected K(K+1)/2, which is 1, 3, 6, 10, ...')
 
 
 def _rename(key: str, prefixes: Mapping[str, str]) -> str:
     for theirs, ours in prefixes.items():
         if key.startswith(theirs):
             return ours + key[len(theirs) :]
-    raise ValueError(f'{key!r} is no key of a released attention cell; known prefixes: {_listed(prefixes)}.')
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ', '.join(repr(name) for name in names)
+    raise ValueError(f'{key!r} is not a key of a released attention cell. Known prefixes: {", ".join(prefixes)}.')
 
 
 def _as_conv(name: str, value: Tensor) -> Tensor:
-    """Their fully connected layers are 1x1 convolutions here."""
-    linear = name.endswith(('squeeze.weight', 'excite.weight'))
-    return value[:, :, None, None] if linear else value
+    """Reshape a fully connected layer of theirs to our 1x1 convolution."""
+    is_linear = name.endswith(('squeeze.weight', 'excite.weight'))
+    return value[:, :, None, None] if is_linear else value

@@ -1,10 +1,10 @@
-"""tools/browse_dataset.py on a data set of each host."""
+"""``mmhoga browse`` with a data set of each host."""
 
 import cv2
 import numpy as np
 import pytest
 
-from mmhoga.cli.browse import browse_main
+from mmhoga.cli.browse import _pack_transformed_keypoints, browse_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 
 CONFIGS = {
@@ -40,6 +40,28 @@ def test_mistakes(root, tmp_path, monkeypatch, capsys):
     (tmp_path / 'none.py').write_text('model = dict()')
     assert browse_main(['none.py', '--out', 'seen', '--part', 'val']) == 2
     assert 'has no val_dataloader' in capsys.readouterr().err
+
+
+def test_arguments_that_are_refused(root, tmp_path, capsys):
+    config = str(root / 'configs' / 'digits' / 'resnet8_1xb96-8e_digits.py')
+    for number in ('-1', '0'):
+        with pytest.raises(SystemExit) as error:
+            browse_main([config, '--out', str(tmp_path), '--number', number])
+        assert error.value.code == 2
+        assert f'--number: must be a positive integer, not {number}' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    for arguments, message in (
+        (['--out', str(tmp_path / 'file')], 'File exists'),
+        (['--out', str(tmp_path), '--cfg-options', 'train_dataloader.dataset.type=Nix'], 'Nix is not in the'),
+    ):
+        assert browse_main([config, '--number', '1', *arguments]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_pose_pipeline_in_a_wrapped_data_set_packs_transformed_keypoints():
+    config = dict(type='RepeatDataset', dataset=dict(pipeline=[dict(type='mmpose.PackPoseInputs')]))
+    _pack_transformed_keypoints(config)
+    assert config['dataset']['pipeline'][0]['pack_transformed']
 
 
 def test_keypoints_lie_on_the_figure(root, tmp_path, monkeypatch):

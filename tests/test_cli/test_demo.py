@@ -1,19 +1,15 @@
-import sys
-from pathlib import Path
-
 import pytest
 
 from mmhoga.cli import demo
 from mmhoga.cli.demo import NETWORKS, SEARCHED, demo_main, search_job, training_jobs
-from mmhoga.cli.run.jobs import ROOT, Job, JobError
+from mmhoga.cli.run.jobs import Job, JobError
+from mmhoga.hosts import load_config
 
 
 def test_every_network_differs_from_plain_by_its_attention_alone():
-    from mmengine.config import Config
-
-    plain = Config.fromfile(ROOT / NETWORKS['plain']).to_dict()
+    plain = load_config(NETWORKS['plain']).to_dict()
     for name, path in NETWORKS.items():
-        config = Config.fromfile(ROOT / path).to_dict()
+        config = load_config(path).to_dict()
         assert ('plugins' in config['model']['backbone']) == (name != 'plain')
         config['model']['backbone'].pop('plugins', None)
         assert config == plain, name
@@ -23,29 +19,30 @@ def test_commands_are_what_a_person_can_type(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     jobs = training_jobs(tmp_path / 'work_dirs/demo', seeds=[3])
     assert jobs['SE'][0].typed == (
-        f'{Path(sys.executable).name} tools/train.py configs/digits/se-resnet8_1xb96-8e_digits.py '
+        'mmhoga train digits/se-resnet8_1xb96-8e_digits '
         '--work-dir work_dirs/demo/se-seed3 --resume --cfg-options randomness.seed=3'
     )
     assert jobs[SEARCHED][0].typed.endswith('model.backbone.plugins.0.cfg.genotype=work_dirs/demo/search/genotype.json')
     assert len({job.work_dir for network in jobs.values() for job in network}) == len(NETWORKS)
-    assert search_job(tmp_path).epochs == 8 and search_job(tmp_path, epochs=2).epochs == 2
+    assert search_job(tmp_path).last_step == 8 and search_job(tmp_path, epochs=2).last_step == 2
 
 
-def test_a_failed_step_says_where_its_log_is(tmp_path, capsys, monkeypatch):
-    job = Job('broken', 'configs/digits/no-such-config.py', tmp_path / 'broken')
+def test_a_failed_step_names_its_log(tmp_path, capsys, monkeypatch):
+    job = Job('broken', 'no-such-config.py', tmp_path / 'broken')
     with pytest.raises(JobError, match=r'broken failed \(exit code 2\)') as error:
         job.run(threads=1)
     assert 'no-such-config.py' in str(error.value) and str(tmp_path / 'broken/console.log') in str(error.value)
 
-    monkeypatch.setattr(demo, 'SEARCH', 'configs/digits/no-such-config.py')
-    monkeypatch.setattr(demo.Job, 'epochs', 1)
+    monkeypatch.setattr(demo, 'SEARCH', 'no-such-config.py')
+    monkeypatch.setattr(demo.Job, 'last_step', 1)
     monkeypatch.setattr(demo, 'NETWORKS', {SEARCHED: NETWORKS[SEARCHED]})
     assert demo_main(['--work-dir', str(tmp_path), '--seeds', '0']) == 1
     assert 'search failed' in capsys.readouterr().err
 
 
 def test_from_search_to_report(tmp_path, capsys, monkeypatch):
-    """Two of the networks, an epoch each; a second call finds everything done."""
+    """Two of the networks, one epoch each, in a folder with blanks and commas. A second call repeats nothing."""
+    tmp_path = tmp_path / 'my runs, new'
     monkeypatch.setattr(demo, 'NETWORKS', {name: NETWORKS[name] for name in ('plain', SEARCHED)})
     arguments = ['--work-dir', str(tmp_path), '--seeds', '0', '--epochs', '1', '--jobs', '1']
     assert demo_main(arguments) == 0
@@ -54,7 +51,7 @@ def test_from_search_to_report(tmp_path, capsys, monkeypatch):
     assert sum(line.startswith('training') for line in lines) == 2
     report = (tmp_path / 'report.html').read_text()
     assert 'HOGA (searched)' in report and 'could not be counted' not in report
-    assert report.count('not measured') == 1, 'a search of one epoch has no time a step; all else is measured'
+    assert report.count('not measured') == 1, 'a search of one epoch has no time per step; everything else is measured'
 
     assert demo_main(arguments) == 0
     again = capsys.readouterr().out

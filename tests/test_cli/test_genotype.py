@@ -1,4 +1,4 @@
-"""tools/genotype.py, and the authors' text that it converts."""
+"""``mmhoga genotype``, and the authors' text that it converts."""
 
 import json
 import sys
@@ -41,9 +41,10 @@ def test_the_authors_text_is_read_without_evaluating_it():
         ('nothing here', "no 'Genotype"),
         ("\n\nA = Genotype(normal=[('SE', 0)", 'Line 3: .* cut off'),
         ('A = Genotype(reduce=[])', 'no "normal"'),
-        ('A = Genotype(normal=__import__("os").getcwd())', 'no literal list'),
+        ('A = Genotype(normal=__import__("os").getcwd())', 'not a literal list'),
         ('A = Genotype(normal=[("SE", 0, 1)])', r'entry 0: expected \(operation, index\)'),
-        ('A = Genotype(normal=["SE"])', 'no list of'),
+        ('A = Genotype(normal=["SE"])', r"entry 0: expected \(operation, index\), not 'SE'"),
+        ('A = Genotype(normal=1)', 'not a list of'),
         ('A = Genotype(normal=[("max_pool", 0)])', "Unknown operation 'max_pool'"),
         ('A = Genotype(normal=[("SE", 0), ("SE", 0)])', r'2 pairs: expected K\(K\+1\)/2'),
         ('A = Genotype(normal=[("SE", 0) ("SE" 0)])', 'Line 1'),
@@ -69,6 +70,37 @@ def test_convert_and_show(tmp_path, capsys):
     assert 'from: name AutoLA, source genotypes.py' in printed
     assert call('show', '--json', 'autola') == 0
     assert Genotype.from_dict(json.loads(capsys.readouterr().out)[0]) == BUILTIN['autola']
+
+
+def test_convert_mistakes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'genotypes.py').write_text(RELEASED)
+    (tmp_path / 'picture.png').write_bytes(b'\xff\xd8')
+    for arguments, message in (
+        (['genotype.py'], 'there is no file genotype.py. Did you mean'),
+        (['picture.png'], "picture.png: 'utf-8' codec can't decode"),
+        (['genotypes.py', '--name', 'DARTS'], "has no genotype 'DARTS'. It has AutoLA."),
+        (['genotypes.py', '--out', 'x.txt'], '--out x.txt: the name of a genotype must end in .json.'),
+        (['genotypes.py', '--out', 'nowhere/x.json'], 'nowhere/x.json cannot be written: No such file'),
+    ):
+        assert call('convert', *arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_show_several(tmp_path, capsys):
+    two = tmp_path / 'two.json'
+    uniform('se', 2).save(two)
+    assert call('show', 'autola', two) == 0
+    assert 'K = 4, 10 edges' in (printed := capsys.readouterr().out) and 'K = 2, 3 edges: 3 x se' in printed
+    assert call('show', '--json', 'autola', two) == 0
+    assert [entry['num_groups'] for entry in json.loads(capsys.readouterr().out)] == [4, 2]
+    (tmp_path / 'bad.json').write_text('{nope')
+    for genotype, message in (
+        (tmp_path / 'tow.json', f'Did you mean {two}'),
+        (tmp_path / 'bad.json', 'not valid JSON'),
+    ):
+        assert call('show', genotype) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_validate(tmp_path, capsys):
@@ -102,6 +134,11 @@ def test_count_adds_up(capsys):
     assert next(row for row in rows if row[0] == 'o_1_3')[-2:] == ['432', f'{98 * (16 * 9 + 16 * 16 + 2 * 16):,}']
     assert call('count', 'autola', '--channels', 6, '--size', 8) == 2
     assert 'does not divide in_channels = 6' in capsys.readouterr().err
+    assert call('count', 'autola', '--channels', 64, '--size', 8, 8, 8) == 2
+    assert '--size takes height and width' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        call('count', 'autola', '--channels', 0, '--size', 8)
+    assert '--channels: must be a positive integer, not 0' in capsys.readouterr().err
 
 
 def test_draw(tmp_path, capsys):
@@ -134,8 +171,11 @@ def test_draw_two_and_table_what_differs(tmp_path):
 def test_a_module_of_own_primitives(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('sys.path', [*sys.path])
-    (tmp_path / 'said_by_genotype_tool.py').write_text("print('imported')")
-    assert call('--import', 'said_by_genotype_tool', 'validate', 'autola') == 0
+    (tmp_path / 'prints_at_import.py').write_text("print('imported')")
+    assert call('--import', 'prints_at_import', 'validate', 'autola') == 0
     assert capsys.readouterr().out.startswith('imported')
     assert call('--import', 'no_such_module', 'show', 'autola') == 2
-    assert '--import no_such_module: No module named' in capsys.readouterr().err
+    assert '--import no_such_module: ModuleNotFoundError: No module named' in capsys.readouterr().err
+    (tmp_path / 'divides_by_zero.py').write_text('1 / 0')
+    assert call('--import', 'divides_by_zero', 'show', 'autola') == 2
+    assert '--import divides_by_zero: ZeroDivisionError' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""tools/publish_model.py: weights and their origin, nothing of the training, whole or not at all."""
+"""``mmhoga publish``: weights and their description without the state of the training, written atomically."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from mmhoga.cli.publish import publish_main
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """As mmengine saves one."""
+    """A checkpoint as mmengine saves it."""
     path = tmp_path / 'epoch_3.pth'
     weight = torch.arange(6.0).requires_grad_()
     torch.save(
@@ -49,10 +49,13 @@ def test_mistakes(checkpoint, tmp_path, capsys):
         return capsys.readouterr().err
 
     assert f'Did you mean {checkpoint}?' in error(tmp_path / 'epoch_4.pth', '--out', tmp_path / 'x.pth')
-    assert 'ends in .pth' in error(checkpoint, '--out', tmp_path / 'x.onnx')
+    assert 'must end in .pth' in error(checkpoint, '--out', tmp_path / 'x.onnx')
     assert 'cannot be written' in error(checkpoint, '--out', tmp_path / 'nowhere' / 'x.pth')
     torch.save({'weights': 1}, tmp_path / 'other.pth')
     assert 'no "state_dict" in it' in error(tmp_path / 'other.pth', '--out', tmp_path / 'x.pth')
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:200])
-    assert 'no checkpoint that can be read' in error(tmp_path / 'cut.pth', '--out', tmp_path / 'x.pth')
+    assert 'cannot be read as a checkpoint' in error(tmp_path / 'cut.pth', '--out', tmp_path / 'x.pth')
+    (tmp_path / 'text.pth').write_text('no pickle')
+    message = error(tmp_path / 'text.pth', '--out', tmp_path / 'x.pth')
+    assert 'cannot be read as a checkpoint' in message and 'weights_only' not in message  # unsafe advice of torch
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(('x', '.'))]

@@ -1,4 +1,4 @@
-"""The command lines under tools/, run as a user runs them. Each start costs seconds, so there are few."""
+"""The scripts in tools/ and a few commands, run as a user runs them. Each start costs seconds."""
 
 import json
 import os
@@ -97,12 +97,13 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def start(root, workspace):
-    """Start a tool in the user's folder; what still runs at the end of the test is killed."""
+    """Start a script of tools/ or a command in the user's folder. It is killed at the end of the test."""
     started = []
 
     def start(tool, *arguments, **environment):
         path = str(root / 'tools' / tool)
-        command = [path] if tool.endswith('.sh') else [sys.executable, '-W', 'ignore', path]
+        python = [sys.executable, '-W', 'ignore']
+        command = [path] if tool.endswith('.sh') else [*python, *([path] if '.' in tool else ['-m', 'mmhoga', tool])]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=workspace,
@@ -180,7 +181,7 @@ def test_two_processes_search_without_gpu(start, workspace):
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_slurm(root, tmp_path, tool):
-    """What srun is called with: nothing split at blanks, nothing lost, no empty argument."""
+    """The arguments of srun: none is split at blanks, lost or empty."""
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
@@ -202,7 +203,7 @@ def test_slurm(root, tmp_path, tool):
 
 
 def test_no_data(start, root, workspace):
-    """One error and no traceback: what was looked for, who asked, what to do."""
+    """One error without a traceback: the missing path, the config's key, the remedy."""
     config = root / 'configs' / 'imagenet' / 'hoga-resnet50_8xb32_in1k.py'
     code, text = finish(start('train.py', config))
     assert code == 2, text
@@ -213,9 +214,9 @@ def test_no_data(start, root, workspace):
     assert 'ln -s /where/it/is data/imagenet' in error
 
 
-def test_get_flops(start, root):
+def test_flops(start, root):
     config = root / 'configs' / 'imagenet' / 'hoga-resnet50_8xb32_in1k.py'
-    code, text = finish(start('analysis_tools/get_flops.py', config, '--shape', 224, 224))
+    code, text = finish(start('flops', config, '--shape', 224, 224))
     assert code == 0, text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[-4:]}
     assert rows['backbone'] == ['27.34', '4.70']

@@ -1,10 +1,11 @@
-"""Random search and repeated searches: what is sampled, what is run, what a summary says of whatever has finished."""
+"""Random search and repeated searches: sampling, running, resuming and summaries."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from mmhoga.cli.random_search import random_search_main
 from mmhoga.cli.repeat_search import repeat_search_main
-from mmhoga.cli.run.jobs import Job, JobError, JobRunningError
+from mmhoga.cli.run.jobs import Job, JobError, JobPool, JobRunningError
 from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_list, uniform
 from mmhoga.search.studies.agreement import agreement
 from mmhoga.search.studies.sampling import sample_genotypes
@@ -24,7 +25,7 @@ SEARCH = str(ROOT / 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py')
 
 
 def write_run(job, values, metric='accuracy/top1'):
-    """What a training leaves: its validations, epoch by epoch."""
+    """Write the log of a training with a validation per epoch."""
     folder = job.work_dir / '20250101_000000' / 'vis_data'
     folder.mkdir(parents=True)
     rows = [{'epoch': 1, 'iter': 1, 'step': 1, 'loss': 1.0}]
@@ -34,10 +35,10 @@ def write_run(job, values, metric='accuracy/top1'):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Trials that only leave logs; those of ``fails`` fail."""
+    """Trials that write logs and train nothing. Those in ``fails`` fail."""
     started, fails = [], set()
 
-    def run(self, threads, watch=None, cwd=None):
+    def run(self, threads, watch=None, on_start=None):
         number = int(self.work_dir.name[-3:])
         started.append(number)
         if number in fails:
@@ -86,12 +87,12 @@ def test_random_search_ranks_what_has_finished(tmp_path, fake, capsys):
     assert random_search_main(command) == 2, 'a trial failed'
     out, err = capsys.readouterr()
     assert started == [0, 1, 2, 3] and '1 of 4 trials failed; the first: trial 2 failed' in err
-    assert '3 of 4 trials have finished' in out
+    assert '3 of 4 trials are done' in out
 
     fails.clear()
     assert random_search_main(command) == 0
     out = capsys.readouterr().out
-    assert started[4:] == [2] and '3 of 4 trials were done before' in out
+    assert started[4:] == [2] and '3 of 4 trials are already done' in out
     ranking = json.loads((tmp_path / 'ranking.json').read_text())
     values = [row['accuracy/top1'] for row in ranking['trials']]
     assert values == sorted(values, reverse=True) == [57.0, 54.0, 51.0, 50.0]
@@ -108,9 +109,9 @@ def test_a_trial_alone_and_a_summary(tmp_path, fake, capsys):
     started, _ = fake
     command = [TRAIN, '--work-dir', str(tmp_path)]
     assert random_search_main([*command, '--summary']) == 0 and not started
-    assert 'No trial of 8 has finished yet' in capsys.readouterr().out
+    assert 'No trial of 8 is done yet' in capsys.readouterr().out
     assert random_search_main([*command, '--trial', '5']) == 0 and started == [5]
-    assert '1 of 8 trials have finished' in capsys.readouterr().out
+    assert '1 of 8 trials are done' in capsys.readouterr().out
     assert random_search_main([*command, '--trial', '8']) == 2
     assert 'there are 0 to 7' in capsys.readouterr().err
     assert random_search_main([*command, '--summary', '--metric', 'coco/AP']) == 2
@@ -136,7 +137,7 @@ def test_a_config_without_hoga(tmp_path, capsys):
     assert 'no plugin of type mmhoga.HOGA' in capsys.readouterr().err
 
 
-def test_a_repeated_search_says_how_far_its_genotypes_agree(tmp_path, fake, capsys, monkeypatch):
+def test_a_repeated_search_compares_its_genotypes(tmp_path, fake, capsys, monkeypatch):
     fake_run = Job.run
 
     def run(self, *args, **kwargs):
@@ -148,13 +149,13 @@ def test_a_repeated_search_says_how_far_its_genotypes_agree(tmp_path, fake, caps
     monkeypatch.setattr(Job, 'run', run)
     assert repeat_search_main([SEARCH, '--work-dir', str(tmp_path), '--trials', '3', '--seed', '10']) == 0
     out = capsys.readouterr().out
-    assert '3 of 3 searches have finished' in out
+    assert '3 of 3 searches are done' in out
     assert 'the same operation on 93% of the edges, on average (by chance 12%)' in out
     assert '2 x spatial_3x3, 1 x norm_3x3' in out
 
 
 def test_one_job_is_not_run_twice_at_once(tmp_path, monkeypatch):
-    """Nor while a run goes on whose parent was killed: the run inherits the lock."""
+    """Not even if the parent of the running process was killed: the process inherits the lock."""
     job = Job('trial 0', 'any.py', tmp_path)
     child = 'import time; print("up", flush=True); time.sleep(0.5)'
     monkeypatch.setattr(Job, 'command', [sys.executable, '-c', child])
@@ -175,21 +176,53 @@ def test_one_job_is_not_run_twice_at_once(tmp_path, monkeypatch):
     job.run(threads=1)
 
 
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Jobs whose process sleeps for a minute."""
+    child = 'import time; print("up", flush=True); time.sleep(60)'
+    monkeypatch.setattr(Job, 'command', [sys.executable, '-c', child])
+
+
+def test_sigterm_ends_the_jobs_too(tmp_path, sleeping):
+    up = threading.Event()
+    with pytest.raises(SystemExit) as error, JobPool(2) as pool:
+        for number in range(3):
+            pool.submit(Job(f'trial {number}', 'any.py', tmp_path / str(number)), lambda line: up.set())
+        assert up.wait(30)
+        os.kill(os.getpid(), signal.SIGTERM)
+        list(pool.finished())
+    assert error.value.code == 143
+    assert all(process.poll() is not None for process in pool._processes)
+    assert not (tmp_path / '2').exists(), 'the third job was still waiting'
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_error_ends_the_other_jobs(tmp_path, sleeping):
+    up = threading.Event()
+    with pytest.raises(ZeroDivisionError), JobPool(1) as pool:
+        pool.submit(Job('trial 0', 'any.py', tmp_path), lambda line: up.set())
+        assert up.wait(30)
+        raise ZeroDivisionError
+    assert pool._processes[0].poll() == -signal.SIGTERM
+
+
 def test_killed_and_resumed(tmp_path):
-    """The command line: killed in its first trial, the same command ends with a ranked table."""
+    """Killed in its first trial, the same command ends with a ranked table, in a folder with blanks and commas."""
     command = [
-        sys.executable, '-W', 'ignore', str(ROOT / 'tools/random_search.py'), TRAIN, '--trials', '2',
+        sys.executable, '-W', 'ignore', '-m', 'mmhoga', 'random-search', Path(TRAIN).stem, '--trials', '2',
         '--work-dir', 'rand', '--primitives', 'se', 'skip_connect', '--cfg-options', 'train_cfg.max_epochs=2',
     ]  # fmt: skip
+    folder = tmp_path / 'my runs, new'
+    folder.mkdir()
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    first = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    first = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     deadline = time.monotonic() + 240
-    while not (tmp_path / 'rand/trial_000/last_checkpoint').exists() and time.monotonic() < deadline:
+    while not (folder / 'rand/trial_000/last_checkpoint').exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    second = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
     table = second.stdout[second.stdout.index('rank  trial') :].splitlines()
-    assert len(table) == 4 and table[-1].startswith('2 of 2 trials have finished')
-    assert 'resumed epoch' in (tmp_path / 'rand/trial_000/console.log').read_text()
+    assert len(table) == 4 and table[-1].startswith('2 of 2 trials are done')
+    assert 'resumed epoch' in (folder / 'rand/trial_000/console.log').read_text()

@@ -1,4 +1,4 @@
-"""Files that other programs run. onnxruntime comes with the extra ``deploy``; without it those tests are skipped."""
+"""ONNX files, torch.export programs and torch.compile. The ONNX tests need the extra ``deploy``."""
 
 import importlib.util
 
@@ -8,15 +8,14 @@ from torch import nn
 
 from mmhoga.backbones import CIFARResNet
 from mmhoga.compat import mmcv_ext  # noqa: F401 (mmdet imports with mmcv-lite)
-from mmhoga.deploy import disagreement, export_onnx, export_program, fuse, run_onnx
-from mmhoga.deploy.export import TensorsOnly
+from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.models import HOGA, SearchableHOGA
 
 PLUGIN = dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), position='after_conv2')
 
 onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
-    reason='onnx, onnxruntime and onnxscript are not installed: pip install mmhoga[deploy]',
+    reason="onnx, onnxruntime and onnxscript are not installed: pip install 'mmhoga[deploy]'",
 )
 
 
@@ -47,7 +46,7 @@ def detector_backbone():
 
 
 def shaken(model):
-    """With statistics that a fold must respect."""
+    """Give the norms statistics and weights that matter when they are folded."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -65,8 +64,7 @@ def test_onnx_of_any_batch(build, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
     for images in (1, 5):
         x = torch.randn(images, 3, 32, 32)
-        expected, actual = model(x), run_onnx(tmp_path / 'model.onnx', x)
-        assert disagreement([expected] if torch.is_tensor(expected) else expected, actual) < 1e-4
+        check_outputs(run_onnx(tmp_path / 'model.onnx', x), model(x), 1e-4)
 
 
 def test_program_of_any_batch(tmp_path):
@@ -76,18 +74,18 @@ def test_program_of_any_batch(tmp_path):
     loaded = torch.export.load(tmp_path / 'model.pt2').module()
     for images in (1, 5):
         x = torch.randn(images, 3, 32, 32)
-        assert disagreement(model(x), loaded(x)) < 1e-5
+        check_outputs(loaded(x), model(x), 1e-5)
 
 
 def test_an_example_of_one_image_is_refused():
-    with pytest.raises(ValueError, match='give two or more, not 1'):
+    with pytest.raises(ValueError, match='two or more images, not 1'):
         export_program(nn.Identity(), torch.randn(1, 3))
 
 
 @pytest.mark.parametrize('cell', [HOGA, SearchableHOGA])
 @pytest.mark.parametrize('training', [True, False])
 def test_compile_finds_no_graph_break(cell, training):
-    """``fullgraph`` makes a break an error; gradients too are those of the uncompiled cell."""
+    """``fullgraph`` turns a break into an error. Outputs and gradients are those of the uncompiled cell."""
     cell = cell(16).train(training)
     x = torch.randn(2, 16, 6, 6, requires_grad=True)
     results = []
@@ -101,3 +99,9 @@ def test_a_network_compiles_whole():
     model = CIFARResNet(8, base_channels=8, plugins=[PLUGIN])
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(torch.compile(model, backend='eager', fullgraph=True)(x), model(x))
+
+
+def test_the_former_place_of_tensors_only():
+    from mmhoga.deploy.export import TensorsOnly as former
+
+    assert former is TensorsOnly

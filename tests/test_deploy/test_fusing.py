@@ -1,12 +1,14 @@
 import copy
+import doctest
 
 import pytest
 import torch
 from cells import random_genotype, randomize
 from torch import nn
 
+from mmhoga import deploy
 from mmhoga.backbones import ResNet
-from mmhoga.deploy import disagreement, fuse
+from mmhoga.deploy import check_outputs, fuse
 from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA
 from mmhoga.models.fast.folding import compose, fold, fold_norms, shortened
@@ -77,7 +79,7 @@ def test_a_whole_network(depth):
     x = torch.randn(2, 3, 32, 32)
     fused = fuse(model, x)
     assert not norms(fused) and len(norms(model)) > 20
-    assert disagreement(model(x), fused(x)) < 1e-5
+    check_outputs(fused(x), model(x), 1e-5)
     torch.testing.assert_close(model.state_dict(), before)
 
 
@@ -93,7 +95,7 @@ def test_a_norm_elsewhere_is_found_out():
 
     model = Before()
     model.bn.running_mean.fill_(2)
-    with pytest.raises(ValueError, match=r'Before cannot be fused: its outputs would change by \d'):
+    with pytest.raises(ValueError, match=r'Before cannot be fused: .*Greatest absolute difference'):
         fuse(model, torch.randn(2, 3, 4, 4))
     assert isinstance(model.bn, nn.BatchNorm2d)
 
@@ -104,7 +106,22 @@ def test_norms_without_statistics_stay():
     assert norms(model)
 
 
-def test_disagreement():
-    expected = [torch.tensor([1.0, -4.0]), torch.tensor([10.0])]
-    assert disagreement(expected, [torch.tensor([1.0, -3.0]), torch.tensor([9.0])]) == 0.25
-    assert disagreement(torch.tensor([2.0]), torch.tensor([float('nan')])) != 0
+@pytest.mark.parametrize(
+    ('actual', 'message'),
+    [
+        ([torch.tensor([1.0, -3.0]), torch.tensor([10.0])], 'Greatest absolute difference: 0.25'),
+        ([torch.tensor([1.0, -4.0]), torch.tensor([float('nan')])], 'nan'),
+        ([torch.tensor([1.0, -4.0]), torch.tensor([[10.0]])], 'shape'),
+        ([torch.tensor([1.0, -4.0])], '1 outputs instead of 2'),
+    ],
+)
+def test_outputs_that_differ(actual, message):
+    expected = (torch.tensor([1.0, -4.0]), {'a': [torch.tensor([10.0])]})
+    check_outputs([expected[0] + 0.9e-3, expected[1]['a'][0]], expected, 1e-3)  # flat, as an ONNX file returns them
+    with pytest.raises(AssertionError, match=message):
+        check_outputs(actual, expected, 1e-3)
+
+
+def test_the_example_of_fuse():
+    results = doctest.testmod(deploy)
+    assert results.attempted and not results.failed

@@ -54,7 +54,7 @@ def test_a_supernet_without_alpha_gets_the_uniform_mixture(golden):
 
 def test_keys_that_do_not_fit_are_named(golden):
     state = load(golden, 'release_cell_c32.pt')['state_dict']
-    with pytest.raises(ValueError, match=r"'unknown\.weight' is no key of a released attention cell"):
+    with pytest.raises(ValueError, match=r"'unknown\.weight' is not a key of a released attention cell"):
         autola.convert_state_dict({**state, 'unknown.weight': torch.zeros(1)}, kind='derived')
     other = [('SE', 0), *autola.RELEASED_NORMAL[1:]]
     with pytest.raises(ValueError, match="o_0_0 is 'se' and has no weights"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 from typing import Any
 
 from mmengine.config import DictAction
@@ -41,7 +42,9 @@ class ConfigOptions(DictAction):
 def option_text(key: str, value: object) -> str:
     """``key=value`` as ``--cfg-options`` reads it back. Only values that need quotes get them."""
     text = str(value)
-    is_same = ConfigOptions._parse_iterable(text) == value
+    value = text if isinstance(value, os.PathLike) else value
+    parsed = ConfigOptions._parse_iterable(text)
+    is_same = parsed == value and type(parsed) is type(value)
     return f'{key}={text if is_same else repr(value)}'
 
 
@@ -71,58 +74,3 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch of torch >= 2.0 uses a hyphen.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
-
-
-def flops_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Parameters and multiply-accumulates of a config's model; needs no data.",
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        default=[224, 224],
-        metavar='N',
-        help='input height and width, or one number for both (default: 224 224)',
-    )
-    add_config_options(parser)
-    return parser
-
-
-def genotype_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Show, draw, validate, compare, convert and count genotypes.')
-    parser.add_argument(
-        '--import',
-        dest='imports',
-        action='append',
-        default=[],
-        metavar='MODULE',
-        help='a module that registers primitives of your own; before COMMAND',
-    )
-    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for name, what in (
-        ('show', 'the edges, and where a genotype came from'),
-        ('validate', 'whether files are genotypes; exit code 2 if one is not'),
-        ('compare', 'edge by edge, and how many agree'),
-        ('draw', 'groups, nodes and edges; several side by side, differences ringed'),
-    ):
-        command = commands.add_parser(name, help=what, description=what)
-        command.add_argument('genotype', nargs='+', help='a built-in name, or a genotype.json')
-        if name == 'show':
-            command.add_argument('--json', action='store_true', help='as JSON')
-        if name == 'draw':
-            command.add_argument(
-                '--out', required=True, help='FILE.svg, .png or .pdf; the edges as a table go beside it, .csv'
-            )
-    convert = commands.add_parser('convert', help="from the text of the authors' genotypes.py, or of a log of theirs")
-    convert.add_argument('text', help='the file; only literals are read, nothing is evaluated')
-    convert.add_argument('--name', help='which of its genotypes (default: the last)')
-    convert.add_argument('--out', help='FILE.json (default: print)')
-    count = commands.add_parser('count', help='parameters and multiply-accumulates of a cell, edge by edge')
-    count.add_argument('genotype', help='a built-in name, or a genotype.json')
-    count.add_argument('--channels', type=int, required=True, help="the cell's input channels")
-    count.add_argument(
-        '--size', type=int, nargs='+', required=True, metavar='N', help='height and width, or one number'
-    )
-    return parser
