@@ -119,11 +119,9 @@ def test_a_latency_table_is_measured_read_and_used(tmp_path):
 def test_a_missing_entry_is_named_and_how_to_measure_it(tmp_path):
     path = str(tmp_path / 'latency.json')
     LatencyTable({('se', 4, 6, 5): 1.0}).save(path)
-    with pytest.raises(
-        ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*measure_latency.py CONFIG --out"
-    ):
+    with pytest.raises(ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*mmhoga latency CONFIG --out"):
         cost_of(torch.zeros(10, 2), 'latency', 1.0, ('se', 'cbam'), path)
-    with pytest.raises(FileNotFoundError, match=r'Measure one: python tools/measure_latency\.py'):
+    with pytest.raises(FileNotFoundError, match=r'Measure one: mmhoga latency'):
         LatencyTable.load(tmp_path / 'no.json')
 
 
@@ -131,13 +129,13 @@ def test_a_missing_entry_is_named_and_how_to_measure_it(tmp_path):
     ('text', 'message'),
     [
         ('{"format": "mmhoga.lat', 'was cut off'),
-        ('[]', 'no latency table'),
+        ('[]', 'not a latency table'),
         ('{"format": "mmhoga.genotype", "version": 1}', 'expected'),
         ('{"format": "mmhoga.latency_table", "version": 1, "entries": [{"primitive": "se"}]}', 'channels'),
         (
             '{"format": "mmhoga.latency_table", "version": 1, "entries": '
             '[{"primitive": "se", "channels": 4, "height": 4, "width": 4, "milliseconds": NaN}]}',
-            'takes nan ms',
+            'invalid latency nan ms',
         ),
     ],
 )
@@ -151,8 +149,8 @@ def test_damaged_tables(tmp_path, text, message):
     ('cost', 'message'),
     [
         (dict(metric='flops', weight=1), 'must be one of'),
-        (dict(metric='macs', weight=-1), 'finite number'),
-        (dict(metric='macs', weight=float('nan')), 'finite number'),
+        (dict(metric='macs', weight=-1), 'must be finite'),
+        (dict(metric='macs', weight=float('nan')), 'must be finite'),
         (dict(metric='latency', weight=1), 'needs cost.table'),
         (dict(metric='macs', weight=1, table='x.json'), 'other metrics take none'),
         (dict(metric='macs', weight=1, input_shape=(8, 8)), 'channels, height, width'),

@@ -208,10 +208,13 @@ def test_steps_that_there_are_not(search_config, change):
         run(search_config, 'bad')
 
 
-def test_a_longer_or_shorter_trainb_is_said(search_config):
-    """The shorter is shuffled again, the longer drawn anew."""
+def test_the_log_reports_a_longer_or_shorter_trainb(search_config):
+    """A shorter trainB is reshuffled within an epoch, a longer one is cut."""
     search_config.train_cfg.max_epochs = 1
-    for fraction, words in ((0.8, 'shuffled again within an epoch'), (0.2, 'an epoch sees 2 of trainB')):
+    for fraction, words in (
+        (0.8, 'trainB is reshuffled within an epoch'),
+        (0.2, 'trainB is cut to 2 batches per epoch'),
+    ):
         cfg = search_config.copy()
         cfg.work_dir += str(fraction)
         cfg.train_cfg.alpha_dataloader.dataset.fraction = cfg.train_dataloader.dataset.fraction = fraction

@@ -100,5 +100,5 @@ def test_a_genotype_a_stage_becomes_a_plugin_a_stage():
     plugins = derived_plugins([SUPERNET], genotypes)
     assert [plugin['stages'] for plugin in plugins] == [(True, False), (False, True)]
     assert [plugin['cfg']['genotype'][0] for plugin in plugins] == [['se'], ['skip_connect']]
-    with pytest.raises(ValueError, match="'top' has no number"):
+    with pytest.raises(ValueError, match="'top' must end in its number"):
         derived_plugins([SUPERNET], {'top': uniform('se', 2)})
