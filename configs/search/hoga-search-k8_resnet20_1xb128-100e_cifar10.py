@@ -1,6 +1,6 @@
 """The paper's search (section 4.2) with K = 8 in ResNet-20.
 
-    python tools/train.py configs/search/hoga-search-k8_resnet20_1xb128-100e_cifar10.py
+    mmhoga train configs/search/hoga-search-k8_resnet20_1xb128-100e_cifar10.py
 
 The paper leaves K = 8 out: "the parameters and FLOSP would increase a lot" (sic).
 
