@@ -109,7 +109,7 @@ class SearchModel(BaseModel):
         return list(self.named_cells().values())
 
     def named_cells(self, stage: str | None = None) -> dict[str, SearchableHOGA]:
-        """:meth:`cells` by their names in the architecture: all of them, or those of a stage of :meth:`named_alphas`."""
+        """:meth:`cells` by name, all of them or those of a stage of :meth:`named_alphas`."""
         cells = {n: module for n, module in self.architecture.named_modules() if isinstance(module, SearchableHOGA)}
         return cells if stage is None else {name: cells[name] for name in self._groups[stage]}
 

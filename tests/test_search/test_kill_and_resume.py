@@ -1,4 +1,4 @@
-"""The real thing, small: benchmarks/kill_and_resume.py with two SIGKILLs, one of them into a half-written file."""
+"""benchmarks/kill_and_resume.py with two SIGKILLs, one of them while a file is being written."""
 
 import re
 import subprocess

@@ -79,6 +79,13 @@ def test_both_processes_learn_of_a_sigterm_that_one_received(results):
     assert results[0]['reduced for the stop'] == [1]
 
 
+def test_both_processes_leave_at_the_same_iteration_and_resume_exactly(results):
+    """Only the second process receives SIGTERM, in the first of two iterations of an epoch."""
+    for rank in results:
+        assert rank['left with'] == (143, 1)
+        torch.testing.assert_close(*rank['states'], rtol=0, atol=0)
+
+
 def test_each_process_has_its_own_part_of_both_halves(results):
     for half in (0, 1):
         first, second = (set(rank['indices'][half]) for rank in results)

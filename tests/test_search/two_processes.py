@@ -1,10 +1,13 @@
 """One of two processes of a toy search. test_processes.py starts both, and reads the results from a folder."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import torch
 import toy_search
+from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
@@ -65,6 +68,27 @@ def gradient(loop, model, data):
     return before - model.alpha.detach()
 
 
+class TerminateSecondProcess(Hook):
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == 0 and runner.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def search(work_dir, wrapper, *hooks, **changes):
+    """Train the toy search; returns the runner, and the exit code if SIGTERM stopped it."""
+    cfg = toy_search.search_config(work_dir)
+    cfg.merge_from_dict({'launcher': 'pytorch', 'experiment_name': work_dir.name + str(changes), **changes})
+    cfg.model_wrapper_cfg = wrapper
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    try:
+        runner.train()
+    except SystemExit as error:
+        return runner, error.code
+    return runner, None
+
+
 def main(folder):
     reduced = []
     all_reduce = torch.distributed.all_reduce
@@ -115,6 +139,11 @@ def main(folder):
         require_equal_alpha(model.alphas, 3)
     except SearchError as error:
         results['divergence'] = str(error)
+    whole, _ = search(folder / 'whole', wrapper)
+    stopped, code = search(folder / 'stopped', wrapper, TerminateSecondProcess())
+    resumed, _ = search(folder / 'stopped', wrapper, resume=True)
+    results['left with'] = (code, stopped.iter)
+    results['states'] = [runner.model.module.state_dict() for runner in (whole, resumed)]
     torch.save(results, folder / f'rank{rank}.pth')
     distributed.leave()
 
