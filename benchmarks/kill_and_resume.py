@@ -3,10 +3,10 @@
     python benchmarks/kill_and_resume.py                      # 20 kills of the digits search
     python benchmarks/kill_and_resume.py --term               # every third is a SIGTERM, as in Slurm's pre-emption
 
-Every other kill comes at a random moment, the others while a file is being written. Searches are repeated until all kills
-are used. Resumed runs take turns with the numbers of data loader workers. The benchmark fails unless each search ends with
-the same alpha, genotype and search_history.json, bit for bit, as the uninterrupted one, and unless each file in its
-work_dir is whole after each kill and at the end.
+Every other kill comes at a random moment, the others while a file is being written. Searches are repeated until all
+kills are used. Resumed runs take turns with the numbers of data loader workers. The benchmark fails unless each search
+ends with the same alpha, genotype and search_history.json, bit for bit, as the uninterrupted one, and unless each file
+in its work_dir is whole after each kill and at the end.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ of all maps of all edges:
     V = sum over cells of N H W * K (K + 1) / 2 * (C / K + 2)
 
 (each edge works on its group of C / K channels and on two pooled maps). Memory and traffic are fitted as a + b V, time
-as a calls + b V. Operator calls and traffic (bytes that the calls read and write) are counted, not timed. A GPU
-prediction is the roofline of the counts: the larger of calls times launch time and traffic by bandwidth; both are
-assumptions, given on the command line.
+as a calls + b V. Operator calls and traffic (bytes that the calls read and write) are counted, not timed. The
+prediction for a GPU is the larger of calls times launch time and traffic over bandwidth. Launch time and bandwidth are
+assumptions, set on the command line.
 """
 
 from __future__ import annotations
