@@ -94,7 +94,7 @@ def second_order(
         if greatest:
             vector = [v if rate == greatest else v * (rate / greatest) for v, rate in zip(vector, rates)]
             if exact:
-                mixed = _second_derivative(slopes, alphas, vector)
+                mixed = _mixed_product(slopes, alphas, vector)
             else:
                 with frozen_weights():
                     mixed = _finite_difference(train_loss, alphas, weights, vector, radius, loss_scale)
@@ -105,12 +105,10 @@ def second_order(
 def sgd_step(
     optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], slopes: Sequence[Tensor]
 ) -> tuple[list[Tensor], list[float]]:
-    """The update that ``optimizer.step()`` would subtract from ``weights``, and its derivative by the gradient.
+    """The update that ``optimizer.step()`` would subtract from ``weights`` with the gradients ``slopes``.
 
-    The derivative is one number per weight: the learning rate, changed by dampening and by Nesterov's momentum.
-
-    Args:
-        slopes: the gradients of ``weights``.
+    Also its derivative by the gradient, one number per weight: the learning rate, changed by dampening and by
+    Nesterov's momentum.
 
     Raises:
         TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
@@ -155,9 +153,7 @@ def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps:
     return [None if p is None or m is None else (p - m) / (2 * eps) for p, m in zip(plus, minus)]
 
 
-def _second_derivative(
-    slopes: Sequence[Tensor], alphas: Sequence[Tensor], vector: Sequence[Tensor]
-) -> Sequence[Tensor | None]:
+def _mixed_product(slopes: Sequence[Tensor], alphas: Sequence[Tensor], vector: Sequence[Tensor]) -> Sequence:
     pairs = [(s, v) for s, v in zip(slopes, vector) if s.requires_grad]  # a slope may be constant
     if not pairs:
         return [None] * len(alphas)

@@ -33,18 +33,17 @@ class SearchLoop(EpochBasedTrainLoop):
     Several processes average alpha's gradient in one reduction. A first-order step on alpha computes no weight
     gradient, and no step on alpha communicates one, except with ``unroll='joint'``.
 
-    ``compile`` at the top of the config, mmengine's own key, compiles the cells (:meth:`SearchModel.compile_cells`).
-    mmengine itself would compile ``train_step``, which is only one of the two steps of a search.
+    ``compile`` at the top of the config, mmengine's own key, compiles the cells. mmengine itself would compile
+    ``train_step``, which is only one of the two steps of a search.
 
     Args:
-        runner: mmengine's.
         dataloader: trainA (the config's ``train_dataloader``).
         alpha_dataloader: trainB.
-        max_epochs, val_begin, val_interval, dynamic_intervals: as in ``EpochBasedTrainLoop``.
         order: of alpha's gradient: 1 (the paper's), or 2 (DARTS, unrolled; the optimizer of the weights must be SGD).
         hessian: for the second order, ``'finite_difference'`` or ``'exact'``: see :mod:`mmhoga.search.bilevel`.
         unroll: for the second order in several processes: in ``'local'`` each process takes the virtual step of its own
             batch; in ``'joint'`` all take that of the joint batch, which costs two reductions of the weights' size.
+        kwargs: ``val_begin``, ``val_interval`` and ``dynamic_intervals`` of mmengine's ``EpochBasedTrainLoop``.
 
     Raises:
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
@@ -61,19 +60,17 @@ class SearchLoop(EpochBasedTrainLoop):
         dataloader: DataLoader | dict,
         alpha_dataloader: DataLoader | dict,
         max_epochs: int,
-        val_begin: int = 1,
-        val_interval: int = 1,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
         *,
         order: int = 1,
         hessian: str = 'finite_difference',
         unroll: str = 'local',
+        **kwargs: Any,
     ) -> None:
         self.descent = AlphaDescent(order, hessian, unroll)
         if not runner._resume:
             require_free(runner.work_dir)
         self._compile_cells(runner)
-        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
         self.alpha_dataloader: DataLoader = runner.build_dataloader(
             alpha_dataloader,
             seed=runner.seed,
@@ -137,12 +134,7 @@ class SearchLoop(EpochBasedTrainLoop):
             raise SystemExit(EXIT_STOPPED)
 
     def alpha_step(self, data: Any, train_data: Any = None) -> dict[str, Any]:
-        """Descend alpha on the loss of one batch of trainB; returns the values to log.
-
-        Args:
-            data: a batch of trainB.
-            train_data: a batch of trainA, for the virtual step of the second order.
-        """
+        """Descend alpha on a batch of trainB (see :meth:`AlphaDescent.step`); returns the values to log."""
         model = unwrapped(self.runner.model)
         outputs = self.descent.step(model, self.runner.optim_wrapper, data, train_data)
         if not all(alpha.isfinite().all() for alpha in model.alphas):

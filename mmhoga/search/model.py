@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -80,11 +80,11 @@ class SearchModel(BaseModel):
             alpha.requires_grad_(False)
             for name in self._groups[stage]:
                 cells[name].alpha = alpha
-        self.cost = self._build_cost(**cost) if cost is not None else None
-
-    def _build_cost(self, *, input_shape: tuple[int, int, int], **kwargs: Any) -> ExpectedCost:
-        cells = self.named_cells()
-        return ExpectedCost(cells, cell_shapes(self.architecture, cells, input_shape), self._groups, **kwargs)
+        self.cost = None
+        if cost is not None:
+            settings = dict(cost)
+            shapes = cell_shapes(self.architecture, cells, settings.pop('input_shape'))
+            self.cost = ExpectedCost(cells, shapes, self._groups, **settings)
 
     @property
     def alphas(self) -> tuple[nn.Parameter, ...]:
@@ -125,30 +125,15 @@ class SearchModel(BaseModel):
     @contextmanager
     def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
         """Context in which alpha requires a gradient; yields :attr:`alphas`."""
-        alphas = self.alphas
-        for alpha in alphas:
-            alpha.requires_grad_(True)
-        try:
-            yield alphas
-        finally:
-            for alpha in alphas:
-                alpha.requires_grad_(False)
+        with _requiring_grad(self.alphas, True):
+            yield self.alphas
 
-    @contextmanager
-    def frozen_weights(self) -> Iterator[None]:
+    def frozen_weights(self) -> AbstractContextManager[None]:
         """Context in which the weights require no gradient, which saves the memory and time for theirs."""
         architecture = {id(alpha) for alpha in self.alphas}
-        weights = [p for p in self.parameters() if p.requires_grad and id(p) not in architecture]
-        for weight in weights:
-            weight.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for weight in weights:
-                weight.requires_grad_(True)
+        return _requiring_grad([p for p in self.parameters() if p.requires_grad and id(p) not in architecture], False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The forward of the architecture, in any mode."""
         return self.architecture(*args, **kwargs)
 
     def loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -185,6 +170,17 @@ class SearchModel(BaseModel):
 def unwrapped(model: nn.Module) -> Any:
     """The model without DistributedDataParallel or another wrapper."""
     return model.module if is_model_wrapper(model) else model
+
+
+@contextmanager
+def _requiring_grad(parameters: Sequence[nn.Parameter], required: bool) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(required)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(not required)
 
 
 def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:

@@ -94,11 +94,7 @@ def measure(
 ) -> dict[Key, float]:
     """The median milliseconds of a forward pass of each module, in eval mode, without gradients.
 
-    Args:
-        modules: each with the key that holds its channels, height and width.
-        batch_size: images per pass.
-        device: where the modules run.
-        seconds: time to measure each module, after a warm-up.
+    Measures each module for ``seconds`` after a warm-up, on ``batch_size`` maps of the size in its key.
     """
     # Imported here: this module looks for compilers, and logs it, which is not wanted in every search.
     from torch.utils.benchmark import Timer

@@ -9,7 +9,9 @@ name of each cell to the (C, H, W) of its input, and ``epochs`` holds one object
                  "skip_edges": 3, "none_edges": 0, "params": 5140, "macs": 77800,
                  "loss": {"trainA": 1.5, "trainB": 1.6, "val": 1.4}}, ...]}
 
-Readers rely on ``epoch``, ``alpha`` and ``genotype``; every other number of an epoch is optional.
+``entropy`` is that of softmax(alpha) on each edge, in nats; ``skip_edges`` counts the edges of the genotype with
+``skip_connect``, ``none_edges`` those on which ``none`` is most likely, which no genotype contains. Readers rely on
+``epoch``, ``alpha`` and ``genotype``; every other number is optional.
 """
 
 from __future__ import annotations
@@ -33,19 +35,7 @@ VERSION = 1
 
 
 def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: Genotype) -> dict[str, Any]:
-    """The record of one epoch, without costs and losses.
-
-    Args:
-        epoch: from 1.
-        alpha: ``(K (K + 1) / 2, M)``.
-        primitives: the names of its columns.
-        genotype: derived from it.
-
-    Returns:
-        ``epoch``, ``alpha``, ``entropy`` (of softmax(alpha) on each edge, in nats), ``genotype`` (its rows),
-        ``skip_edges`` (edges of the genotype with ``skip_connect``) and ``none_edges`` (edges on which ``none`` is most
-        likely; no genotype contains it).
-    """
+    """The record of one epoch without costs and losses, from alpha ``(K (K + 1) / 2, M)`` and its derived genotype."""
     rows = alpha.detach().double().cpu().numpy()
     return {
         'epoch': epoch,
@@ -102,15 +92,15 @@ def read_history(path: str | os.PathLike) -> SearchHistory:
         raise ValueError(f'{path}: num_groups, primitives or epochs are missing or malformed ({error!r}).') from error
     shape = (num_edges(groups), len(primitives))
     epochs = tuple(sorted(entries))
-    alpha = [_alpha(entries[epoch], shape, f'{path}, epoch {epoch}') for epoch in epochs]
-    return SearchHistory(
-        num_groups=groups,
-        primitives=primitives,
-        epochs=epochs,
-        alpha=np.stack(alpha) if alpha else np.zeros((0, *shape)),
-        genotypes=tuple(_genotype(entries[epoch], f'{path}, epoch {epoch}') for epoch in epochs),
-        further=tuple(_further(entries[epoch]) for epoch in epochs),
-    )
+    alpha, genotypes = np.zeros((len(epochs), *shape)), []
+    for row, epoch in enumerate(epochs):
+        try:
+            alpha[row] = _alpha(entries[epoch], shape)
+            genotypes.append(Genotype.from_config(entries[epoch].get('genotype')))
+        except ValueError as error:
+            raise ValueError(f'{path}, epoch {epoch}: {error}') from error
+    further = tuple(_further(entries[epoch]) for epoch in epochs)
+    return SearchHistory(groups, primitives, epochs, alpha, tuple(genotypes), further)
 
 
 @dataclass(frozen=True)
@@ -222,32 +212,18 @@ def _read(path: Path) -> dict[str, Any]:
 def _further(entry: Mapping[str, Any]) -> dict[str, float]:
     values: dict[str, Any] = {}
     for key, value in entry.items():
-        if isinstance(value, Mapping):
-            values.update({f'{key}/{name}': number for name, number in value.items()})
-        elif key != 'epoch':
-            values[key] = value
-    return {key: value for key, value in values.items() if _is_number(value)}
+        values.update({f'{key}/{name}': v for name, v in value.items()} if isinstance(value, Mapping) else {key: value})
+    del values['epoch']
+    return {key: value for key, value in values.items() if type(value) in (int, float) and math.isfinite(value)}
 
 
-def _is_number(value: Any) -> bool:
-    """A finite int or float; bools are excluded."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _alpha(entry: Mapping[str, Any], shape: tuple[int, int], where: str) -> np.ndarray:
+def _alpha(entry: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     try:
         alpha = np.asarray(entry.get('alpha'), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: alpha is not a table of numbers ({error}).') from error
+        raise ValueError(f'alpha is not a table of numbers ({error}).') from error
     if alpha.shape != shape:
-        raise ValueError(f'{where}: alpha has shape {alpha.shape}, expected {shape} (edges, primitives).')
+        raise ValueError(f'alpha has shape {alpha.shape}, expected {shape} (edges, primitives).')
     if not np.isfinite(alpha).all():
-        raise ValueError(f'{where}: alpha has values that are not finite; the search diverged.')
+        raise ValueError('alpha has values that are not finite; the search diverged.')
     return alpha
-
-
-def _genotype(entry: Mapping[str, Any], where: str) -> Genotype:
-    try:
-        return Genotype.from_config(entry.get('genotype'))
-    except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error

@@ -97,11 +97,7 @@ def identity(runner: Runner) -> dict[str, Any]:
 
 
 def require_same_search(saved: dict[str, Any], current: dict[str, Any]) -> None:
-    """Compare the :func:`identity` of a checkpoint with that of the config.
-
-    Raises:
-        SearchError: they differ.
-    """
+    """Raise :class:`SearchError` if the :func:`identity` of a checkpoint differs from that of the config."""
     changed = [
         f'{key} was {saved[key]}, now is {value}' for key, value in current.items() if saved.get(key, value) != value
     ]
@@ -113,11 +109,7 @@ def require_same_search(saved: dict[str, Any], current: dict[str, Any]) -> None:
 
 
 def require_free(work_dir: str | Path) -> None:
-    """Check that a new search would not overwrite the checkpoints of another run.
-
-    Raises:
-        SearchError: it would.
-    """
+    """Raise :class:`SearchError` if a new search would overwrite the checkpoints of another run."""
     record = Path(work_dir) / 'last_checkpoint'
     if record.is_file():
         last = Path(record.read_text(encoding='utf-8').strip()).name

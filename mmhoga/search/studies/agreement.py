@@ -49,12 +49,7 @@ def agreement(genotypes: Sequence[Genotype]) -> Agreement:
 
 
 def agreement_table(result: Agreement, candidates: int) -> str:
-    """The agreement as text: its mean beside that of random genotypes, then one line per edge.
-
-    Args:
-        result: the agreement.
-        candidates: number of operations that an edge could have.
-    """
+    """The agreement as text, with that of genotypes drawn at random from ``candidates`` operations per edge."""
     lines = [
         f'{result.count} genotypes: a pair has the same operation on {result.pairwise:.0%} of the edges on average '
         f'({1 / candidates:.0%} by chance).'
