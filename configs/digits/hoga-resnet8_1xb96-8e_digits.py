@@ -2,7 +2,7 @@
 
     mmhoga train configs/digits/hoga-resnet8_1xb96-8e_digits.py
 
-With a genotype that you have searched, add
+To train with a searched genotype, add
 --cfg-options model.backbone.plugins.0.cfg.genotype=work_dirs/YOUR_SEARCH/genotype.json
 """
 

@@ -1,4 +1,4 @@
-"""ResNet-8 without attention on handwritten digits: seconds on a CPU, nothing to download.
+"""ResNet-8 without attention on handwritten digits: seconds on a CPU, no download.
 
 mmhoga train configs/digits/resnet8_1xb96-8e_digits.py
 """

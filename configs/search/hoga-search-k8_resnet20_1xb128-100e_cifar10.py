@@ -2,7 +2,7 @@
 
     mmhoga train configs/search/hoga-search-k8_resnet20_1xb128-100e_cifar10.py
 
-The paper leaves K = 8 out: "the parameters and FLOSP would increase a lot" (sic).
+The paper omits K = 8: "the parameters and FLOSP would increase a lot" (sic).
 
 Cost:   0.45 M parameters, 0.09 GMACs at 32 x 32.
 Paper:  no number. Not measured here.

@@ -9,13 +9,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, count, islice
 from typing import Any, Callable
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 
 class BatchStream:
@@ -51,22 +52,20 @@ class BatchStream:
     def start(self, epoch: int = 0, position: int = 0) -> Iterator[Any]:
         """Iterate from batch number ``position`` of ``epoch`` to the end of the stream."""
         loader = self.loader
-        kwargs: dict[str, Any] = {}
-        if loader.num_workers:
-            kwargs['prefetch_factor'] = loader.prefetch_factor
+        batches = chain.from_iterable(map(self.order, range(epoch, self.epochs)))
         return iter(
             DataLoader(
                 _Batches(loader.dataset, loader.collate_fn),
                 batch_size=None,
-                sampler=_SeededIndices(self, epoch, position),
+                sampler=islice(batches, position, None),
                 num_workers=loader.num_workers,
                 collate_fn=_identity,
                 pin_memory=loader.pin_memory,
                 timeout=loader.timeout,
-                worker_init_fn=_WorkerInit(loader.worker_init_fn),
+                worker_init_fn=partial(_init_worker, loader.worker_init_fn),
                 multiprocessing_context=loader.multiprocessing_context,
                 generator=torch.Generator(),  # leave the default generator to the model
-                **kwargs,
+                prefetch_factor=loader.prefetch_factor,
             )
         )
 
@@ -117,33 +116,17 @@ class _Batches(Dataset):
             return self.collate([self.dataset[index] for index in indices])
 
 
-class _SeededIndices(Sampler):
-    """Yields ``(seed, indices)`` of each batch of a stream, from a position."""
-
-    def __init__(self, stream: BatchStream, epoch: int, position: int) -> None:
-        self.stream, self.epoch, self.position = stream, epoch, position
-
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        orders = chain.from_iterable(self.stream.order(epoch) for epoch in range(self.epoch, self.stream.epochs))
-        return islice(orders, self.position, None)
-
-
-class _WorkerInit:
-    """Makes a worker ignore SIGTERM unless its main process sends it.
+def _init_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Make a worker ignore SIGTERM unless its main process sends it, and call the worker_init_fn of the config.
 
     Slurm sends SIGTERM to every process. A worker that ended then would raise an error in the main process before that
     one has saved.
     """
-
-    def __init__(self, init: Callable[[int], None] | None) -> None:
-        self.init = init
-
-    def __call__(self, worker: int) -> None:
-        if hasattr(signal, 'sigwaitinfo'):  # Linux
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-            threading.Thread(target=_exit_on_sigterm_from, args=(os.getppid(),), daemon=True).start()
-        if self.init is not None:
-            self.init(worker)
+    if hasattr(signal, 'sigwaitinfo'):  # Linux
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_exit_on_sigterm_from, args=(os.getppid(),), daemon=True).start()
+    if init is not None:
+        init(worker)
 
 
 def _exit_on_sigterm_from(parent: int) -> None:
