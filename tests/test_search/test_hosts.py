@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mmhoga.cli import train_main
+from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 from mmhoga.genotype import Genotype
 
