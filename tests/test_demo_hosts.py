@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmhoga.cli.test import test_main as run_test
 from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
-from mmhoga.hosts import load_config
+from mmhoga.hosts import LaunchError, load_config
 from mmhoga.models.loading import report_loading
 
 pytest.importorskip('mmdet')
@@ -241,3 +241,12 @@ def test_an_empty_imagenet(tmp_path, monkeypatch, capsys, folders, message):
     assert error.startswith(f'data/imagenet/train {message}.')
     assert f'{tmp_path}/data/imagenet/train/<class>/' in error
     assert 'https://image-net.org' in error
+
+
+@pytest.mark.parametrize(
+    'name', ['configs/demo/td-hm_r18_1xb16-10e_figures.py', 'hoga-search_simple-baseline_r18_1xb16-6e_figures']
+)
+def test_the_old_name_of_a_config_leads_to_the_new_one(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LaunchError, match=Path(name).stem.replace('figures', 'people')):
+        load_config(name)
