@@ -10,10 +10,14 @@ from mmhoga.cli.export import export_main
 from mmhoga.deploy import TensorsOnly, check_outputs, run_onnx
 from mmhoga.hosts import build_model, import_mmpretrain, load_config
 
+# One stage with HOGA is enough: an export takes seconds per cell.
+CELLS, CELLS_OF_LAST_STAGE = "position='after_conv2')", "position='after_conv2', stages=(False,) * {} + (True,))"
 NETWORKS = {
-    'classifier': CLASSIFIER.replace('PLUGINS', PLUGIN).replace('INDICES', '4'),
-    'detector': TWO_STAGE,
-    'pose': POSE,
+    'classifier': CLASSIFIER.replace('PLUGINS', PLUGIN)
+    .replace('INDICES', '4')
+    .replace(CELLS, CELLS_OF_LAST_STAGE.format(2)),
+    'detector': TWO_STAGE.replace(CELLS, CELLS_OF_LAST_STAGE.format(3)),
+    'pose': POSE.replace(CELLS, CELLS_OF_LAST_STAGE.format(3)),
 }
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
@@ -69,7 +73,8 @@ def test_a_network_or_a_part(trained, tmp_path, capsys, monkeypatch, suffix, nam
         outputs = run_onnx('x.onnx', x)
     else:
         program = torch.export.load('x.pt2')
-        assert not any('batch_norm' in str(node.target) for node in program.graph.nodes)
+        is_folded = not any('batch_norm' in str(node.target) for node in program.graph.nodes)
+        assert is_folded or name == 'pose'  # its head has norms after transposed convolutions
         outputs = program.module()(x)
     with torch.no_grad():
         check_outputs(outputs, TensorsOnly(model.get_submodule(part) if part else model)(x), 1e-4)
