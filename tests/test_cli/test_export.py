@@ -10,14 +10,16 @@ from mmhoga.cli.export import export_main
 from mmhoga.deploy import TensorsOnly, check_outputs, run_onnx
 from mmhoga.hosts import build_model, import_mmpretrain, load_config
 
-# One stage with HOGA is enough: an export takes seconds per cell.
-CELLS, CELLS_OF_LAST_STAGE = "position='after_conv2')", "position='after_conv2', stages=(False,) * {} + (True,))"
 NETWORKS = {
-    'classifier': CLASSIFIER.replace('PLUGINS', PLUGIN)
-    .replace('INDICES', '4')
-    .replace(CELLS, CELLS_OF_LAST_STAGE.format(2)),
-    'detector': TWO_STAGE.replace(CELLS, CELLS_OF_LAST_STAGE.format(3)),
-    'pose': POSE.replace(CELLS, CELLS_OF_LAST_STAGE.format(3)),
+    'classifier': CLASSIFIER.replace('PLUGINS', PLUGIN).replace('INDICES', '4'),
+    'detector': TWO_STAGE,
+    'pose': POSE,
+}
+# One stage with HOGA is enough: an export takes seconds per cell.
+LAST = {
+    'classifier': (False, False, True),
+    'detector': (False, False, False, True),
+    'pose': (False, False, False, True),
 }
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
@@ -34,7 +36,8 @@ def trained(tmp_path_factory):
         if name not in created:
             pytest.importorskip({'classifier': 'mmpretrain', 'detector': 'mmdet', 'pose': 'mmpose'}[name])
             folder = tmp_path_factory.mktemp(name)
-            (folder / 'config.py').write_text(NETWORKS[name])
+            place = "position='after_conv2'"
+            (folder / 'config.py').write_text(NETWORKS[name].replace(place, f'{place}, stages={LAST[name]}'))
             cfg = load_config(str(folder / 'config.py'))
             import_mmpretrain(cfg)
             torch.manual_seed(0)
