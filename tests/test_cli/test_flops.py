@@ -53,7 +53,7 @@ def test_a_detector(config, capsys):
     ('arguments', 'message'),
     [
         (['--shape', '8', '8', '8'], '--shape takes height and width, or one number for both, not 3 numbers.'),
-        (['--cfg-options', 'model.architecture.backbone.type=mmhoga.CIFARResNeXt'], 'mmhoga.CIFARResNeXt is not in'),
+        (['--cfg-options', 'model.architecture.backbone.type=mmhoga.CIFARResNetX'], 'CIFARResNetX is not in'),
         (['--cfg-options', 'model.architecture.backbone.plugins.0.cfg.num_groups=3'], 'a multiple of 3'),
     ],
 )
