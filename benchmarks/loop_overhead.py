@@ -1,12 +1,12 @@
-"""What the search's loop adds to its steps: waiting for data, hooks, logging, records.
+"""Time that the loop of a search adds to its steps: waiting for data, hooks, logging, records.
 
     python benchmarks/loop_overhead.py                                                        # digits
     python benchmarks/loop_overhead.py --config configs/search/hoga-search_resnet20_1xb128-100e_cifar10.py \\
         --images 768 --batch 64 --workers 1                                                   # noise of CIFAR-10's size
 
-One run of the config's search, with all its hooks but without validation. The clock stands beside the two steps of each
-iteration (data preprocessor, losses, gradients, optimizers), so that both sides of the comparison are from the same
-seconds: the rest of the epoch is what the loop adds. The first epoch, which starts workers, is printed but not counted.
+Runs the search of a config with all its hooks, without validation, and times the two steps of each iteration (data
+preprocessor, losses, gradients, optimizers). The loop adds the rest of the epoch. The first epoch, which starts the
+workers, is printed but not counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mmhoga.search import SearchLoop
 
 @DATASETS.register_module()
 class Noise(BaseDataset):
-    """So many images of 32 x 32 random pixels in 10 classes, in memory as CIFAR-10 is."""
+    """Images of 32 x 32 random pixels in 10 classes, kept in memory like CIFAR-10."""
 
     METAINFO = {'classes': tuple('0123456789')}
 
@@ -47,7 +47,7 @@ class Noise(BaseDataset):
 
 @LOOPS.register_module()
 class TimedSearchLoop(SearchLoop):
-    """Notes how long each epoch was, and how much of it its steps were."""
+    """Records the duration of each epoch, and of its steps."""
 
     def run(self) -> Any:
         self.epochs: list[tuple[float, float]] = []
@@ -75,9 +75,11 @@ class TimedSearchLoop(SearchLoop):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', default='configs/search/hoga-search_resnet8_1xb64-8e_digits.py')
-    parser.add_argument('--images', type=int, help='noise in place of the data set: so many images')
-    parser.add_argument('--batch', type=int, help="in place of the config's")
-    parser.add_argument('--workers', type=int, default=0, help='of each of the two loaders')
+    parser.add_argument('--images', type=int, help='replace the data set by this many images of noise')
+    parser.add_argument('--batch', type=int, help='batch size (default: that of the config)')
+    parser.add_argument(
+        '--workers', type=int, default=0, help='workers of each loader (default: %(default)s)'
+    )
     parser.add_argument('--epochs', type=int, default=4)
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args()

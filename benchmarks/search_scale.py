@@ -1,17 +1,17 @@
-"""What a search step costs against K, width, depth, resolution and batch; a formula; what it predicts for a GPU.
+"""Cost of a search step by K, width, depth, resolution and batch; a formula, and its prediction for a GPU.
 
     python benchmarks/search_scale.py
 
-One setting at a time differs from a small base. Each is run alternately with the base; the time is the median ratio to
-it, in CPU seconds over all threads, which other processes disturb least. ``V`` is the work that the formula goes by,
-the elements of all maps of all edges:
+One setting at a time differs from a small base. Each is run in turn with the base. The time is the median ratio of CPU
+seconds over all threads, which other processes disturb least. ``V`` is the work in the formula, the number of elements
+of all maps of all edges:
 
     V = sum over cells of N H W * K (K + 1) / 2 * (C / K + 2)
 
 (each edge works on its group of C / K channels and on two pooled maps). Memory and traffic are fitted as a + b V, time
-as a calls + b V. Operator calls and traffic (bytes that the calls read and write) are counted, not timed. A GPU
-prediction is the roofline of the counts: the larger of calls times launch time and traffic by bandwidth; both are
-assumptions, given on the command line.
+as a calls + b V. Operator calls and traffic (bytes that the calls read and write) are counted, not timed. The
+prediction for a GPU is the larger of calls times launch time and traffic over bandwidth. Launch time and bandwidth are
+assumptions, set on the command line.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ SWEEP = [
     *(replace(BASE, size=s) for s in (8, 32)),
     *(replace(BASE, batch=n) for n in (32, 64)),
 ]
-#: The paper's search, and a ResNet of three stages on ImageNet's resolution behind a stem of stride 4.
-WANTED = {
+#: The paper's search, and a ResNet of three stages at ImageNet's resolution after a stem of stride 4.
+PREDICTED = {
     'CIFAR-10, ResNet-20': Setting(depth=20, size=32, batch=128),
     'ImageNet, three stages of width 64': Setting(depth=20, width=64, size=56, batch=128),
 }
 
 
 class Case:
-    """A model of this setting, and a batch."""
+    """A model with this setting, and a batch."""
 
     def __init__(self, setting: Setting) -> None:
         torch.manual_seed(0)
@@ -78,7 +78,7 @@ class Case:
         )
 
     def step(self) -> None:
-        """Both halves: weights, then alpha."""
+        """The gradients of an iteration: weights, then alpha."""
         self.model(*self.batch).backward()
         self.model.zero_grad()
         with self.model.differentiating_alpha() as (alpha,), self.model.frozen_weights():
@@ -93,8 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--launch', type=float, default=5e-6, help='assumed seconds an operator call on a GPU')
-    parser.add_argument('--bandwidth', type=float, default=9e11, help='assumed bytes a second of a GPU')
+    parser.add_argument('--launch', type=float, default=5e-6, help='assumed seconds per operator call on a GPU')
+    parser.add_argument('--bandwidth', type=float, default=9e11, help='assumed bytes per second of a GPU')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)
@@ -124,7 +124,7 @@ def main() -> None:
                 f'{counter.bytes / 1e9:.3f}',
             )
         )
-    print(f'{args.threads} threads; base {BASE}: {1e3 * statistics.median(base_seconds):.0f} CPU ms a step')
+    print(f'{args.threads} threads; base {BASE}: {1e3 * statistics.median(base_seconds):.0f} CPU ms per step')
     print(table(rows))
     coefficients = np.linalg.lstsq(np.stack([counts, volumes], axis=1), np.array(ratios), rcond=None)[0]
     errors = np.abs(coefficients @ np.stack([counts, volumes]) - ratios) / ratios
@@ -141,10 +141,10 @@ def main() -> None:
 
 
 def predictions(fits: dict[str, tuple[float, float]], launch: float, bandwidth: float) -> str:
-    """The table of :data:`WANTED`: predicted, not measured."""
-    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'ms a step')]
-    for name, setting in WANTED.items():
-        small = Case(replace(setting, size=8, batch=2))  # calls depend on neither
+    """The table of :data:`PREDICTED`."""
+    rows = [('predicted, not measured', 'V / 1e6', 'saved GB', 'traffic GB', 'calls', 'bound by', 'ms per step')]
+    for name, setting in PREDICTED.items():
+        small = Case(replace(setting, size=8, batch=2))  # the number of calls depends on neither
         with Calls() as counter:
             small.step()
         saved, traffic = (np.polyval(fits[key], setting.volume) for key in ('saved bytes', 'traffic bytes'))

@@ -1,9 +1,9 @@
-"""Images a second of a search: two processes of one thread each, over gloo, against one process of two threads.
+"""Images per second of a search: two processes with one thread each, over gloo, against one process with two threads.
 
     python benchmarks/two_processes.py
 
-Both sides search by the command lines that a user types, on the same joint batch, in turn. What is compared is the
-median time of an iteration in the runs' own logs, from the third epoch on.
+Both sides run the command lines of a user, in turn, on the same joint batch. The comparison uses the median time of an
+iteration in the logs, from the third epoch on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIG = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
 
 
 def iteration_seconds(processes: int, threads: int, batch: int, epochs: int) -> float:
-    """Run a search, without validation; the median seconds of an iteration."""
+    """Run a search without validation; returns the median seconds per iteration."""
     options = [
         f'train_cfg.max_epochs={epochs}',
         'default_hooks.logger.interval=1',
@@ -41,13 +41,13 @@ def iteration_seconds(processes: int, threads: int, batch: int, epochs: int) -> 
             sys.exit(result.stderr[-3000:])
         (log,) = Path(folder).glob('*/vis_data/scalars.json')
         rows = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
-    # The logger smooths over ten iterations: those of the first epoch must be out of the window.
+    # The logger averages over ten iterations, so the first epoch still shows in the second.
     return statistics.median(row['time'] for row in rows if 'time' in row and row['epoch'] > 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batch', type=int, default=128, help='of both processes together')
+    parser.add_argument('--batch', type=int, default=128, help='joint batch of both processes (default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--rounds', type=int, default=3)
     args = parser.parse_args()
@@ -56,12 +56,12 @@ def main() -> None:
         for processes, seconds in zip((1, 2), sides.values()):
             seconds.append(iteration_seconds(processes, 2 // processes, args.batch, args.epochs))
     one, two = sides.values()
-    rows = [('', 'an iteration', 'images a second')]
+    rows = [('', 'per iteration', 'images per second')]
     rows += [
         (name, spread(seconds), f'{args.batch / statistics.median(seconds):.0f}') for name, seconds in sides.items()
     ]
     print(table(rows))
-    print(f'Throughput of two processes by that of one: {ratio(one, two):.2f}')
+    print(f'Throughput of two processes over that of one: {ratio(one, two):.2f}')
 
 
 if __name__ == '__main__':

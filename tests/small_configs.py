@@ -1,4 +1,4 @@
-"""Small networks of the three hosts as configs: classifier, detectors, pose model; HOGA in each backbone."""
+"""Configs of small networks with HOGA: a classifier, two detectors and a pose model."""
 
 PLUGIN = "plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')]"
 

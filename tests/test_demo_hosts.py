@@ -1,4 +1,4 @@
-"""configs/demo/ on a handful of generated pictures: every host trains, resumes, tests, and explains what is wrong."""
+"""configs/demo/ on a few generated pictures: every host trains, resumes, tests and explains errors in the data."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmhoga.cli.test import test_main as run_test
 from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
-from mmhoga.hosts import load_config
+from mmhoga.hosts import LaunchError, load_config
 from mmhoga.models.loading import report_loading
 
 pytest.importorskip('mmdet')
@@ -47,7 +47,7 @@ def folder(pictures, tmp_path, monkeypatch):
 
 
 def eager(name):
-    """Options with which a detector that has learnt nothing yet finds something, so that there are metrics."""
+    """Options that let an untrained detector find objects, so that there are metrics."""
     return ['model.test_cfg.rcnn.score_thr=0.0'] if 'faster-rcnn' in name else []
 
 
@@ -162,7 +162,7 @@ def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
 
 
 @pytest.mark.parametrize('name', METRICS)
-def test_without_data_it_says_how_to_make_them(tmp_path, monkeypatch, capsys, name):
+def test_missing_data_come_with_the_command_that_makes_them(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
     kind = name.rpartition('_')[2]
@@ -173,7 +173,7 @@ def test_without_data_it_says_how_to_make_them(tmp_path, monkeypatch, capsys, na
 
 
 def broken(folder, name, edit):
-    """Replace a data set's training annotations by what ``edit`` makes of them; the arguments of a run."""
+    """Write edited training annotations, and return the arguments of a run that reads them."""
     kind, split = name.rpartition('_')[2], 'annotations'
     source = folder / 'data' / kind
     (path,) = (source / split).glob('*_train.json')
@@ -241,3 +241,12 @@ def test_an_empty_imagenet(tmp_path, monkeypatch, capsys, folders, message):
     assert error.startswith(f'data/imagenet/train {message}.')
     assert f'{tmp_path}/data/imagenet/train/<class>/' in error
     assert 'https://image-net.org' in error
+
+
+@pytest.mark.parametrize(
+    'name', ['configs/demo/td-hm_r18_1xb16-10e_figures.py', 'hoga-search_simple-baseline_r18_1xb16-6e_figures']
+)
+def test_the_old_name_of_a_config_leads_to_the_new_one(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LaunchError, match=Path(name).stem.replace('figures', 'people')):
+        load_config(name)

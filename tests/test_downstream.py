@@ -1,4 +1,4 @@
-"""As a user of a host meets mmhoga: a config of their own, outside this repository, and the host's own Runner."""
+"""mmhoga in a user's own config, outside this repository, with the host's own Runner and train script."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ model = dict(backbone=dict(
     plugins=[dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), stages=(True,) * 4, position='after_conv2')]))
 """
 
-# Nothing here names mmhoga. What is set is what one image and no network demand.
+# Nothing here names mmhoga. The settings allow for a single image and no network.
 SCRIPT = """
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -62,8 +62,8 @@ def test_the_snippet_in_mmdets_own_faster_rcnn(tmp_path):
     assert result[1:] == ['mmdet.models.backbones.resnet', '16', '13', '2']
 
 
-# What a user writes, from their host's own config: the snippet of the README, data of their own, and fewer epochs.
-# custom_imports is what mmcv-lite needs; with a compiled mmcv the line can go.
+# A user's config: the host's own config, the snippet of the README, other data and fewer epochs. mmcv-lite needs
+# custom_imports; with a compiled mmcv the line can be removed.
 USERS = {
     'mmdet': """
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'

@@ -1,4 +1,4 @@
-"""Networks that the three hosts have trained, looked into: every command on the work_dir that tools/train.py left."""
+"""Every look and the report on work_dirs of networks trained with each host."""
 
 import json
 
@@ -39,7 +39,7 @@ randomness = dict(seed=0)
 
 @pytest.fixture(scope='module')
 def things(tmp_path_factory):
-    """Nine images with one coloured square each, its box, and five keypoints on it; returns the folder."""
+    """A folder with nine images of one coloured rectangle each, with a box and five keypoints."""
     folder = tmp_path_factory.mktemp('things')
     rng = np.random.default_rng(0)
     images, annotations = [], []
@@ -90,7 +90,7 @@ METRICS = {'mmpretrain': 'accuracy/top1', 'mmdet': 'coco/bbox_mAP', 'mmpose': 'c
 
 @pytest.fixture(scope='module', params=METRICS)
 def trained(request, things, tmp_path_factory):
-    """(host, work_dir) of two epochs by the host's own Runner."""
+    """(host, work_dir) of a training of two epochs."""
     folder = tmp_path_factory.mktemp(request.param)
     (folder / 'toy.py').write_text(host_config(request.param, things))
     assert train_main([str(folder / 'toy.py'), '--work-dir', str(folder / 'run')]) == 0
@@ -126,7 +126,7 @@ def test_every_look(trained, tmp_path):
     assert numbers('tsne')[0]['labels'].max() == {'mmpretrain': 9, 'mmdet': 2}[host]
 
 
-def test_the_report_knows_the_hosts_metric(trained, tmp_path):
+def test_the_report_has_the_metric_of_the_host(trained, tmp_path):
     host, work_dir = trained
     shape = (1, 8, 8) if host == 'mmpretrain' else (3, 64, 96)
     path = report_from_work_dirs(tmp_path / 'r.html', networks={host: [work_dir]}, shape=shape)
@@ -140,8 +140,8 @@ def test_the_report_knows_the_hosts_metric(trained, tmp_path):
     assert 'Environment of the runs' in text
 
 
-def test_the_models_weights_are_those_of_its_checkpoint(trained):
-    """After a look too: every tensor that was saved."""
+def test_a_loaded_model_has_all_weights_of_its_checkpoint(trained):
+    """Every saved tensor is loaded."""
     host, work_dir = trained
     config, checkpoint = config_and_checkpoint([str(work_dir)])
     network = load_network(host, config, checkpoint)

@@ -1,4 +1,4 @@
-"""The least that can be searched, for tests in this process and in others."""
+"""Toy models and a toy search config, for tests in this process and in others."""
 
 import torch
 from mmengine.config import Config
@@ -43,7 +43,7 @@ class ToyResNet(BaseModel):
 
 
 class ToyMetric(BaseMetric):
-    """Draws as it goes, as a host's may."""
+    """Draws random numbers, as metrics of hosts may."""
 
     def process(self, data_batch, data_samples):
         self.results.append(torch.rand(()).item())
@@ -58,7 +58,7 @@ class ToyPack:
 
 
 class ToyNoise:
-    """Augmentation that draws from torch's generator, wherever it runs."""
+    """Augmentation that draws from torch's generator."""
 
     def __call__(self, data):
         return {**data, 'inputs': data['inputs'] + 0.1 * torch.randn(())}
@@ -79,7 +79,7 @@ def unregister():
 
 
 def search_config(work_dir):
-    """A search on a few digits: three iterations an epoch."""
+    """A search on 48 digits, with three iterations per epoch."""
 
     def loader(part):
         return dict(

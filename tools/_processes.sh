@@ -1,9 +1,9 @@
-# Sourced by the dist_ and slurm_ scripts beside it: how one tool starts in several processes.
+# Functions that start a tool in several processes. The dist_ and slurm_ scripts source this file.
 # shellcheck shell=bash
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# The environment that make has set up, unless another one is active.
+# Use the environment that make has set up, unless another one is active.
 if [[ -x $root/.venv/bin/python && -z ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]]; then
     PATH=$root/.venv/bin:$PATH
 fi
@@ -12,7 +12,7 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 # on_this_machine PROCESSES TOOL [arguments of the tool]
 on_this_machine() {
     local processes=$1 tool=$2 cores
-    # Processes without a GPU each share its cores out; torchrun would give each a single one.
+    # Without a GPU, divide the cores between the processes. torchrun would set one thread for each.
     if [[ -z ${OMP_NUM_THREADS:-} ]] && ! command -v nvidia-smi >/dev/null; then
         cores=$(getconf _NPROCESSORS_ONLN)
         export OMP_NUM_THREADS=$((cores > processes ? cores / processes : 1))

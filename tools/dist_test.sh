@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a checkpoint with several processes on this machine: one a GPU or, without any, on its CPU cores.
+# Evaluate a checkpoint with several processes on this machine: one per GPU, or on the CPU if there is none.
 #
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
 #

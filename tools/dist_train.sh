@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train, or search, with several processes on this machine: one a GPU or, without any, on its CPU cores.
+# Train or search with several processes on this machine: one per GPU, or on the CPU if there is none.
 #
 #   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
 #

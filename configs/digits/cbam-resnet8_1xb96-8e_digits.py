@@ -1,6 +1,6 @@
 """ResNet-8 with CBAM after the last norm of each block, on handwritten digits.
 
-python tools/train.py configs/digits/cbam-resnet8_1xb96-8e_digits.py
+mmhoga train configs/digits/cbam-resnet8_1xb96-8e_digits.py
 """
 
 _base_ = './resnet8_1xb96-8e_digits.py'

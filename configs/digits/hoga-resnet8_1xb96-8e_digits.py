@@ -1,8 +1,8 @@
 """ResNet-8 with HOGA, the paper's genotype (Fig. 3), on handwritten digits.
 
-    python tools/train.py configs/digits/hoga-resnet8_1xb96-8e_digits.py
+    mmhoga train configs/digits/hoga-resnet8_1xb96-8e_digits.py
 
-With a genotype that you have searched, add
+To train with a searched genotype, add
 --cfg-options model.backbone.plugins.0.cfg.genotype=work_dirs/YOUR_SEARCH/genotype.json
 """
 

@@ -1,6 +1,6 @@
-"""ResNet-8 without attention on handwritten digits: seconds on a CPU, nothing to download.
+"""ResNet-8 without attention on handwritten digits: seconds on a CPU, no download.
 
-python tools/train.py configs/digits/resnet8_1xb96-8e_digits.py
+mmhoga train configs/digits/resnet8_1xb96-8e_digits.py
 """
 
 _base_ = [

@@ -1,6 +1,6 @@
 """The paper's search (section 4.2) with K = 2 in ResNet-56.
 
-    python tools/train.py configs/search/hoga-search-k2_resnet56_1xb128-100e_cifar10.py
+    mmhoga train configs/search/hoga-search-k2_resnet56_1xb128-100e_cifar10.py
 
 Cost:   1.21 M parameters, 0.18 GMACs at 32 x 32.
 Paper:  no number. Not measured here.

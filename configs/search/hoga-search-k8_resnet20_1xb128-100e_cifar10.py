@@ -1,8 +1,8 @@
 """The paper's search (section 4.2) with K = 8 in ResNet-20.
 
-    python tools/train.py configs/search/hoga-search-k8_resnet20_1xb128-100e_cifar10.py
+    mmhoga train configs/search/hoga-search-k8_resnet20_1xb128-100e_cifar10.py
 
-The paper leaves K = 8 out: "the parameters and FLOSP would increase a lot" (sic).
+The paper omits K = 8: "the parameters and FLOSP would increase a lot" (sic).
 
 Cost:   0.45 M parameters, 0.09 GMACs at 32 x 32.
 Paper:  no number. Not measured here.

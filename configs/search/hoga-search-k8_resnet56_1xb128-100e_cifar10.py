@@ -1,6 +1,6 @@
 """The paper's search (section 4.2) with K = 8 in ResNet-56.
 
-    python tools/train.py configs/search/hoga-search-k8_resnet56_1xb128-100e_cifar10.py
+    mmhoga train configs/search/hoga-search-k8_resnet56_1xb128-100e_cifar10.py
 
 Cost:   1.38 M parameters, 0.26 GMACs at 32 x 32.
 Paper:  no number. Not measured here.

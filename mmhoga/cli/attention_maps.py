@@ -20,9 +20,8 @@ from mmhoga.look.attention_maps import attention_maps, hoga_cells
 def attention_maps_main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = look_parser(
-        'attention-maps',
         'Draw the gates of a HOGA cell over an image, one panel per edge and node.',
-        'work_dirs/demo/hoga-searched-seed0 --samples 0 --out attention_maps.png',
+        'mmhoga attention-maps work_dirs/demo/hoga-searched-seed0 --samples 0 --out attention_maps.png',
         single=True,
     )
     add_image_arguments(parser, default=1)

@@ -9,6 +9,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,7 @@ def doctor_main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         essential = [_check('torch', _torch, 'pip install -U torch'), _check('HOGA', _hoga, 'pip install -U mmengine')]
-        optional = [_check(use, lambda m=modules: _import(m), remedy) for use, (modules, remedy) in USES.items()]
+        optional = [_check(use, partial(_import, modules), remedy) for use, (modules, remedy) in USES.items()]
     report = {
         'versions': _versions(),
         'package': str(Path(__file__).resolve().parent.parent),

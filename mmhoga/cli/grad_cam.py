@@ -26,9 +26,8 @@ from mmhoga.models.hooks import undisturbed
 def grad_cam_main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = look_parser(
-        'grad-cam',
         'Draw where a class is recognised (Grad-CAM) and which pixels raise its score (guided back-propagation).',
-        '--model HOGA work_dirs/demo/hoga-searched-seed0 --layer backbone.layer2 --out cam.png',
+        'mmhoga grad-cam --model HOGA work_dirs/demo/hoga-searched-seed0 --layer backbone.layer2 --out cam.png',
     )
     add_image_arguments(parser, default=5)
     parser.add_argument('--layer', help='layer of Grad-CAM, such as backbone.layer4 (default: the last stage)')
@@ -58,7 +57,10 @@ def _draw(args: argparse.Namespace) -> list[Path]:
             arrays[f'{network.name}/guided/{index}'] = attribution.guided
     first, pictures = networks[0], requested_pictures(args, networks[0])
     images = [display(first, picture) for picture in pictures]
-    titles = [_title(first, picture) for picture in pictures]
+    titles = [
+        picture.title if picture.label is None else f'{picture.title}: {first.class_name(picture.label)}'
+        for picture in pictures
+    ]
     arrays.update({f'image/{index}': image for index, image in enumerate(images)})
     record = figure_record('grad-cam', networks, images=[picture.title for picture in pictures], results=results)
     return save_figure(args.out, attribution_figure(images, titles, attributions), arrays, record)
@@ -86,7 +88,7 @@ def _explain(
     guided = guided_backprop(network.model, inputs, [index], scores=scores)[0, :, :height, :width]
     entry = {'class': index, 'score': float(score), 'predicted': predicted}
     caption = f'{network.class_name(index)}: '
-    if network.scope == 'mmpretrain':  # the hosts whose scores compete in one softmax
+    if network.scope == 'mmpretrain':  # its scores compete in one softmax
         entry['probability'] = float(all_scores.softmax(1)[0, index])
         caption += f'{entry["probability"]:.3f}'
     else:
@@ -94,7 +96,3 @@ def _explain(
     if predicted != index:
         caption += f' (predicted: {network.class_name(predicted)})'
     return Attribution(cam.cpu().numpy(), guided.cpu().numpy(), caption), entry
-
-
-def _title(network: TrainedNetwork, picture: Picture) -> str:
-    return picture.title if picture.label is None else f'{picture.title}: {network.class_name(picture.label)}'

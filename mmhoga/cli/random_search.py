@@ -89,8 +89,8 @@ def rank(work_dir: Path, jobs: Sequence[Job], metric: str | None) -> str:
     for position, i in enumerate(sorted(values, key=lambda i: (-values[i], i)), start=1):
         edges = Genotype.load(trial_folder(work_dir, i) / 'genotype.json').to_dict()['edges']
         rows.append({'trial': i, chosen.key: values[i], 'genotype': edges})
-        value = chosen.format(values[i]).rjust(len(chosen.key))
-        lines.append(f'{position:4}  {i:5}  {value}  {" | ".join(", ".join(row) for row in edges)}')
+        score = chosen.format(values[i]).rjust(len(chosen.key))
+        lines.append(f'{position:4}  {i:5}  {score}  {" | ".join(", ".join(row) for row in edges)}')
     record = {'format': 'mmhoga.ranking', 'version': 1, 'metric': chosen.key, 'of': len(jobs), 'trials': rows}
     write_atomic(work_dir / 'ranking.json', json.dumps(record, indent=1) + '\n')
     return '\n'.join([*lines, f'{len(rows)} of {len(jobs)} trials are done; {work_dir / "ranking.json"}'])

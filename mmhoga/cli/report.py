@@ -6,14 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhoga.cli.looks.arguments import EPILOG, run_command
+from mmhoga.cli.looks.arguments import run_command
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.hosts import LaunchError
 from mmhoga.report.report import report_from_work_dirs
 
 
 def report_main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    parser = command_parser(__doc__ or '', 'mmhoga report --search work_dirs/demo/search --out search.html')
     parser.add_argument('--search', metavar='WORK_DIR', help='of a search, finished or still running')
     parser.add_argument(
         '--network',

@@ -24,9 +24,8 @@ from mmhoga.look.selectivity import ClassMeans
 def selectivity_main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = look_parser(
-        'selectivity',
         'Measure how selective each channel is for one class, and draw the distribution per layer.',
-        '--model HOGA work_dirs/demo/hoga-searched-seed0 --out selectivity.png',
+        'mmhoga selectivity --model HOGA work_dirs/demo/hoga-searched-seed0 --out selectivity.png',
     )
     add_dataset_arguments(parser)
     parser.add_argument('--layers', nargs='+', metavar='NAME', help='layers to measure (default: every stage)')

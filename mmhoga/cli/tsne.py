@@ -21,9 +21,8 @@ from mmhoga.look.tsne import embed, neighbour_score
 def tsne_main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = look_parser(
-        'tsne',
         "Draw a layer's features in two dimensions (t-SNE), coloured by class.",
-        '--model HOGA work_dirs/demo/hoga-searched-seed0 --out tsne.png',
+        'mmhoga tsne --model HOGA work_dirs/demo/hoga-searched-seed0 --out tsne.png',
     )
     add_dataset_arguments(parser)
     parser.add_argument('--layer', help='the layer, such as backbone.layer3 (default: the last stage)')

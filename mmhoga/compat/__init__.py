@@ -4,7 +4,8 @@
 
 * The last finder answers ``import mmcv._ext`` when no other finder has this compiled module, as with mmcv-lite. It
   returns a stand-in with the operations in :mod:`mmhoga.compat.mmcv_ops`; every other operation raises
-  NotImplementedError when it is called. Without it ``import mmdet.models`` fails. A compiled mmcv is never replaced.
+  NotImplementedError when it is called. With mmcv-lite, ``import mmdet.models`` fails without it. A compiled mmcv is
+  never replaced.
 * The first finder adds the attribute ``loss_cls`` to mmdet's ``SSDHead`` when its module is imported, because mmdet
   3.3's SSD cannot predict without it. If the module is already imported, the class is changed at once.
 
@@ -13,9 +14,10 @@ mmengine when it resolves ``type='mmhoga.X'``.
 
 * Five registries of mmengine get a child with the scope ``mmhoga``: models, datasets, loops, hooks, and constructors of
   optimizer wrappers.
-* With torch 2.6 or newer, ``torch.load`` reads mmengine's checkpoints without ``weights_only=False``: the types in
-  :mod:`mmhoga.compat.checkpoint` are added to torch's list of safe globals, for the whole process. Loading remains
-  weights-only, so a checkpoint cannot run code.
+* With torch 2.6 or newer, ``torch.load`` reads mmengine's checkpoints without ``weights_only=False``. For this, the
+  names in :mod:`mmhoga.compat.checkpoint` are added to torch's safe globals, for the whole process. Three of them,
+  ``getattr``, ``collections.defaultdict`` and ``bytes``, map to weaker functions. Loading remains weights-only, and
+  torch refuses every other name.
 """
 
 from mmhoga.compat.checkpoint import allow_mmengine_checkpoints

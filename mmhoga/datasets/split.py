@@ -1,4 +1,4 @@
-"""The two disjoint halves of a training set that a search needs (section 3.3)."""
+"""Random split of a training set into trainA and trainB, the disjoint halves for a search (section 3.3)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from mmhoga.registry import DATASETS
 
 @DATASETS.register_module()
 def RandomSplit(dataset: dict | BaseDataset, part: str, *, fraction: float = 0.5, seed: int = 0) -> BaseDataset:
-    """One part of a random two-way split of any mmengine dataset: trainA or trainB.
+    """One part of a random split of an mmengine data set: ``'A'`` for trainA, ``'B'`` for trainB.
 
-    Both parts must be built with the same ``dataset`` (its pipeline may differ), ``fraction`` and ``seed``; they are
-    then disjoint and cover the data set, on every rank and machine. What comes back is of the data set's own class.
+    Two parts with the same ``dataset`` (pipelines may differ), ``fraction`` and ``seed`` are disjoint and cover the
+    data set, in every process and on every machine. Returns an object of the data set's own class.
 
     Args:
         dataset: the data set, as a config or built.
-        part: ``'A'`` or ``'B'``.
         fraction: the share of samples in A.
         seed: of the permutation; independent of the run's seed.
 
     Raises:
         ValueError: an unknown part, a fraction outside (0, 1), or a part without samples.
-        TypeError: a data set that cannot be cut, such as a wrapper; put the split inside the wrapper.
+        TypeError: the data set does not derive from mmengine's BaseDataset (a wrapper, for instance).
     """
     if part not in ('A', 'B'):
         raise ValueError(f"part must be 'A' or 'B', not {part!r}.")
@@ -33,8 +32,8 @@ def RandomSplit(dataset: dict | BaseDataset, part: str, *, fraction: float = 0.5
         dataset = DATASETS.build(dataset)
     if not isinstance(dataset, BaseDataset):
         raise TypeError(
-            f'RandomSplit cuts data sets that derive from mmengine.dataset.BaseDataset, not {type(dataset).__name__}. '
-            'Put it inside the wrapper, around each data set.'
+            f'RandomSplit needs a data set that derives from mmengine.dataset.BaseDataset, not '
+            f'{type(dataset).__name__}. Put RandomSplit inside the wrapper, around each data set.'
         )
     dataset.full_init()
     order = np.random.RandomState(seed).permutation(len(dataset))

@@ -1,13 +1,13 @@
-"""Architecture gradients of the bilevel problem (Eq. 15): pure functions of losses and tensors.
+"""Architecture gradients of the bilevel problem (Eq. 15), as functions of losses and tensors.
 
-First order takes the weights as they are. Second order (DARTS, https://arxiv.org/abs/1806.09055, section 2.3) takes
-them one step of their optimizer further, and differentiates through that step:
+The first order takes the weights as they are. The second order (DARTS, https://arxiv.org/abs/1806.09055, section 2.3)
+moves them by one virtual step of their optimizer, and differentiates through that step:
 
     w' = w - xi (mu m + dL_train(w, alpha)/dw + lambda w)
     dL_val(w', alpha)/dalpha - xi d2L_train(w, alpha)/dalpha dw . dL_val(w', alpha)/dw'
 
-with the learning rate xi, the momentum mu, its buffer m and the weight decay lambda that each of the optimizer's
-parameter groups has at the moment. The weights that the virtual step moves come back bit for bit, as do the buffers.
+with the current learning rate xi, momentum mu, momentum buffer m and weight decay lambda of each parameter group of the
+optimizer. Afterwards weights and buffers are restored bit for bit.
 """
 
 from __future__ import annotations
@@ -46,32 +46,34 @@ def second_order(
     """The gradient of ``L_val`` after a virtual step of the weights on ``L_train``.
 
     Args:
-        train_loss, val_loss: each evaluates its loss at whatever the weights and alphas hold when it is called. The
-            training loss is evaluated up to three times; it draws the same random numbers (of torch) each time.
-        alphas: what to differentiate by.
-        optimizer: the weights'; its parameters are the weights.
-        hessian: how the product of the mixed second derivative with a vector v is found. ``'finite_difference'``: by
-            two more gradients by alpha, at ``w + eps v`` and ``w - eps v``, ``eps = radius / ||v||``; an error of the
-            order of ``eps^2``. ``'exact'``: by differentiating twice; needs memory for the graph of the gradient.
-        radius: DARTS' 0.01.
-        buffers: restored at the end (batch norm's running statistics).
-        average: averages gradients with respect to weights over processes, in place: with it the virtual step is that
-            of all processes' batches. Without it, that of this one's.
-        frozen_weights: a context in which losses need no gradient by the weights, for the passes that want none.
-        loss_scale: losses are differentiated times this, and the gradients divided by it (half precision underflows).
+        train_loss, val_loss: each evaluates its loss at the current weights and alphas. The training loss is evaluated
+            up to three times, and draws the same random numbers (of torch) each time.
+        alphas: the tensors to differentiate by.
+        optimizer: that of the weights.
+        hessian: the way to compute the product of the mixed second derivative with a vector v.
+            ``'finite_difference'`` takes two gradients by alpha, at ``w + eps v`` and ``w - eps v`` with
+            ``eps = radius / ||v||``; its error is of order ``eps^2``. ``'exact'`` differentiates twice, and needs
+            memory for the graph of the gradient.
+        radius: 0.01 in DARTS.
+        buffers: restored at the end (running statistics of batch norm).
+        average: averages weight gradients over processes, in place, so that the virtual step is that of the joint
+            batch. Without it the step is that of this process's batch.
+        frozen_weights: a context in which the weights require no gradient, for passes that need only alpha's.
+        loss_scale: factor on losses while differentiating, against underflow in half precision; gradients are divided
+            by it.
 
     Returns:
         ``L_val(w', alpha)``, and one gradient for each of ``alphas``.
 
     Raises:
-        TypeError: an optimizer whose step is not that of ``torch.optim.SGD``.
+        TypeError: the optimizer is not ``torch.optim.SGD``.
         ValueError: an unknown ``hessian``.
     """
     if hessian not in HESSIANS:
         raise ValueError(f'hessian must be one of {", ".join(HESSIANS)}, not {hessian!r}.')
     exact = hessian == 'exact'
     weights = [w for group in optimizer.param_groups for w in group['params'] if w.requires_grad]
-    train_loss = _with_the_same_random_numbers(train_loss, alphas[0].device)
+    train_loss = _with_fixed_random_numbers(train_loss, alphas[0].device)
     with _restored(buffers):
         slopes = gradients(train_loss(), weights, loss_scale, create_graph=exact)
         used = [slope is not None for slope in slopes]
@@ -87,12 +89,12 @@ def second_order(
         direct, vector = both[: len(alphas)], [_or_zeros(v, w) for v, w in zip(both[len(alphas) :], weights)]
         if average:
             average(vector)
-        # Rates may differ between groups: they go into the vector, relative to the greatest.
+        # Learning rates may differ between groups: scale each part of the vector by its rate over the greatest.
         greatest = max(rates, default=0.0)
         if greatest:
             vector = [v if rate == greatest else v * (rate / greatest) for v, rate in zip(vector, rates)]
             if exact:
-                mixed = _differentiated_again(slopes, alphas, vector)
+                mixed = _mixed_product(slopes, alphas, vector)
             else:
                 with frozen_weights():
                     mixed = _finite_difference(train_loss, alphas, weights, vector, radius, loss_scale)
@@ -103,16 +105,18 @@ def second_order(
 def sgd_step(
     optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], slopes: Sequence[Tensor]
 ) -> tuple[list[Tensor], list[float]]:
-    """What ``optimizer.step()`` would take off ``weights``, given their gradients; and how fast, for each, that grows
-    with the gradient (its learning rate, but for dampening and Nesterov's momentum).
+    """The update that ``optimizer.step()`` would subtract from ``weights`` with the gradients ``slopes``.
+
+    Also its derivative by the gradient, one number per weight: the learning rate, changed by dampening and by
+    Nesterov's momentum.
 
     Raises:
-        TypeError: not ``torch.optim.SGD``, or one that maximises.
+        TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
     """
     if not isinstance(optimizer, torch.optim.SGD) or optimizer.defaults.get('maximize'):
         raise TypeError(
-            'A second-order search needs the step of the weights in closed form, which is there for SGD that descends, '
-            f"not for {type(optimizer).__name__}: use optimizer=dict(type='SGD', ...) for the weights, or order=1."
+            'A second-order search needs a minimising SGD as optimizer of the weights, not '
+            f"{type(optimizer).__name__}: use optimizer=dict(type='SGD', ...) for the weights, or order=1."
         )
     group_of = {id(weight): group for group in optimizer.param_groups for weight in group['params']}
     steps, rates = [], []
@@ -133,15 +137,15 @@ def sgd_step(
 
 
 def shift(weights: Sequence[Tensor], directions: Sequence[Tensor], scale: float) -> None:
-    """``w += scale * direction``, in place: whoever holds the weights sees them moved."""
+    """``w += scale * direction``, in place."""
     for weight, direction in zip(weights, directions):
         weight.data.add_(direction, alpha=scale)
 
 
 def gradients(loss: Tensor, inputs: Sequence[Tensor], loss_scale: float = 1.0, *, create_graph: bool = False) -> list:
-    """New tensors, not anybody's ``.grad``; None for an input that the loss does not depend on."""
-    found = torch.autograd.grad(loss * loss_scale, inputs, allow_unused=True, create_graph=create_graph)
-    return [g if g is None or loss_scale == 1 else g / loss_scale for g in found]
+    """Gradients as new tensors, apart from any ``.grad``; None for an input that the loss does not depend on."""
+    scaled = torch.autograd.grad(loss * loss_scale, inputs, allow_unused=True, create_graph=create_graph)
+    return [g if g is None or loss_scale == 1 else g / loss_scale for g in scaled]
 
 
 def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps: float) -> list[Tensor | None]:
@@ -149,9 +153,7 @@ def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps:
     return [None if p is None or m is None else (p - m) / (2 * eps) for p, m in zip(plus, minus)]
 
 
-def _differentiated_again(
-    slopes: Sequence[Tensor], alphas: Sequence[Tensor], vector: Sequence[Tensor]
-) -> Sequence[Tensor | None]:
+def _mixed_product(slopes: Sequence[Tensor], alphas: Sequence[Tensor], vector: Sequence[Tensor]) -> Sequence:
     pairs = [(s, v) for s, v in zip(slopes, vector) if s.requires_grad]  # a slope may be constant
     if not pairs:
         return [None] * len(alphas)
@@ -168,7 +170,7 @@ def _finite_difference(
     loss_scale: float,
 ) -> list[Tensor | None]:
     norm = float(torch.stack([v.double().norm() for v in vector]).norm())
-    if not norm:  # at a minimum of the validation loss nothing is to be followed
+    if not norm:  # the validation loss is at a minimum
         return [None] * len(alphas)
     eps = radius / norm
     sides = []
@@ -186,20 +188,23 @@ def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
 
 @contextmanager
 def _restored(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Whatever happens inside, the tensors hold at the end what they held before.
+    """Restore the tensors at the end, also after an exception.
 
-    Through ``.data``: graphs that were made before the tensors moved are used after they came back.
+    Writes through ``.data``, so that graphs built before remain usable.
     """
-    kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    saved = [(tensor, tensor.detach().clone()) for tensor in tensors]
     try:
         yield
     finally:
-        for tensor, before in kept:
+        for tensor, before in saved:
             tensor.data.copy_(before)
 
 
-def _with_the_same_random_numbers(loss: Loss, device: torch.device) -> Loss:
-    """Dropout, or a detector's sampling of proposals, would drown the difference of two losses."""
+def _with_fixed_random_numbers(loss: Loss, device: torch.device) -> Loss:
+    """Make every evaluation draw the random numbers of the first.
+
+    Otherwise dropout, or a detector's sampling of proposals, would exceed the difference between two losses.
+    """
     modules: list[Any] = [torch.random] if device.type == 'cpu' else [torch.random, getattr(torch, device.type)]
     first: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""From the plugins of a search to those of the training that follows it."""
+"""The plugins of the derived network, from the plugins of the search and its genotypes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from mmhoga.genotype import Genotype
 
 _SEARCH_ONLY = ('num_groups', 'primitives')
 
+_HEADER = """\
+# Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
+# model = dict(backbone=dict(plugins={{_base_.plugins}})).
+"""
+
 
 def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str, Genotype]) -> list[dict[str, Any]]:
-    """The ``plugins`` of a searched backbone with every supernet replaced by what was found, genotypes written out.
+    """The ``plugins`` of a searched backbone, with its supernets replaced by HOGA cells with explicit genotypes.
 
     Args:
         plugins: of the backbone that was searched.
-        genotypes: one under the empty name, for all stages; or one a stage, whose names end in the number of the
-            stage, from 1 on (``layer1``, ...): then a supernet becomes a plugin a stage.
+        genotypes: either one, under the empty name, for all stages; or one per stage, under names that end in the
+            number of the stage (``layer1``, ...). Then each supernet becomes one plugin per stage.
 
     Raises:
-        ValueError: the name of a stage that does not end in a number.
+        ValueError: the name of a stage does not end in a number.
     """
     derived: list[dict[str, Any]] = []
     numbers = {stage: _number(stage) for stage in genotypes if stage}
@@ -30,10 +35,10 @@ def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str
         if not _is_supernet(plugin.get('cfg')):
             derived.append(dict(plugin))
             continue
-        kept = {key: value for key, value in plugin['cfg'].items() if key not in _SEARCH_ONLY}
+        settings = {key: value for key, value in plugin['cfg'].items() if key not in _SEARCH_ONLY}
         stages = plugin.get('stages') or (True,) * max(numbers.values(), default=0)
         for stage, genotype in genotypes.items():
-            cfg = {**kept, 'type': 'mmhoga.HOGA', 'genotype': [list(row) for row in genotype.edges]}
+            cfg = {**settings, 'type': 'mmhoga.HOGA', 'genotype': [list(row) for row in genotype.edges]}
             entry = {**plugin, 'cfg': cfg}
             if stage:
                 if numbers[stage] > len(stages) or not stages[numbers[stage] - 1]:
@@ -44,37 +49,31 @@ def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str
 
 
 def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], imports: Mapping[str, Any] | None) -> str:
-    """The text of a config with the plugins to train, or nothing where ``model`` has none that were searched.
+    """A config with the plugins to train; empty unless exactly one ``plugins`` list of ``model`` has supernets.
 
     Args:
-        model: the search's ``model``.
+        model: the ``model`` of the search's config.
         genotypes: as in :func:`derived_plugins`.
-        imports: the search's ``custom_imports``, if it has any: own primitives may need them.
+        imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
-    found = list(_searched(model))
-    if len(found) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
+    searched = list(_searched_plugins(model))
+    if len(searched) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
         return ''
-    content: dict[str, Any] = {'plugins': derived_plugins(found[0], genotypes)}
+    content: dict[str, Any] = {'plugins': derived_plugins(searched[0], genotypes)}
     if imports:
         content['custom_imports'] = dict(imports)
-    head = (
-        "# What a search found, for a backbone: _base_ = [..., 'THIS FILE'] and\n"
-        '# model = dict(backbone=dict(plugins={{_base_.plugins}})).\n'
-    )
-    return head + Config(content).pretty_text
+    return _HEADER + Config(content).pretty_text
 
 
-def _searched(node: Any) -> Iterator[Sequence[Mapping[str, Any]]]:
+def _searched_plugins(node: Any) -> Iterator[Sequence[Mapping[str, Any]]]:
     """Every ``plugins`` list in a config that holds a supernet."""
     if isinstance(node, Mapping):
         plugins = node.get('plugins')
         if isinstance(plugins, (list, tuple)) and any(_is_supernet(plugin.get('cfg')) for plugin in plugins):
             yield plugins
-        for value in node.values():
-            yield from _searched(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _searched(value)
+    if isinstance(node, (Mapping, list, tuple)):
+        for value in node.values() if isinstance(node, Mapping) else node:
+            yield from _searched_plugins(value)
 
 
 def _is_supernet(cfg: Any) -> bool:
@@ -84,5 +83,5 @@ def _is_supernet(cfg: Any) -> bool:
 def _number(stage: str) -> int:
     match = re.search(r'(\d+)$', stage)
     if match is None:
-        raise ValueError(f'The stage {stage!r} has no number at its end: which entry of plugins.stages is it?')
+        raise ValueError(f'The stage {stage!r} must end in its number, to find its entry in plugins.stages.')
     return int(match[1])

@@ -1,20 +1,23 @@
-"""The step on alpha: from a batch of each half to an update, by the first or the second order."""
+"""The step on alpha: from one batch of trainB, and one of trainA for the second order, to an update."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from mmengine.dist import all_gather, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
 from mmhoga.search import bilevel
 from mmhoga.search.model import SearchModel
-from mmhoga.search.resume.processes import average
+from mmhoga.search.resume.state import SearchError
 
 
 class AlphaDescent:
-    """Args as :class:`SearchLoop` has them.
+    """Descends alpha on the loss of a batch of trainB. :class:`mmhoga.search.SearchLoop` documents the arguments.
 
     Raises:
         ValueError: an unknown ``order``, ``hessian`` or ``unroll``.
@@ -31,47 +34,39 @@ class AlphaDescent:
         self.order, self.hessian, self.unroll = order, hessian, unroll
 
     @property
-    def exact(self) -> bool:
-        """Whether losses are differentiated twice."""
+    def differentiates_twice(self) -> bool:
+        """Whether the step needs the second derivative of the training loss from autograd."""
         return self.order == 2 and self.hessian == 'exact'
 
-    def step(
-        self,
-        model: SearchModel,
-        wrappers: OptimWrapperDict,
-        data: Any,
-        train_data: Any,
-        *,
-        distributed: bool = False,
-        flag: bool = False,
-    ) -> tuple[dict, bool]:
-        """Descend alpha on the loss of ``data``, of trainB; ``train_data``, of trainA, is for the virtual step.
+    def step(self, model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any) -> dict[str, Any]:
+        """Update alpha, or accumulate its gradient, by the settings of ``wrappers['alpha']``.
+
+        Several processes average alpha's gradient just before the update.
+
+        Args:
+            model: without its DistributedDataParallel.
+            wrappers: those of the weights and of alpha.
+            data: a batch of trainB.
+            train_data: a batch of trainA, for the virtual step of the second order.
 
         Returns:
-            What to log, and, if alpha moved in several processes, whether any of them passed a ``flag``.
+            The values to log.
         """
-        wrapper, flagged = wrappers['alpha'], False
+        wrapper = wrappers['alpha']
         with model.differentiating_alpha() as alphas:
-            found, outputs = self._gradients(model, alphas, wrappers, data, train_data, distributed)
-            # A loss with these gradients: it goes the wrapper's way of accumulating, scaling and clipping.
-            loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, found))
+            gradients, outputs = self._gradients(model, alphas, wrappers, data, train_data)
+            # A loss with exactly these gradients, so that the wrapper accumulates, scales and clips as usual.
+            loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, gradients))
             wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
-            if wrapper.should_update():  # in here: mmengine clips what requires a gradient
-                if distributed:
-                    flagged = average([alpha.grad for alpha in alphas if alpha.grad is not None], flag)
+            if wrapper.should_update():  # inside the context: mmengine clips only what requires a gradient
+                all_reduce_params([alpha.grad for alpha in alphas if alpha.grad is not None], op='mean')
                 wrapper.step()
                 wrapper.zero_grad()
-        return outputs, flagged
+        return outputs
 
     def _gradients(
-        self,
-        model: SearchModel,
-        alphas: Sequence[Tensor],
-        wrappers: OptimWrapperDict,
-        data: Any,
-        train_data: Any,
-        distributed: bool,
-    ) -> tuple[list[Tensor], dict]:
+        self, model: SearchModel, alphas: Sequence[Tensor], wrappers: OptimWrapperDict, data: Any, train_data: Any
+    ) -> tuple[list[Tensor], dict[str, Any]]:
         outputs: dict[str, Any] = {}
 
         def val_loss() -> Tensor:
@@ -85,19 +80,37 @@ class AlphaDescent:
                 return model.loss(train_data)[0]
 
         scaler = getattr(wrappers['alpha'], 'loss_scaler', None)
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
+        loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
         if self.order == 1:
             with model.frozen_weights():
-                return bilevel.first_order(val_loss, alphas, loss_scale=scale)[1], outputs
-        _, found = bilevel.second_order(
+                return bilevel.first_order(val_loss, alphas, loss_scale=loss_scale)[1], outputs
+        joint = self.unroll == 'joint' and get_world_size() > 1
+        _, gradients = bilevel.second_order(
             train_loss,
             val_loss,
             alphas,
             wrappers['weights'].optimizer,
             hessian=self.hessian,
             buffers=model.buffers(),
-            average=average if distributed and self.unroll == 'joint' else None,
+            average=(lambda tensors: all_reduce_params(tensors, op='mean')) if joint else None,
             frozen_weights=model.frozen_weights,
-            loss_scale=scale,
+            loss_scale=loss_scale,
         )
-        return found, outputs
+        return gradients, outputs
+
+
+def require_equal_alpha(alphas: Sequence[Tensor], epoch: int) -> None:
+    """Compare a checksum of alpha between the processes.
+
+    Raises:
+        SearchError: in every process, if the checksums differ.
+    """
+    checksum = 0
+    for alpha in alphas:
+        checksum = zlib.crc32(alpha.detach().cpu().contiguous().numpy().tobytes(), checksum)
+    checksums = [int(each) for each in all_gather(torch.tensor(checksum, device=alphas[0].device))]
+    if len(set(checksums)) > 1:
+        raise SearchError(
+            f'alpha differs between the processes at the end of epoch {epoch} (checksums {checksums}). The last '
+            'checkpoint is from the epoch before: resume from it with --resume.'
+        )

@@ -1,10 +1,10 @@
-"""The search model: any mmengine model whose plugins are supernets, and the alpha that they share."""
+"""The search model: an mmengine model with supernets as plugins, and the alpha that they share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -22,28 +22,28 @@ SHARING = ('model', 'stage')
 
 @MODELS.register_module()
 class SearchModel(BaseModel):
-    """Wraps a classifier, a detector, a pose estimator, ... built with ``mmhoga.SearchableHOGA`` plugins.
+    """Wraps any model (classifier, detector, pose estimator) that has ``mmhoga.SearchableHOGA`` plugins.
 
-    All its cells hold one and the same ``alpha`` (section 4.2), or all those of one stage do. Outside
-    :meth:`differentiating_alpha` it asks for no gradient: a step on the weights neither computes nor, under
-    DistributedDataParallel, communicates one.
+    All cells of the model, or all cells of a stage, share one ``alpha`` (section 4.2). Alpha requires a gradient only
+    inside :meth:`differentiating_alpha`, so a step on the weights neither computes that gradient nor communicates it
+    under DistributedDataParallel.
 
     Args:
-        architecture: the model, as a config or built.
-        alpha_per: ``'model'``: one alpha, the parameter ``alpha``; or ``'stage'``: one a stage of the backbone, the
-            parameters ``stage_alpha.<stage>``.
-        stage_pattern: for ``'stage'``, what in a cell's name is its stage; by default ``layer1``, ``layer2``, ..., as
-            the ResNets of all hosts call theirs.
+        architecture: the model to wrap, as a config or built.
+        alpha_per: ``'model'`` for one alpha, the parameter ``alpha``; ``'stage'`` for one per stage of the backbone,
+            the parameters ``stage_alpha.<stage>``.
+        stage_pattern: for ``'stage'``, a regular expression that finds the stage in the name of a cell. The default
+            finds ``layer1``, ``layer2``, ..., the names in the ResNets of all hosts.
         cost: ``dict(metric='macs', weight=0.1, input_shape=(3, 224, 224))`` adds the expected cost of the derived
             cells to alpha's loss (:class:`mmhoga.search.costs.expected.ExpectedCost`).
-        val_loss: also compute the loss on validation data, which then needs ground truth: a second forward pass.
-        data_preprocessor: for an ``architecture`` given as a config that has none of its own; mmengine's Runner passes
-            the config's top-level one here.
+        val_loss: also compute the loss on the validation data, in a second forward pass; they need ground truth.
+        data_preprocessor: used if ``architecture`` is a config without one; mmengine's Runner passes the top-level
+            one of the config.
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: the model has no SearchableHOGA, or cells that differ in K or in their primitives, or one in no
-            stage; and what :class:`ExpectedCost` raises.
+        ValueError: the model has no SearchableHOGA, its cells differ in K or primitives, or a cell is in no stage.
+            Also the errors of :class:`ExpectedCost`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SearchModel(BaseModel):
         self.architecture: BaseModel = built
         self.val_loss = val_loss
         cells = self.named_cells()
-        _check_alike(list(cells.values()))
+        _require_equal_spaces(list(cells.values()))
         if alpha_per == 'model':
             self._groups = {'': list(cells)}
             self.alpha = next(iter(cells.values())).alpha
@@ -80,15 +80,15 @@ class SearchModel(BaseModel):
             alpha.requires_grad_(False)
             for name in self._groups[stage]:
                 cells[name].alpha = alpha
-        self.cost = self._build_cost(**cost) if cost is not None else None
-
-    def _build_cost(self, *, input_shape: tuple[int, int, int], **kwargs: Any) -> ExpectedCost:
-        cells = self.named_cells()
-        return ExpectedCost(cells, cell_shapes(self.architecture, cells, input_shape), self._groups, **kwargs)
+        self.cost = None
+        if cost is not None:
+            settings = dict(cost)
+            shapes = cell_shapes(self.architecture, cells, settings.pop('input_shape'))
+            self.cost = ExpectedCost(cells, shapes, self._groups, **settings)
 
     @property
     def alphas(self) -> tuple[nn.Parameter, ...]:
-        """Every architecture parameter, each once: what the step on alpha differentiates by."""
+        """Every architecture parameter, once each."""
         return tuple(self.named_alphas().values())
 
     @property
@@ -101,63 +101,48 @@ class SearchModel(BaseModel):
         return self.cells()[0].primitives
 
     def named_alphas(self) -> dict[str, nn.Parameter]:
-        """:attr:`alphas` by stage; where there is but one, its name is empty."""
+        """:attr:`alphas` by stage; a single alpha has the empty name."""
         return {'': self.alpha} if list(self._groups) == [''] else dict(self.stage_alpha.items())
 
     def cells(self) -> list[SearchableHOGA]:
-        """The supernets, in the order of the model's modules."""
+        """The supernets, in module order."""
         return list(self.named_cells().values())
 
     def named_cells(self, stage: str | None = None) -> dict[str, SearchableHOGA]:
-        """:meth:`cells` by their names in the architecture; those of one stage of :meth:`named_alphas`."""
+        """:meth:`cells` by name, all of them or those of a stage of :meth:`named_alphas`."""
         cells = {n: module for n, module in self.architecture.named_modules() if isinstance(module, SearchableHOGA)}
         return cells if stage is None else {name: cells[name] for name in self._groups[stage]}
 
     def genotype(self, meta: dict | None = None, stage: str = '') -> Genotype:
-        """What alpha, or the alpha of a stage, says now (Eqs. 14, 16), with a record of its origin."""
+        """The genotype derived from alpha, or from the alpha of a stage (Eqs. 14, 16); ``meta`` records its origin."""
         return derive_genotype(self.named_alphas()[stage], self.primitives, meta)
 
     def compile_cells(self, **options: Any) -> None:
-        """Each cell's :meth:`mmhoga.models.SearchableHOGA.compile`."""
+        """Call :meth:`mmhoga.models.SearchableHOGA.compile` of each cell."""
         for cell in self.cells():
             cell.compile(**options)
 
     @contextmanager
     def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
-        """Inside, losses depend on alpha differentiably; yields :attr:`alphas`."""
-        alphas = self.alphas
-        for alpha in alphas:
-            alpha.requires_grad_(True)
-        try:
-            yield alphas
-        finally:
-            for alpha in alphas:
-                alpha.requires_grad_(False)
+        """Context in which alpha requires a gradient; yields :attr:`alphas`."""
+        with _requiring_grad(self.alphas, True):
+            yield self.alphas
 
-    @contextmanager
-    def frozen_weights(self) -> Iterator[None]:
-        """Inside, losses depend on alpha alone: nothing is stored for weight gradients, nor are they computed."""
+    def frozen_weights(self) -> AbstractContextManager[None]:
+        """Context in which the weights require no gradient, which saves the memory and time for theirs."""
         architecture = {id(alpha) for alpha in self.alphas}
-        weights = [p for p in self.parameters() if p.requires_grad and id(p) not in architecture]
-        for weight in weights:
-            weight.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for weight in weights:
-                weight.requires_grad_(True)
+        return _requiring_grad([p for p in self.parameters() if p.requires_grad and id(p) not in architecture], False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The architecture's own forward, in whichever mode."""
         return self.architecture(*args, **kwargs)
 
     def loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss of a batch as a data loader gives it, and what to log of it."""
+        """The total loss of a batch from a data loader, and the values to log."""
         batch = self.data_preprocessor(data, True)
         return self.parse_losses(self._run_forward(batch, mode='loss'))
 
     def alpha_loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """What alpha descends on: the loss of a batch of trainB, and the expected cost if that is asked for."""
+        """The loss that alpha descends on: that of a batch of trainB, plus the expected cost if configured."""
         loss, outputs = self.loss(data)
         if self.cost is not None:
             cost = self.cost(self.named_alphas())
@@ -169,10 +154,10 @@ class SearchModel(BaseModel):
         return self.architecture.parse_losses(losses)
 
     def val_step(self, data: Any) -> list:
-        """The architecture's predictions; with ``val_loss`` also the loss, in the way that mmengine knows."""
+        """The predictions of the architecture; with ``val_loss`` also the loss, as mmengine expects it."""
         if not self.val_loss:
             return self.architecture.val_step(data)
-        # A detector samples its proposals at random: without a trace in what follows.
+        # Computing the loss must not change the random numbers that follow: a detector samples proposals.
         with torch.random.fork_rng(devices=[]):
             batch = self.data_preprocessor(data, False)
             total, _ = self.parse_losses(self._run_forward(batch, mode='loss'))
@@ -183,8 +168,19 @@ class SearchModel(BaseModel):
 
 
 def unwrapped(model: nn.Module) -> Any:
-    """The model itself, without DistributedDataParallel or another wrapper."""
+    """The model without DistributedDataParallel or another wrapper."""
     return model.module if is_model_wrapper(model) else model
+
+
+@contextmanager
+def _requiring_grad(parameters: Sequence[nn.Parameter], required: bool) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(required)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(not required)
 
 
 def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:
@@ -193,24 +189,24 @@ def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:
         match = re.search(pattern, name)
         if match is None:
             raise ValueError(
-                f'alpha_per="stage": the cell {name!r} is in no stage, since nothing in its name matches stage_pattern '
-                f'= {pattern!r}. Set stage_pattern to what tells the stages of this backbone apart.'
+                f'alpha_per="stage": the cell {name!r} is in no stage: stage_pattern = {pattern!r} does not match its '
+                'name. Set stage_pattern to a regular expression that matches the stages of this backbone.'
             )
         stages.setdefault(match[0].replace('.', '_'), []).append(name)
     return stages
 
 
-def _check_alike(cells: list[SearchableHOGA]) -> None:
+def _require_equal_spaces(cells: list[SearchableHOGA]) -> None:
     if not cells:
         raise ValueError(
-            "The architecture has nothing to search: no module of type 'mmhoga.SearchableHOGA'. Give its backbone "
-            "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')], with a backbone whose "
-            "blocks take plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet)."
+            "The architecture has nothing to search: it has no module of type 'mmhoga.SearchableHOGA'. Add "
+            "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')] to a backbone that takes "
+            "plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet)."
         )
     spaces = {(cell.num_groups, cell.primitives) for cell in cells}
     if len(spaces) > 1:
         raise ValueError(
-            'All cells share one alpha, so they need the same K and primitives; found '
+            'All cells share one alpha, so they need the same K and primitives; this model has '
             + '; '.join(f'K = {groups} with {", ".join(names)}' for groups, names in sorted(spaces))
             + '.'
         )

@@ -1,4 +1,4 @@
-"""Two optimizers for one model: the weights', and alpha's."""
+"""The two optimizers of a search: one for the weights, one for alpha."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ class SearchOptimWrapperConstructor:
         ...     alpha=dict(optimizer=dict(type='Adam', lr=3e-3, betas=(0.5, 0.999), weight_decay=1e-3)))
 
     Args:
-        optim_wrapper_cfg: ``weights`` and ``alpha``, each what mmengine takes as ``optim_wrapper`` (``type``,
-            ``optimizer``, ``clip_grad``, ``accumulative_counts``, ...); ``weights`` may have a ``constructor`` and a
-            ``paramwise_cfg``.
+        optim_wrapper_cfg: ``weights`` and ``alpha``, each an ``optim_wrapper`` of mmengine (``type``, ``optimizer``,
+            ``clip_grad``, ``accumulative_counts``, ...); ``weights`` may have a ``constructor`` and ``paramwise_cfg``.
 
     Raises:
-        ValueError: other keys than these two, or a model without alpha.
+        ValueError: other keys, or a model without alpha.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        # A base config of a host may leave its scope in the dict.
+        # The base config of a host may leave its scope in the dict.
         optim_wrapper_cfg = {key: value for key, value in optim_wrapper_cfg.items() if key != '_scope_'}
         if set(optim_wrapper_cfg) != {'weights', 'alpha'} or paramwise_cfg:
             raise ValueError(
-                'A search has two optimizers: optim_wrapper must hold "weights" and "alpha" beside "constructor" (and '
-                f'"paramwise_cfg" inside "weights"); found {sorted(optim_wrapper_cfg)}.'
+                'A search has two optimizers: optim_wrapper must hold "weights" and "alpha" beside "constructor" '
+                f'("paramwise_cfg" belongs inside "weights"), but it holds {sorted(optim_wrapper_cfg)}.'
             )
         self.cfg = optim_wrapper_cfg
 

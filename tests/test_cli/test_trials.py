@@ -38,7 +38,7 @@ def fake(monkeypatch):
     """Trials that write logs and train nothing. Those in ``fails`` fail."""
     started, fails = [], set()
 
-    def run(self, threads, watch=None, started=None):
+    def run(self, threads, watch=None, on_start=None):
         number = int(self.work_dir.name[-3:])
         started.append(number)
         if number in fails:

@@ -1,4 +1,4 @@
-"""Checkpoints that mmengine writes load weights-only; checkpoints that would run code do not."""
+"""mmengine's checkpoints load weights-only; checkpoints that would run code are refused."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(torch.__version__ < (2, 6), reason='before torch
 
 @pytest.fixture(autouse=True)
 def allowed():
-    """Exactly what the package allows, whatever other tests have added."""
+    """Allow only the globals of the package, without those that other tests added."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     allow_mmengine_checkpoints()
@@ -189,7 +189,7 @@ HARMFUL = {**RUNS_CODE, **REACHES_OUT}
 
 
 class CallPickler(pickle._Pickler):
-    """Writes a call where a function belongs, and a module as an attribute of one that imports it."""
+    """Writes a call in place of a function, and a module as an attribute of a module that imports it."""
 
     def save_reduce(self, func, args, *rest, obj=None, **more):
         if isinstance(func, Reduce):
@@ -206,7 +206,7 @@ class CallPickler(pickle._Pickler):
 
 
 class CallPickle:
-    """What ``torch.save`` takes as its ``pickle_module``."""
+    """A ``pickle_module`` for ``torch.save``."""
 
     Pickler = CallPickler
 
@@ -227,7 +227,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(attack, tmp_path):
 
 @pytest.mark.parametrize('attack', RUNS_CODE)
 def test_the_attacks_are_real(attack, tmp_path, monkeypatch):
-    """The same files, read without protection, do what they say."""
+    """The same files run their code when they are read without protection."""
     monkeypatch.setattr(HistoryBuffer, '_statistics_methods', dict(HistoryBuffer._statistics_methods))
     touched, path = tmp_path / 'touched', tmp_path / 'a.pth'
     torch.save(HARMFUL[attack](f'touch {touched}'), path, pickle_module=CallPickle)
@@ -235,14 +235,14 @@ def test_the_attacks_are_real(attack, tmp_path, monkeypatch):
     assert touched.exists()
 
 
-def test_what_a_checkpoint_may_ask_of_getattr():
+def test_getattr_is_limited_to_four_methods_of_history_buffer():
     assert _history_method(HistoryBuffer, 'mean') is HistoryBuffer.mean
     for owner, name in ((HistoryBuffer, '__init__'), (HistoryBuffer(), 'mean'), (os, 'system'), (dict, 'min')):
         with pytest.raises(ValueError, match=f"attribute '{name}'.*weights_only=False"):
             _history_method(owner, name)
 
 
-def test_a_meaning_that_the_program_gave_is_kept():
+def test_a_global_that_the_program_allowed_keeps_its_meaning():
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals([defaultdict])
     allow_mmengine_checkpoints()
@@ -251,14 +251,14 @@ def test_a_meaning_that_the_program_gave_is_kept():
     assert 'builtins.getattr' in names
 
 
-def test_older_torch_is_left_alone(monkeypatch):
+def test_no_effect_with_older_torch(monkeypatch):
     torch.serialization.clear_safe_globals()
     monkeypatch.setattr(torch, '__version__', type(torch.__version__)('2.5.1'))
     allow_mmengine_checkpoints()
     assert torch.serialization.get_safe_globals() == []
 
 
-def test_it_is_in_force_once_a_config_has_named_a_type_of_ours(tmp_path):
+def test_naming_a_type_of_mmhoga_in_a_config_is_enough(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save(dict(message_hub=HistoryBuffer([1.0], [1])), path)
     code = (
@@ -271,8 +271,8 @@ def test_it_is_in_force_once_a_config_has_named_a_type_of_ours(tmp_path):
     assert result.stdout.strip() == '1.0', result.stderr
 
 
-def test_bytes_are_none_but_those_of_an_empty_array(tmp_path):
-    """The real ``bytes`` would fill the memory: ``bytes(10 ** 12)``."""
+def test_bytes_returns_nothing_but_empty_bytes(tmp_path):
+    """With the real one, ``bytes(10 ** 12)`` would fill the memory."""
 
     class Large:
         def __reduce__(self):

@@ -1,4 +1,4 @@
-"""mmdet's stock detectors train and predict on the stand-in."""
+"""mmdet's own detectors train and predict with the stand-in."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_one_step_and_one_prediction(config, size):
         assert found.masks.shape == (len(found), size, size)
 
 
-def test_ssd_head_keeps_a_loss_of_its_own():
+def test_a_subclass_of_ssd_head_keeps_its_loss_cls():
     from mmdet.models.dense_heads import SSDHead
 
     class WithLoss(SSDHead):

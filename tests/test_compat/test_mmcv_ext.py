@@ -1,4 +1,4 @@
-"""When the stand-in is used, and when it is not. Each case needs an interpreter in which nothing is imported yet."""
+"""The stand-in is used only without a compiled module. Each case needs a new interpreter."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def test_importing_the_package_loads_no_torch_and_no_host():
 
 @pytest.fixture
 def mmcv_with(tmp_path):
-    """Runs code where ``mmcv`` is a package that has a compiled module of the given source."""
+    """Run code with a package ``mmcv`` whose compiled module has the given source."""
 
     def run_with(source, code):
         package = tmp_path / 'mmcv'
@@ -35,7 +35,7 @@ def mmcv_with(tmp_path):
     return run_with
 
 
-def test_a_compiled_module_wins(mmcv_with):
+def test_a_compiled_module_is_used(mmcv_with):
     result = mmcv_with("origin = 'compiled'", 'import mmcv._ext; print(mmcv._ext.origin, hasattr(mmcv._ext, "nms"))')
     assert result.stdout.split() == ['compiled', 'False'], result.stderr
 
@@ -46,7 +46,7 @@ def test_a_broken_compiled_module_is_not_hidden(mmcv_with):
     assert 'undefined symbol' in result.stderr
 
 
-def test_the_hooks_are_installed_once_and_the_stand_in_is_asked_last():
+def test_the_finders_are_installed_once_and_the_stand_in_is_last():
     result = run(
         'import sys, mmhoga\n'
         'from mmhoga.compat import install_stand_in, repair_ssd_head\n'
@@ -59,7 +59,7 @@ def test_the_hooks_are_installed_once_and_the_stand_in_is_asked_last():
     assert result.stdout.split() == ['1', '1', '_StandInFinder', 'None', 'None'], result.stderr
 
 
-def test_no_mmcv_at_all_is_an_error_that_names_both_distributions(monkeypatch):
+def test_without_any_mmcv_the_error_names_both_distributions(monkeypatch):
     require_mmcv()
     monkeypatch.setitem(sys.modules, 'mmcv', None)
     with pytest.raises(ImportError, match=r'pip install mmcv-lite(.|\n)*mim install'):

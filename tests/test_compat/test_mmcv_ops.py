@@ -1,4 +1,4 @@
-"""The operations that stand in for mmcv's compiled ones, called as hosts call them, against slow loops."""
+"""The replacements of mmcv's compiled operations, called through mmcv.ops and compared with slow loops."""
 
 import math
 
@@ -106,7 +106,7 @@ def test_soft_nms(method, offset):
 
 
 def test_soft_nms_of_empty_boxes():
-    """The example in mmcv's docstring: areas of zero give IoUs that are not numbers, and five of six boxes stay."""
+    """The example in mmcv's docstring: empty boxes give IoUs of NaN, and five of six boxes remain."""
     boxes = torch.tensor([[4.0, 3, 5, 3], [4, 3, 5, 4]] + 4 * [[3.0, 1, 3, 1]])
     scores = torch.tensor([0.9, 0.9, 0.5, 0.5, 0.4, 0.0])
     dets, indices = soft_nms(boxes, scores, iou_threshold=0.6, sigma=0.5)
@@ -114,7 +114,7 @@ def test_soft_nms_of_empty_boxes():
     assert len(soft_nms(boxes[:0], scores[:0])[1]) == 0
 
 
-def test_nms_match_groups_what_each_kept_box_suppresses():
+def test_nms_match_groups_each_kept_box_with_those_it_suppresses():
     boxes, scores = random_boxes(30)
     left = scores.argsort(descending=True).tolist()
     expected = []
@@ -229,7 +229,7 @@ def test_sigmoid_focal_loss_class_weights_and_extreme_logits():
 
 
 @needs_stand_in
-def test_other_operations_are_errors_that_name_them():
+def test_the_error_of_any_other_operation_names_it():
     with pytest.raises(NotImplementedError, match=r"'box_iou_rotated'.*mmcv-lite.*roi_align_forward.*mim install"):
         box_iou_rotated(torch.rand(2, 5), torch.rand(2, 5))
     with pytest.raises(NotImplementedError, match=r"pool_mode='max'.*compiled mmcv"):
@@ -239,5 +239,5 @@ def test_other_operations_are_errors_that_name_them():
 
 
 @needs_stand_in
-def test_environment_report_says_that_nothing_is_compiled():
+def test_the_environment_report_shows_the_stand_in():
     assert 'mmhoga' in get_compiler_version()

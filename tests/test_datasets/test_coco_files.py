@@ -1,4 +1,4 @@
-"""The generated data sets: what the annotations say is what the pictures show, and the hosts' evaluators agree."""
+"""Generated data sets: the annotations fit the images, and COCO's reader and evaluator accept them."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmhoga.cli.make_data import shapes_main
+from mmhoga.cli.make_data import make_data_main
 from mmhoga.datasets.synthetic import coco_files
 from mmhoga.datasets.synthetic.canvas import run_lengths
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
@@ -38,7 +38,7 @@ def draw_many(draw, size, count=40):
 
 
 def decode(segmentation):
-    """The mask of a run-length code, written another way than the encoder."""
+    """The mask of a run-length code, implemented independently of the encoder."""
     values = np.arange(len(segmentation['counts'])) % 2
     return np.repeat(values, segmentation['counts']).reshape(segmentation['size'][::-1]).T.astype(bool)
 
@@ -59,7 +59,7 @@ def test_boxes_and_areas_are_those_of_the_pixels(draw):
             assert one['area'] == mask.sum() > 0
 
 
-def test_shapes_stand_out_of_the_ground_and_apart():
+def test_shapes_are_brighter_than_the_background_and_do_not_overlap():
     for image, annotations in draw_many(draw_shapes, 96):
         masks = [decode(one['segmentation']) for one in annotations]
         assert np.sum(masks, axis=0).max() == 1
@@ -68,8 +68,8 @@ def test_shapes_stand_out_of_the_ground_and_apart():
             assert image[mask].max(axis=-1).mean() > np.percentile(ground, 99)
 
 
-def test_every_class_looks_like_itself():
-    """The share of the circle around it that a regular polygon with n corners fills: n sin(2 pi / n) / (2 pi)."""
+def test_the_shape_of_a_mask_is_that_of_its_class():
+    """A regular polygon with n corners fills n sin(2 pi / n) / (2 pi) of its circumscribed circle."""
     share = {'disc': 1, 'square': 4 / (2 * np.pi), 'triangle': 3 * np.sin(2 * np.pi / 3) / (2 * np.pi)}
     seen = set()
     for _, annotations in draw_many(draw_shapes, 128):
@@ -83,8 +83,8 @@ def test_every_class_looks_like_itself():
     assert seen == set(SHAPES)
 
 
-def test_keypoints_lie_on_what_they_name():
-    """Visible ones on the figure, hidden ones off it, unlabelled ones nowhere; a face looks at us."""
+def test_keypoints_lie_on_their_person():
+    """Visible keypoints are on the mask, occluded ones off it, unlabelled ones at (0, 0). Faces look at the viewer."""
     counts = {0: 0, 1: 0, 2: 0}
     for image, annotations in draw_many(draw_people, 128):
         for one in annotations:
@@ -105,7 +105,7 @@ def test_keypoints_lie_on_what_they_name():
     assert min(counts.values()) > 10
 
 
-def test_the_keypoints_are_cocos():
+def test_keypoints_and_skeleton_are_those_of_coco():
     pytest.importorskip('mmpose')
     import mmpose
     from mmengine.config import Config
@@ -128,7 +128,7 @@ def test_run_lengths_against_xtcocotools(corner, tmp_path):
     np.testing.assert_array_equal(coco.annToMask(dict(image_id=1, segmentation=code)), mask)
 
 
-def test_cocos_reader_and_evaluator_accept_it(dataset):
+def test_the_reader_and_the_evaluator_of_coco_accept_it(dataset):
     from xtcocotools.cocoeval import COCOeval
 
     root, recipe = dataset
@@ -166,7 +166,7 @@ def test_the_same_recipe_gives_the_same_bytes(dataset, tmp_path):
     assert digest(root)['train/000001.png'] != digest(root)['val/000001.png']
 
 
-def test_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError('No space left on device')
 
@@ -183,13 +183,13 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ['--train', '3', '--val', '2']
-    assert shapes_main(options) == 0
+    assert make_data_main(options) == 0
     assert 'wrote 3 + 2 pictures of 96 x 96' in capsys.readouterr().out
     assert (tmp_path / 'data/people/annotations/person_keypoints_val.json').is_file()
     before = digest(tmp_path)
-    assert shapes_main(options) == 0
-    assert capsys.readouterr().out.count('there already are') == 2
-    assert shapes_main(['shapes', '--train', '4']) == 2
+    assert make_data_main(options) == 0
+    assert capsys.readouterr().out.count('already has') == 2
+    assert make_data_main(['shapes', '--train', '4']) == 2
     assert f'{tmp_path}/data/shapes already holds something else' in capsys.readouterr().err
     assert digest(tmp_path) == before
 
@@ -202,8 +202,8 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         (['--size', '32'], 'at least 64'),
     ],
 )
-def test_mistakes_on_the_command_line(tmp_path, capsys, arguments, message):
-    assert shapes_main([*arguments, '--out', str(tmp_path)]) == 2
+def test_bad_arguments(tmp_path, capsys, arguments, message):
+    assert make_data_main([*arguments, '--out', str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -211,5 +211,5 @@ def test_mistakes_on_the_command_line(tmp_path, capsys, arguments, message):
 def test_figures_is_an_old_name_of_people(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Recipe('figures') == Recipe('people')
-    assert shapes_main(['figures', '--train', '1', '--val', '1']) == 0
+    assert make_data_main(['figures', '--train', '1', '--val', '1']) == 0
     assert [path.name for path in (tmp_path / 'data').iterdir()] == ['people']

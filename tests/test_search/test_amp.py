@@ -1,5 +1,8 @@
-"""Mixed precision of both optimizers. mmengine's wrapper refuses a CPU; here it is told that there is a GPU, and given
-a scaler and an autocast (bfloat16) of the CPU's."""
+"""Mixed precision of both optimizers.
+
+mmengine's wrapper refuses a CPU. These tests replace its check for a GPU, and use the scaler and autocast (bfloat16) of
+the CPU.
+"""
 
 from functools import partial
 
@@ -32,7 +35,7 @@ def build(cfg):
 
 
 def gradient(cfg, work_dir, kind, **step):
-    """Alpha's, of one update by plain gradient descent."""
+    """The gradient of alpha: one update by plain gradient descent with learning rate 1."""
     cfg = cfg.copy()
     cfg.work_dir += work_dir
     cfg.train_cfg.update(step)
@@ -49,8 +52,8 @@ def gradient(cfg, work_dir, kind, **step):
 
 
 @pytest.mark.parametrize('step', [{}, dict(order=2, hessian='exact')], ids=['first', 'second'])
-def test_the_scale_falls_out_of_alphas_gradient(amp_config, step):
-    """Of 65536: what remains is bfloat16's error, an eighth or so in this net."""
+def test_the_loss_scale_cancels_in_alphas_gradient(amp_config, step):
+    """The scale is 65536; the remaining difference is the error of bfloat16, about an eighth in this network."""
     half = gradient(amp_config, 'half', 'AmpOptimWrapper', **step)
     full = gradient(amp_config, 'full', 'OptimWrapper', **step)
     assert not torch.equal(half, full)
@@ -58,7 +61,7 @@ def test_the_scale_falls_out_of_alphas_gradient(amp_config, step):
 
 
 def test_an_overflow_costs_one_step(amp_config, monkeypatch):
-    """Alpha stays, and stays finite; the next loss is scaled by half."""
+    """Alpha is unchanged and finite, and the next loss scale is half."""
     loop, model, *data = build(amp_config)
     scaler = loop.runner.optim_wrapper['alpha'].loss_scaler
     before, scale = model.alpha.detach().clone(), None
@@ -71,7 +74,7 @@ def test_an_overflow_costs_one_step(amp_config, monkeypatch):
     assert not torch.equal(model.alpha, before)
 
 
-def test_a_search_keeps_both_scales(amp_config):
+def test_a_resumed_search_keeps_both_loss_scales(amp_config):
     amp_config.train_cfg.max_epochs = 1
     amp_config.optim_wrapper.alpha.loss_scale = dict(init_scale=8.0, growth_interval=2)
     runner = Runner.from_cfg(amp_config)

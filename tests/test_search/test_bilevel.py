@@ -1,4 +1,4 @@
-"""Second order against a closed form, and against each mistake that a published implementation has made."""
+"""The second order compared with a closed form, and with the mistakes of published implementations."""
 
 import copy
 
@@ -30,7 +30,7 @@ class Quadratic:
         settings = dict(lr=0.07, momentum=0.9, weight_decay=0.03, **sgd) if momentum else dict(lr=0.07, **sgd)
         self.optimizer = torch.optim.SGD([dict(params=[w], **g) for w, g in zip(self.weights, groups)], **settings)
         if momentum:
-            for _ in range(2):  # buffers that hold something
+            for _ in range(2):  # fills the momentum buffers
                 self.step()
 
     def w(self):
@@ -57,7 +57,7 @@ class Quadratic:
         return torch.cat([w.new_full((len(w),), g[key]) for w, g in zip(self.weights, self.optimizer.param_groups)])
 
     def solution(self):
-        """By hand, from the matrices alone."""
+        """The gradient in closed form, from the matrices."""
         with torch.no_grad():
             w, a, xi = self.w(), self.a(), self.per_weight('lr')
             step = self.A @ w + self.B @ a + self.b + self.per_weight('weight_decay') * w
@@ -74,8 +74,8 @@ def second_order(problem, **kwargs):
 
 
 def check(problem, **kwargs):
-    _, found = second_order(problem, **kwargs)
-    torch.testing.assert_close(found, list(problem.solution()), rtol=0, atol=1e-8)
+    _, computed = second_order(problem, **kwargs)
+    torch.testing.assert_close(computed, list(problem.solution()), rtol=0, atol=1e-8)
 
 
 TWO_RATES = [dict(lr=0.05), dict(lr=0.11, momentum=0.5, weight_decay=0.2)]
@@ -90,7 +90,7 @@ def test_second_order_in_closed_form(hessian, groups, momentum):
 
 
 def live_gradients(loss, inputs, loss_scale=1.0, *, create_graph=False):
-    """MMRazor: what comes back is everybody's ``.grad``."""
+    """MMRazor: returns the live ``.grad`` of the inputs."""
     for x in inputs:
         if x.grad is not None:
             x.grad.zero_()
@@ -99,7 +99,7 @@ def live_gradients(loss, inputs, loss_scale=1.0, *, create_graph=False):
 
 
 def rebinding_shift(weights, directions, scale):
-    """MMRazor: the local name moves, the weight does not."""
+    """MMRazor: rebinds the local name, so the weight does not move."""
     for weight, direction in zip(weights, directions):
         weight = weight + scale * direction
 
@@ -117,17 +117,17 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize('mistake', MISTAKES)
-def test_the_published_mistakes_are_seen(mistake, monkeypatch):
+def test_published_mistakes_fail_the_comparison(mistake, monkeypatch):
     monkeypatch.setattr(bilevel, *MISTAKES[mistake])
     with pytest.raises(AssertionError):
         check(Quadratic(), hessian='finite_difference')
 
 
-def test_first_order_leaves_the_implicit_term():
+def test_the_first_order_omits_the_implicit_term():
     problem = Quadratic()
-    loss, found = bilevel.first_order(problem.val_loss, problem.alphas)
+    loss, computed = bilevel.first_order(problem.val_loss, problem.alphas)
     expected = problem.D @ problem.w() + problem.E @ problem.a()
-    torch.testing.assert_close(torch.cat(found), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(torch.cat(computed), expected, rtol=0, atol=1e-10)
     assert loss.item() == problem.val_loss().item()
 
 
@@ -149,20 +149,20 @@ def test_the_virtual_step_is_the_optimizers(sgd, steps):
 
 
 def test_the_finite_difference_has_an_error_of_second_order():
-    """On a smooth loss that is not quadratic: not zero, and a quarter when the radius is halved."""
+    """On a smooth, not quadratic loss the error is not zero, and falls to a quarter when the radius is halved."""
     problem = Quadratic()
     problem.train_loss = lambda: torch.sin(problem.w() @ problem.B @ problem.a() / 10)
     _, exact = second_order(problem, hessian='exact')
     errors = []
     for radius in (0.01, 0.005):
-        _, found = second_order(problem, radius=radius)
-        errors.append(max(float((f - e).abs().max()) for f, e in zip(found, exact)))
+        _, computed = second_order(problem, radius=radius)
+        errors.append(max(float((f - e).abs().max()) for f, e in zip(computed, exact)))
     assert 0 < errors[0] < 1e-4
     assert 3.9 < errors[0] / errors[1] < 4.1
 
 
 class TestOnASupernet:
-    """The fused supernet with its own kernels, in training mode, in float64."""
+    """The supernet with its own kernels, in training mode, in float64."""
 
     def problem(self, toy):
         model = SearchModel(toy()).double().train()
@@ -179,8 +179,8 @@ class TestOnASupernet:
         with model.differentiating_alpha() as alphas:
             return bilevel.second_order(*losses, alphas, optimizer, buffers=model.buffers(), **kwargs)[1][0]
 
-    def test_by_differences_of_the_whole(self, toy):
-        """d/dalpha of the validation loss after a real step, by central differences along a random direction."""
+    def test_exact_against_central_differences(self, toy):
+        """The derivative of the validation loss after a real step, along a random direction."""
         model, optimizer, losses = self.problem(toy)
         exact = self.solve(model, optimizer, losses, hessian='exact')
         direction = torch.randn_like(exact)
@@ -198,7 +198,7 @@ class TestOnASupernet:
         assert (exact * direction).sum().item() == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-5)
 
     def test_finite_difference(self, toy):
-        """The cell has maxima and ReLUs: closer than their kinks, the two agree."""
+        """With a radius small enough to avoid the kinks of maxima and ReLUs, both forms agree."""
         model, optimizer, losses = self.problem(toy)
         exact = self.solve(model, optimizer, losses, hessian='exact')
         near = self.solve(model, optimizer, losses, radius=1e-6, frozen_weights=model.frozen_weights)
@@ -247,8 +247,8 @@ def test_a_scaled_loss_gives_the_same():
         check(problem, hessian=hessian, loss_scale=1024.0)
 
 
-def test_weights_and_alphas_without_a_part():
-    """A weight that the training loss does not know stays, decay or not, as it does in SGD; so does such an alpha."""
+def test_unused_weights_and_alphas():
+    """A weight that the training loss does not use stays, despite weight decay; an unused alpha gets zeros."""
     problem = Quadratic()
     idle = torch.ones(2, dtype=torch.float64, requires_grad=True)
     problem.optimizer.add_param_group(dict(params=[idle], weight_decay=1.0))
@@ -262,11 +262,11 @@ def test_weights_and_alphas_without_a_part():
 @pytest.mark.parametrize(
     ('optimizer', 'kwargs', 'error', 'message'),
     [
-        (torch.optim.Adam, {}, TypeError, "not for Adam: use optimizer=dict\\(type='SGD'"),
+        (torch.optim.Adam, {}, TypeError, "not Adam: use optimizer=dict\\(type='SGD'"),
         (torch.optim.SGD, dict(hessian='gauss'), ValueError, "finite_difference, exact, not 'gauss'"),
     ],
 )
-def test_what_it_cannot_do(optimizer, kwargs, error, message):
+def test_unsupported_optimizer_and_hessian(optimizer, kwargs, error, message):
     problem = Quadratic()
     problem.optimizer = optimizer(problem.weights, lr=0.1)
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""``compile`` in a search's config: torch.compile writes the cells' training steps."""
+"""``compile`` in a search's config compiles the training steps of the cells."""
 
 import copy
 import shutil
@@ -10,11 +10,11 @@ from mmengine.runner import Runner
 from mmhoga.models import SearchableHOGA
 from mmhoga.search import SearchModel
 
-PLAIN = dict(backend='eager')  # traced and guarded as ever, with nothing generated
+PLAIN = dict(backend='eager')  # traces and guards, but generates no code
 
 
 class Counting:
-    """A backend of torch.compile that counts what it is asked to compile."""
+    """A backend of torch.compile that counts graphs."""
 
     def __init__(self):
         self.graphs = 0
@@ -39,10 +39,10 @@ def test_a_compiled_cell_is_the_cell():
     probe = torch.randn_like(x)
     results = [gradients(cell, x, probe) for cell in (plain, compiled)]
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-10)  # the statistics, too
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-10)
 
 
-def test_it_is_compiled_for_training_and_one_shape():
+def test_a_cell_is_compiled_for_training_and_one_shape():
     backend = Counting()
     cell = SearchableHOGA(4, num_groups=2)
     cell.compile(backend=backend)
@@ -51,7 +51,7 @@ def test_it_is_compiled_for_training_and_one_shape():
         assert backend.graphs == graphs, (mode, size)
 
 
-def test_cells_that_are_alike_share_what_is_compiled():
+def test_equal_cells_share_their_compiled_graph():
     backend = Counting()
     cells = [SearchableHOGA(4, num_groups=2) for _ in range(3)]
     for cell in cells:
@@ -61,7 +61,7 @@ def test_cells_that_are_alike_share_what_is_compiled():
 
 
 def test_a_search_with_compiled_cells(search_config):
-    """The search that it would have been, and a train_step that mmengine leaves alone."""
+    """It ends like one without, and mmengine does not compile train_step."""
     alphas = []
     for name, compiled in (('plain', False), ('compiled', PLAIN)):
         config = copy.deepcopy(search_config)
@@ -79,7 +79,7 @@ def test_a_search_with_compiled_cells(search_config):
 def test_second_derivatives_are_refused(search_config):
     search_config.merge_from_dict({'compile': True, 'train_cfg': dict(order=2, hessian='exact')})
     search_config.experiment_name = 'compile_exact'
-    with pytest.raises(ValueError, match='differentiates twice, which'):
+    with pytest.raises(ValueError, match='differentiates twice'):
         Runner.from_cfg(search_config).train()
 
 

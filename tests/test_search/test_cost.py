@@ -1,4 +1,4 @@
-"""What derived cells cost: counted exactly, expected exactly, and cheaper when it weighs more."""
+"""The cost of derived cells: its count, its expectation, its table, and the effect of its weight."""
 
 import math
 
@@ -27,8 +27,8 @@ def cost_of(alpha, *args, **kwargs):
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_edges_are_all_that_tells_two_derived_cells_apart(seed):
-    """Counted as whole cells, and edge by edge: the differences agree to the last multiplication."""
+def test_derived_cells_differ_only_in_the_cost_of_their_edges(seed):
+    """Differences between whole cells equal differences between their edges."""
     cells = {'a': SearchableHOGA(16)}
     one, other = random_genotype(4, seed), uniform('skip_connect')
     whole = [count(HOGA(16, genotype=genotype), SHAPE) for genotype in (one, other)]
@@ -38,7 +38,7 @@ def test_edges_are_all_that_tells_two_derived_cells_apart(seed):
 
 
 def test_the_expectation_is_that_of_sampled_genotypes():
-    """Against its definition: the mean over genotypes drawn edge by edge, ``none`` excluded, of what they cost."""
+    """Compared with the definition: the mean cost of genotypes drawn edge by edge, without ``none``."""
     torch.manual_seed(0)
     alpha = torch.randn(3, 4)
     primitives = ('none', 'skip_connect', 'se', 'norm_3x3')
@@ -57,7 +57,7 @@ def test_its_gradient():
     alpha = torch.randn(10, 9, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(built_cost(), [alpha])
     gradient = torch.autograd.grad(cost_of(alpha), [alpha])[0]
-    assert (gradient[:, 0] == 0).all(), 'none is never derived: alpha cannot hide behind it'
+    assert (gradient[:, 0] == 0).all(), 'none is never derived, so it cannot lower the cost'
     assert (gradient[:, PRIMITIVES.index('skip_connect')] < 0).all()
 
 
@@ -70,7 +70,7 @@ def test_cells_of_one_alpha_are_added_up(toy):
     torch.testing.assert_close(both.cost({'': both.alpha}), single({'': both.alpha}))
 
 
-def test_building_it_leaves_the_model_as_it_was(toy):
+def test_building_it_does_not_change_the_model(toy):
     def built(**kwargs):
         torch.manual_seed(1)
         return SearchModel(toy(), **kwargs)
@@ -83,7 +83,7 @@ def test_building_it_leaves_the_model_as_it_was(toy):
 
 
 def test_a_rising_weight_makes_the_derived_cell_cheaper(toy):
-    """One batch, fifteen steps, four weights."""
+    """One batch, 15 steps, four weights."""
     data = {'inputs': torch.randn(8, 1, 8, 8), 'gt_label': torch.arange(8)}
     macs = []
     for weight in (0.0, 0.3, 1.0, 10.0):
@@ -116,14 +116,12 @@ def test_a_latency_table_is_measured_read_and_used(tmp_path):
     assert term.item() == pytest.approx((0 + 1 + 3) / 3 / 3)
 
 
-def test_a_missing_entry_is_named_and_how_to_measure_it(tmp_path):
+def test_a_missing_entry_is_named_with_the_command_that_measures_it(tmp_path):
     path = str(tmp_path / 'latency.json')
     LatencyTable({('se', 4, 6, 5): 1.0}).save(path)
-    with pytest.raises(
-        ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*measure_latency.py CONFIG --out"
-    ):
+    with pytest.raises(ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*mmhoga latency CONFIG --out"):
         cost_of(torch.zeros(10, 2), 'latency', 1.0, ('se', 'cbam'), path)
-    with pytest.raises(FileNotFoundError, match=r'Measure one: python tools/measure_latency\.py'):
+    with pytest.raises(FileNotFoundError, match=r'Measure one: mmhoga latency'):
         LatencyTable.load(tmp_path / 'no.json')
 
 
@@ -131,13 +129,13 @@ def test_a_missing_entry_is_named_and_how_to_measure_it(tmp_path):
     ('text', 'message'),
     [
         ('{"format": "mmhoga.lat', 'was cut off'),
-        ('[]', 'no latency table'),
+        ('[]', 'not a latency table'),
         ('{"format": "mmhoga.genotype", "version": 1}', 'expected'),
         ('{"format": "mmhoga.latency_table", "version": 1, "entries": [{"primitive": "se"}]}', 'channels'),
         (
             '{"format": "mmhoga.latency_table", "version": 1, "entries": '
             '[{"primitive": "se", "channels": 4, "height": 4, "width": 4, "milliseconds": NaN}]}',
-            'takes nan ms',
+            'invalid latency nan ms',
         ),
     ],
 )
@@ -151,8 +149,8 @@ def test_damaged_tables(tmp_path, text, message):
     ('cost', 'message'),
     [
         (dict(metric='flops', weight=1), 'must be one of'),
-        (dict(metric='macs', weight=-1), 'finite number'),
-        (dict(metric='macs', weight=float('nan')), 'finite number'),
+        (dict(metric='macs', weight=-1), 'must be finite'),
+        (dict(metric='macs', weight=float('nan')), 'must be finite'),
         (dict(metric='latency', weight=1), 'needs cost.table'),
         (dict(metric='macs', weight=1, table='x.json'), 'other metrics take none'),
         (dict(metric='macs', weight=1, input_shape=(8, 8)), 'channels, height, width'),

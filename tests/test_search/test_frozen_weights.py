@@ -1,9 +1,11 @@
+"""The context in which the weights require no gradient."""
+
 import torch
 
 from mmhoga.search import SearchModel
 
 
-def test_weights_are_frozen_meanwhile_and_as_before_after(toy):
+def test_weights_are_frozen_inside_the_context_only(toy):
     model = SearchModel(toy())
     model.architecture.fc.bias.requires_grad_(False)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}

@@ -1,11 +1,11 @@
-"""The same loop on a detector's and a pose estimator's own losses, and what it found in the ordinary plugin."""
+"""Searches on the losses of a detector and a pose estimator, and training with their genotypes."""
 
 import json
 
 import pytest
 import torch
 
-from mmhoga.cli import train_main
+from mmhoga.cli.train import train_main
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 from mmhoga.genotype import Genotype
 
@@ -17,7 +17,7 @@ SEARCHES = {
 
 @pytest.mark.parametrize('kind', SEARCHES)
 def test_a_search_on_a_hosts_own_losses(root, tmp_path, monkeypatch, kind):
-    """Eight pictures, two epochs; then an epoch of the derived network, of the same config but for one entry."""
+    """Eight pictures, two epochs of search, then two epochs of the derived network."""
     search, train = SEARCHES[kind]
     write_coco(tmp_path / 'data' / kind, Recipe(kind, train=8, val=1))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The real thing, small: benchmarks/kill_and_resume.py with two SIGKILLs, one of them into a half-written file."""
+"""benchmarks/kill_and_resume.py with two SIGKILLs, one of them while a file is being written."""
 
 import re
 import subprocess
@@ -16,4 +16,4 @@ def test_two_kills(root, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(re.findall('^SIGKILL', result.stdout, re.MULTILINE)) == 2
     assert 'bit for bit' in result.stdout
-    assert result.stdout.endswith('all ended as the undisturbed one, every file whole\n')
+    assert result.stdout.endswith('all ended like the uninterrupted one, every file whole\n')

@@ -19,7 +19,7 @@ def run(config, name, **changes):
 
 
 def stop_at(iteration, run_iter):
-    """``run_iter`` of a run that dies in the middle of its second epoch."""
+    """A ``run_iter`` that raises KeyboardInterrupt at this iteration."""
 
     def run_or_die(self, *args):
         if self.iter == iteration:
@@ -29,7 +29,7 @@ def stop_at(iteration, run_iter):
     return run_or_die
 
 
-def test_a_search_records_what_it_found(search_config):
+def test_a_search_writes_genotype_and_history(search_config):
     runner = run(search_config, 'record')
     work_dir = runner.work_dir
     history = json.loads(Path(work_dir, 'search_history.json').read_text())
@@ -44,7 +44,7 @@ def test_a_search_records_what_it_found(search_config):
     HOGA(8, genotype=f'{work_dir}/genotype.json')
 
 
-def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
+def test_alpha_and_weights_move_each_on_its_own_half(search_config, monkeypatch):
     seen = {'A': [], 'B': []}
     alpha_step, train_step = SearchLoop.alpha_step, SearchModel.train_step
 
@@ -61,7 +61,7 @@ def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
         before = {n: p.clone() for n, p in self.named_parameters()}
         outputs = train_step(self, data, optim_wrapper)
         moved = {n for n, p in self.named_parameters() if not torch.equal(p, before[n])}
-        assert 'alpha' not in moved and len(moved) > 20, 'the step on the weights leaves alpha'
+        assert 'alpha' not in moved and len(moved) > 20, 'the step on the weights does not move alpha'
         return outputs
 
     monkeypatch.setattr(SearchLoop, 'alpha_step', spy_alpha)
@@ -69,11 +69,11 @@ def test_both_move_and_each_on_its_own_half(search_config, monkeypatch):
     run(search_config, 'halves')
     images = {part: {image.numpy().tobytes() for batch in batches for image in batch} for part, batches in seen.items()}
     assert len(images['A']) == len(images['B']) == 24 and not images['A'] & images['B']
-    assert not torch.equal(seen['B'][0], seen['B'][3]), 'trainB is shuffled anew each epoch'
+    assert not torch.equal(seen['B'][0], seen['B'][3]), 'trainB is reshuffled for each epoch'
 
 
 def test_one_alpha_step_is_adam_on_the_trainb_gradient(search_config):
-    """Against the update written by hand: first order, the gradient of the trainB loss at the current weights."""
+    """Compared with the first step of Adam written by hand, on the gradient of the trainB loss."""
     runner = Runner.from_cfg(search_config)
     loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -96,7 +96,7 @@ def test_trainb_starts_again_when_it_is_shorter(search_config):
     assert runner.iter == 10
 
 
-def test_a_stopped_search_goes_on_to_the_same_end(search_config, monkeypatch):
+def test_a_resumed_search_ends_like_an_uninterrupted_one(search_config, monkeypatch):
     whole = run(search_config, 'whole')
     elsewhere = search_config.work_dir + '2'
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -108,12 +108,12 @@ def test_a_stopped_search_goes_on_to_the_same_end(search_config, monkeypatch):
     assert histories[0] == histories[1]
 
 
-def test_an_accumulated_step_waits(search_config):
+def test_alphas_gradient_accumulates(search_config):
     search_config.optim_wrapper.alpha.accumulative_counts = 3
     search_config.train_cfg.max_epochs = 1
     runner = run(search_config, 'accumulate')
     state = runner.optim_wrapper['alpha'].optimizer.state[runner.model.alpha]
-    assert int(state['step']) == 1, 'three iterations, one step'
+    assert int(state['step']) == 1, 'three iterations make one step'
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_accumulated_step_waits(search_config):
         ),
     ],
 )
-def test_configs_that_are_no_search(search_config, changes, message):
+def test_configs_of_other_trainings_are_refused(search_config, changes, message):
     search_config.custom_hooks = []
     search_config.param_scheduler = None
     with pytest.raises((TypeError, ValueError), match=message):
@@ -142,7 +142,7 @@ def test_the_hook_refuses_a_model_without_alpha(search_config):
 
 
 def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_path):
-    """One line an epoch; the same figures in the history, and as curves."""
+    """Log lines, history and TensorBoard curves hold the same numbers."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     search_config.merge_from_dict(
@@ -202,16 +202,19 @@ def test_a_search_of_second_order(search_config, hessian):
 
 
 @pytest.mark.parametrize('change', [dict(order=3), dict(order=2, hessian='gauss'), dict(order=2, unroll='all')])
-def test_steps_that_there_are_not(search_config, change):
+def test_unknown_steps(search_config, change):
     search_config.train_cfg.update(change)
     with pytest.raises(ValueError, match='must be one of'):
         run(search_config, 'bad')
 
 
-def test_a_longer_or_shorter_trainb_is_said(search_config):
-    """The shorter is shuffled again, the longer drawn anew."""
+def test_the_log_reports_a_longer_or_shorter_trainb(search_config):
+    """A shorter trainB is reshuffled within an epoch, a longer one is cut."""
     search_config.train_cfg.max_epochs = 1
-    for fraction, words in ((0.8, 'shuffled again within an epoch'), (0.2, 'an epoch sees 2 of trainB')):
+    for fraction, words in (
+        (0.8, 'trainB is reshuffled within an epoch'),
+        (0.2, 'trainB is cut to 2 batches per epoch'),
+    ):
         cfg = search_config.copy()
         cfg.work_dir += str(fraction)
         cfg.train_cfg.alpha_dataloader.dataset.fraction = cfg.train_dataloader.dataset.fraction = fraction

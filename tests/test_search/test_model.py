@@ -1,3 +1,5 @@
+"""The search model: shared alpha, contexts, optimizers, and errors."""
+
 import copy
 
 import pytest
@@ -52,7 +54,7 @@ def test_shared_alphas_gradient_is_the_sum_over_cells(toy):
     torch.testing.assert_close(gradient, sum(parts))
 
 
-def test_a_step_on_the_weights_asks_alpha_for_no_gradient(toy):
+def test_a_step_on_the_weights_computes_no_gradient_of_alpha(toy):
     model = SearchModel(toy())
     model.loss(batch())[0].backward()
     assert model.alpha.grad is None
@@ -62,7 +64,7 @@ def test_a_step_on_the_weights_asks_alpha_for_no_gradient(toy):
     assert not model.alpha.requires_grad
 
 
-def test_optimizers_share_nothing_and_miss_nothing(toy):
+def test_each_parameter_belongs_to_exactly_one_optimizer(toy):
     model = SearchModel(toy())
     for paramwise in ({}, dict(paramwise_cfg=dict(norm_decay_mult=0.0))):
         built = wrappers(model, **paramwise)
@@ -82,7 +84,7 @@ def test_bad_optimizers(toy):
         wrappers(torch.nn.Linear(2, 2))
 
 
-def test_a_model_without_supernets_says_what_to_do(toy):
+def test_a_model_without_supernets(toy):
     model = toy()
     model.cells = torch.nn.Identity()
     with pytest.raises(ValueError, match=r"no module of type 'mmhoga.SearchableHOGA'"):
@@ -92,7 +94,7 @@ def test_a_model_without_supernets_says_what_to_do(toy):
 def test_cells_that_differ_cannot_share(toy):
     model = toy()
     model.cells[1] = SearchableHOGA(8, num_groups=4)
-    with pytest.raises(ValueError, match=r'need the same K and primitives; found K = 2 .*; K = 4'):
+    with pytest.raises(ValueError, match=r'need the same K and primitives; this model has K = 2 .*; K = 4'):
         SearchModel(model)
 
 

@@ -1,4 +1,4 @@
-"""A search that is stopped anywhere, by whatever, ends as one that is not; and one that should not go on does not."""
+"""A stopped and resumed search ends like an uninterrupted one; a search that must not resume is refused."""
 
 import os
 import shutil
@@ -18,24 +18,24 @@ from mmhoga.search.resume.checkpoint import AtomicBackend, SearchCheckpointHook
 
 
 class Killed(BaseException):
-    """What nobody catches: as near to SIGKILL as one process can test (benchmarks/kill_and_resume.py has the rest)."""
+    """An exception that nothing catches, in place of SIGKILL; benchmarks/kill_and_resume.py sends real ones."""
 
 
-class At(Hook):
-    """Does something at one iteration, or within a validation."""
+class CallAt(Hook):
+    """Calls a function at one iteration, or within the validation of one epoch."""
 
     priority = 'LOWEST'
 
-    def __init__(self, what, iteration=None, validation=None):
-        self.what, self.iteration, self.validation = what, iteration, validation
+    def __init__(self, function, iteration=None, validation=None):
+        self.function, self.iteration, self.validation = function, iteration, validation
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == self.iteration:
-            self.what()
+            self.function()
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.epoch == self.validation:
-            self.what()
+            self.function()
 
 
 def killed():
@@ -47,7 +47,7 @@ def terminated():
 
 
 def random_search(work_dir):
-    """Random everywhere: augmentation, dropout; gradients that are accumulated, unevenly, over the ends of epochs."""
+    """A search with random augmentation and dropout, and with gradients accumulated across the ends of epochs."""
     cfg = toy_search.search_config(work_dir)
     cfg.model.architecture.dropout = 0.3
     for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader):
@@ -68,7 +68,7 @@ def random_search(work_dir):
 
 @pytest.fixture(scope='module')
 def whole_search(tmp_path_factory):
-    """What one that nobody stops comes to."""
+    """The state at the end of an uninterrupted search."""
     toy_search.register()
     return state(run(random_search(tmp_path_factory.mktemp('whole'))))
 
@@ -92,7 +92,7 @@ def run(config, *hooks, **changes):
 
 
 def state(runner):
-    """All that a search has learned, and what it says of it."""
+    """Files, tensors, validation scores and losses of a search."""
     files = [Path(runner.work_dir, name).read_bytes() for name in ('search_history.json', 'genotype.json')]
     tensors = {name: value.clone() for name, value in runner.model.state_dict().items()}
     for name, wrapper in runner.optim_wrapper.items():
@@ -119,24 +119,24 @@ def leftovers(config):
 @pytest.mark.parametrize(
     ('hook', 'workers'),
     [
-        (dict(what=killed, iteration=0), 0),
-        (dict(what=killed, iteration=4), 2),
-        (dict(what=killed, validation=2), 0),
-        (dict(what=terminated, iteration=1), 2),
-        (dict(what=terminated, iteration=2), 0),  # the last of its epoch
-        (dict(what=terminated, validation=1), 0),
+        (dict(function=killed, iteration=0), 0),
+        (dict(function=killed, iteration=4), 2),
+        (dict(function=killed, validation=2), 0),
+        (dict(function=terminated, iteration=1), 2),
+        (dict(function=terminated, iteration=2), 0),  # the last of its epoch
+        (dict(function=terminated, validation=1), 0),
     ],
-    ids=lambda value: str({**value, 'what': value['what'].__name__} if isinstance(value, dict) else value),
+    ids=lambda value: str({**value, 'function': value['function'].__name__} if isinstance(value, dict) else value),
 )
 def test_stopped_anywhere(config, hook, workers, whole_search):
-    """With as many workers as the whole search has not."""
+    """The interrupted run may have another number of workers than the resumed one."""
     with pytest.raises((Killed, SystemExit)) as raised:
-        run(config, At(**hook), **{'train_dataloader.num_workers': workers})
-    if hook['what'] is terminated:
+        run(config, CallAt(**hook), **{'train_dataloader.num_workers': workers})
+    if hook['function'] is terminated:
         assert raised.value.code == 143
     resumed = run(config, resume=True)
     assert_same(resumed, whole_search)
-    assert not list(Path(config.work_dir).glob('interrupted*')), 'gone when the next checkpoint is there'
+    assert not list(Path(config.work_dir).glob('interrupted*')), 'removed with the next checkpoint'
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_killed_while_a_checkpoint_is_written(config, whole_search, monkeypatch,
 
 
 def test_a_full_disk(config, monkeypatch):
-    """The checkpoint before stays, and the message names it."""
+    """The previous checkpoint stays, and the message names it."""
     real = os.fsync
     big = []
 
@@ -211,11 +211,11 @@ def test_a_full_disk(config, monkeypatch):
 class TestRefusals:
     @pytest.fixture(scope='class')
     def begun(self, tmp_path_factory):
-        """One that has finished an epoch; nobody here moves it."""
+        """A search killed in its second epoch; the tests do not change its folder."""
         toy_search.register()
         cfg = toy_search.search_config(tmp_path_factory.mktemp('begun'))
         with pytest.raises(Killed):
-            run(cfg, At(killed, iteration=4))
+            run(cfg, CallAt(killed, iteration=4))
         return cfg
 
     @pytest.mark.parametrize(
@@ -232,29 +232,29 @@ class TestRefusals:
         with pytest.raises(SearchError, match=f'of another search: .*{message}.*--work-dir'):
             run(begun, resume=True, **changes)
 
-    def test_starting_anew_over_somebodys_search(self, begun):
+    def test_a_new_search_does_not_overwrite_another(self, begun):
         before = {path: path.read_bytes() for path in Path(begun.work_dir).glob('*.*')}
-        with pytest.raises(SearchError, match=r'belongs to a run that came to epoch_1\.pth.*--resume.*--work-dir'):
+        with pytest.raises(SearchError, match=r'holds a run, up to epoch_1\.pth.*--resume.*--work-dir'):
             run(begun)
         assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != '.py')
 
-    def test_another_batch_in_the_middle_of_an_epoch(self, search_config):
+    def test_another_batch_size_in_the_middle_of_an_epoch(self, search_config):
         with pytest.raises(SystemExit):
-            run(search_config, At(terminated, iteration=4))
+            run(search_config, CallAt(terminated, iteration=4))
         with pytest.raises(SearchError, match='the middle of an epoch of 1 processes with 3 batches'):
             run(search_config, resume=True, **{'train_dataloader.batch_size': 4})
 
-    def test_another_batch_between_epochs_is_said(self, begun, tmp_path):
+    def test_another_batch_size_between_epochs_warns(self, begun, tmp_path):
         work_dir = shutil.copytree(begun.work_dir, tmp_path / 'moved')
-        changes = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # more epochs are no other search
+        changes = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # more epochs are allowed
         runner = run(begun, resume=True, load_from=str(work_dir / 'epoch_1.pth'), work_dir=str(work_dir), **changes)
         assert (runner.epoch, runner.iter) == (3, 3 * 6)
-        assert 'not exactly as it would have' in next(Path(runner.log_dir).glob('*.log')).read_text()
+        assert 'the result will not be exact' in next(Path(runner.log_dir).glob('*.log')).read_text()
 
-    def test_a_seed_that_was_drawn_is_taken_up(self, search_config):
+    def test_a_random_seed_is_restored(self, search_config):
         search_config.randomness.seed = None
         with pytest.raises(Killed):
-            run(search_config, At(killed, iteration=4))
+            run(search_config, CallAt(killed, iteration=4))
         saved = torch.load(Path(search_config.work_dir, 'epoch_1.pth'), weights_only=True)
         runner = run(search_config, resume=True)
         assert runner.seed == saved['meta']['seed'] == runner.train_dataloader.sampler.seed
@@ -263,7 +263,7 @@ class TestRefusals:
 def test_the_best_checkpoint_is_kept_too(config):
     config.default_hooks.checkpoint.update(save_best='score', rule='greater')
     with pytest.raises(Killed):
-        run(config, At(killed, validation=2))
+        run(config, CallAt(killed, validation=2))
     runner = run(config, resume=True)
     assert len(list(Path(runner.work_dir).glob('best_score_epoch_*.pth'))) == 1
 
@@ -271,6 +271,6 @@ def test_the_best_checkpoint_is_kept_too(config):
 def test_without_a_checkpoint_hook_sigterm_still_saves(search_config):
     search_config.default_hooks.checkpoint = None
     with pytest.raises(SystemExit):
-        run(search_config, At(terminated, iteration=4))
+        run(search_config, CallAt(terminated, iteration=4))
     assert Path(search_config.work_dir, 'last_checkpoint').read_text().endswith('interrupted_iter_5.pth')
     assert run(search_config, resume=True).iter == 6

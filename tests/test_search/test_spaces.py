@@ -1,4 +1,4 @@
-"""Any K, any subset of the primitives, any ResNet: a supernet that builds and takes both steps."""
+"""Supernets with any K, subset of the primitives and ResNet build and take both steps."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def supernet(**cfg):
 
 
 def step(backbone, toy, size, channels=3):
-    """An architecture gradient and a weight gradient, each where it belongs."""
+    """Compute alpha's gradient and the weight gradients of one batch, and check them."""
     model = toy()
     model.cells, model.stem = nn.Identity(), nn.Sequential(backbone, _First())
     model.fc = nn.Linear(backbone.feat_dim, 10)
@@ -24,7 +24,7 @@ def step(backbone, toy, size, channels=3):
     data = {'inputs': torch.randn(2, channels, size, size), 'gt_label': torch.tensor([1, 2])}
     with search.differentiating_alpha() as alphas, search.frozen_weights():
         (gradient,) = torch.autograd.grad(search.alpha_loss(data)[0], alphas)
-    assert gradient.isfinite().all() and (gradient != 0).any(1).all(), 'every edge matters'
+    assert gradient.isfinite().all() and (gradient != 0).any(1).all(), 'every edge gets a gradient'
     search.loss(data)[0].backward()
     assert search.alpha.grad is None
     missing = [name for name, p in search.named_parameters() if p is not search.alpha and p.grad is None]
@@ -70,13 +70,13 @@ def _with(model, backbone):
     ids=['ResNet-20', 'ResNet-56', 'ResNet-50 (Bottleneck)'],
 )
 def test_networks_of_the_paper(toy, build, cells):
-    """Narrow, with two groups: depth and blocks are what can go wrong."""
+    """Narrow and with two groups, to test depth and blocks."""
     search = step(build(supernet(num_groups=2, primitives=('skip_connect', 'se', 'norm_3x3'))), toy, 32)
     assert len(search.cells()) == cells
 
 
 def test_an_imagenet_supernet_at_full_width():
-    """ResNet-50, K = 4, all nine candidates: a pass of a small picture."""
+    """One forward pass of ResNet-50 with K = 4 and all nine candidates on a small picture."""
     backbone = ResNet(50, plugins=supernet()).eval()
     with torch.no_grad():
         assert backbone(torch.randn(1, 3, 32, 32))[0].shape == (1, 2048, 1, 1)

@@ -1,4 +1,4 @@
-"""One alpha a stage: shared within it, recorded for each, and a list of plugins that trains."""
+"""One alpha per stage: shared within the stage, recorded per stage, and derived as one plugin per stage."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_search_by_stages_leaves_plugins_that_train(search_config, toy_resnet)
     runner.train()
     assert len(before) == 2 and not any(torch.equal(a, b) for a, b in zip(before, runner.model.alphas))
     work_dir = Path(runner.work_dir)
-    assert not (work_dir / 'genotype.json').exists(), 'that file means one genotype for all'
+    assert not (work_dir / 'genotype.json').exists(), 'this file would hold one genotype for all stages'
     plugins = Config.fromfile(work_dir / 'plugins.py').plugins
     assert [plugin.stages for plugin in plugins] == [(True, False, False), (False, False, True)]
     backbone = CIFARResNet(8, in_channels=1, base_channels=4, plugins=plugins)
@@ -81,7 +81,7 @@ def test_a_search_by_stages_leaves_plugins_that_train(search_config, toy_resnet)
     for stage, cell in zip(('layer1', 'layer3'), cells.values()):
         genotype = Genotype.load(work_dir / stage / 'genotype.json')
         assert cell.genotype == genotype and genotype.meta['stage'] == stage
-        assert cell.summary == 'inputs', 'what the search was told, the derived cell is told'
+        assert cell.summary == 'inputs', 'settings of the search carry over'
         assert len(json.loads((work_dir / stage / 'search_history.json').read_text())['epochs']) == 1
     backbone(torch.randn(2, 1, 8, 8))[0].sum().backward()
 
@@ -95,10 +95,10 @@ def test_one_genotype_for_all_stages_keeps_the_entry():
     ]
 
 
-def test_a_genotype_a_stage_becomes_a_plugin_a_stage():
+def test_one_genotype_per_stage_becomes_one_plugin_per_stage():
     genotypes = {'layer1': uniform('se', 2), 'layer2': uniform('skip_connect', 2)}
     plugins = derived_plugins([SUPERNET], genotypes)
     assert [plugin['stages'] for plugin in plugins] == [(True, False), (False, True)]
     assert [plugin['cfg']['genotype'][0] for plugin in plugins] == [['se'], ['skip_connect']]
-    with pytest.raises(ValueError, match="'top' has no number"):
+    with pytest.raises(ValueError, match="'top' must end in its number"):
         derived_plugins([SUPERNET], {'top': uniform('se', 2)})

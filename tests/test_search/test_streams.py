@@ -13,7 +13,7 @@ from mmhoga.search.resume.streams import BatchStream
 
 
 class Noisy(Dataset):
-    """An index, and one random number of each kind."""
+    """Items are an index and a random number of each generator."""
 
     def __init__(self, length):
         self.length = length
@@ -42,10 +42,10 @@ def batches(of, *start):
 @pytest.mark.parametrize('sampler', [DefaultSampler, RandomSampler])
 @pytest.mark.parametrize('workers', [0, 1, 2])
 def test_batches_follow_from_the_position(workers, sampler):
-    """Whatever the workers, and whatever came before: order and augmentation, of a sampler with and without epochs."""
+    """Order and augmentation are independent of workers and earlier batches, with and without ``set_epoch``."""
     whole = batches(stream(sampler=sampler))
     assert len(whole) == 9
-    torch.manual_seed(5)  # somebody else's draws do not matter
+    torch.manual_seed(5)  # other draws do not matter
     for epoch, position in ((0, 0), (1, 2), (2, 0)):
         rest = batches(stream(workers=workers, sampler=sampler), epoch, position)
         assert len(rest) == len(whole) - 3 * epoch - position
@@ -53,7 +53,7 @@ def test_batches_follow_from_the_position(workers, sampler):
 
 
 def test_batches_differ():
-    """Between epochs, batches, streams and seeds: order, and augmentation of one and the same sample."""
+    """Order and augmentation differ between epochs, batches, streams and seeds."""
     whole = torch.cat(batches(stream()))
     assert len(whole[:, 1:].unique(dim=0)) == 30
     for other in (stream(name='trainB'), stream(seed=1)):
@@ -66,8 +66,8 @@ def test_an_epoch_covers_the_data():
         assert sorted(torch.cat(whole[3 * epoch : 3 * epoch + 3])[:, 0].tolist()) == list(range(10))
 
 
-def test_a_short_stream_goes_round():
-    """Two batches a pass, five an epoch: each pass covers the data, in an order of its own."""
+def test_a_short_stream_starts_again():
+    """Two batches per pass and five per epoch: each pass covers the data, in another order."""
     found = batches(stream(8, epochs=1), 0, 0) + batches(stream(8, epochs=1, **FIVE), 0, 2)
     whole = batches(stream(8, epochs=1, **FIVE))
     assert len(whole) == 5
@@ -77,7 +77,7 @@ def test_a_short_stream_goes_round():
     assert not torch.equal(whole[0], whole[2])
 
 
-def test_the_main_process_draws_as_before():
+def test_the_generators_of_the_main_process_are_unchanged():
     def draws():
         return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
 
@@ -90,8 +90,8 @@ def test_the_main_process_draws_as_before():
     assert draws() == expected
 
 
-def test_workers_end_when_their_own_process_says_so():
-    """A SIGTERM from elsewhere (here: a child of ours) passes them by."""
+def test_workers_exit_only_on_the_sigterm_of_their_process():
+    """They ignore a SIGTERM from another process, here a child."""
     running = stream(100, workers=1, epochs=1).start()
     first = next(running)
     worker = running._workers[0]
@@ -114,5 +114,5 @@ def test_data_sets_without_indices():
             yield 1
 
     for loader in (DataLoader(Noisy(3), batch_size=None), DataLoader(Endless(), batch_size=None)):
-        with pytest.raises(TypeError, match='draws batches of indices'):
+        with pytest.raises(TypeError, match='needs batches of indices'):
             BatchStream(loader, 'trainA', seed=0, epochs=1, length=1)

@@ -1,4 +1,4 @@
-"""When a search is said to collapse or to have settled, and what it then does."""
+"""The criteria for a collapsed or settled search, and their consequences."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def entry(genotype, alpha=None):
     return {'genotype': genotype.edges, 'alpha': torch.randn(10, 9).tolist() if alpha is None else alpha}
 
 
-def test_the_papers_own_result_is_no_collapse():
+def test_the_papers_genotype_is_not_a_collapse():
     assert CollapseWatch().findings([entry(BUILTIN['autola'])], PRIMITIVES) == {}
     darts_plus = CollapseWatch(max_skips=1).findings([entry(BUILTIN['autola'])], PRIMITIVES)
     assert darts_plus['max_skips'].startswith('3 of 10 edges would be skip-connections')
@@ -35,12 +35,12 @@ def test_a_ranking_is_stable_when_no_learned_candidate_overtakes_another():
     overtaken[3, [4, 5]] = overtaken[3, [5, 4]]
     watch = CollapseWatch(stable_epochs=2)
     epochs = [entry(uniform('se'), a.tolist()) for a in (alpha, alpha, moved, overtaken)]
-    assert not watch.findings(epochs[:2], PRIMITIVES), 'two epochs are one step'
+    assert not watch.findings(epochs[:2], PRIMITIVES), 'two epochs are one change'
     assert watch.findings(epochs[:3], PRIMITIVES).keys() == {'stable_epochs'}
     assert not watch.findings(epochs, PRIMITIVES)
 
 
-def test_news_are_told_once():
+def test_a_finding_is_reported_once():
     watch = CollapseWatch(max_skips=0)
     epochs = [entry(uniform(name)) for name in ('se', 'skip_connect', 'skip_connect')]
     assert [len(watch.news(epochs[:n], PRIMITIVES)) for n in (1, 2, 3)] == [0, 1, 0]
@@ -62,7 +62,7 @@ def test_bad_limits(arguments, message):
 
 @pytest.mark.parametrize(('action', 'epochs'), [('warn', 2), ('stop', 1)])
 def test_it_warns_or_stops(search_config, action, epochs):
-    """At the first epoch already: no skip is allowed, and alpha says skip everywhere."""
+    """After the first epoch: no skip is allowed, and alpha prefers skips on all edges."""
     search_config.custom_hooks = [dict(type='mmhoga.GenotypeHook', watch=dict(max_skips=0, action=action))]
     search_config.experiment_name = f'watch-{action}'
     runner = Runner.from_cfg(search_config)
@@ -77,4 +77,4 @@ def test_it_warns_or_stops(search_config, action, epochs):
         search_config.merge_from_dict(dict(resume=True, experiment_name='watch-again'))
         again = Runner.from_cfg(search_config)
         again.train()
-        assert again.epoch == 1, 'a resumed search that was stopped does not go on'
+        assert again.epoch == 1, 'a stopped search ends at once when resumed'

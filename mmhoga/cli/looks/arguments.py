@@ -13,39 +13,24 @@ from mmengine.device import get_device
 from mmhoga.cli.looks.networks import TrainedNetwork
 from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.parser import command_parser
 from mmhoga.figures.figure_files import check_figure_path
 from mmhoga.hosts import LaunchError
 from mmhoga.report.environment import describe_environment
 
-EPILOG = 'Bad input ends in one paragraph and exit code 2. MMHOGA_DEBUG=1 shows the traceback.'
 
-
-def look_parser(command: str, purpose: str, example: str, *, single: bool = False) -> argparse.ArgumentParser:
-    """A parser with the shared arguments.
-
-    Args:
-        command: as typed after ``mmhoga``.
-        purpose: one sentence.
-        example: arguments that work on the networks of ``mmhoga demo``.
-        single: takes one model as positional arguments instead of several with names.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f'mmhoga {command}',
-        description=f'{purpose}\n\nExample:\n  mmhoga {command} {example}',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def look_parser(purpose: str, example: str, *, single: bool = False) -> argparse.ArgumentParser:
+    """A parser for one model as positional arguments (``single``), or for several named ones with ``--model``."""
+    parser = command_parser(purpose, example)
     if single:
-        parser.add_argument(
-            'model', nargs='+', metavar='WORK_DIR | CONFIG CHECKPOINT', help='a work_dir, or a config and a checkpoint'
-        )
+        parser.add_argument('model', nargs='+', metavar='PATH', help='a work_dir, or a config and a checkpoint')
     else:
         parser.add_argument(
             '--model',
             nargs='+',
             action='append',
             required=True,
-            metavar=('NAME', 'WORK_DIR | CONFIG CHECKPOINT'),
+            metavar=('NAME', 'PATH'),
             help='a name for a network, and its work_dir or its config and checkpoint; repeat for each network',
         )
     parser.add_argument('--out', required=True, metavar='FILE', help='FILE.png or FILE.pdf; also writes .npz and .json')

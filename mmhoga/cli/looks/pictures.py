@@ -50,27 +50,35 @@ class Picture:
 
 
 def requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> list[Picture]:
-    """The images of ``--images`` or ``--samples``; by default one sample of each of the first few classes."""
+    """The images of ``--images`` or ``--samples``; by default one sample of each of the first few classes.
+
+    Raises:
+        LaunchError: a file is missing or is not an image, or a sample is out of range.
+    """
     if args.images:
         return from_files(network, args.images)
     if args.samples is None:  # chosen from the first network's data set, used for all networks
         args.samples = one_per_class(network, args.default_samples)
-    return from_dataset(network, args.samples)
+    dataset = network.dataset
+    for index in args.samples:
+        if not 0 <= index < len(dataset):
+            raise LaunchError(f'--samples {index}: the data set of {network.name} has samples 0 to {len(dataset) - 1}.')
+    return [Picture(dataset[index], f'sample {index}') for index in args.samples]
 
 
 def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
-    """Put image files through the test pipeline, without annotations. A pose model gets the whole image as its box.
-
-    Raises:
-        LaunchError: a file is missing or is not an image.
-    """
+    """Put image files through the test pipeline, without annotations. A pose model gets the whole image as its box."""
     transforms = [step for step in _pipeline(network) if not _type_name(step).startswith('LoadAnnotations')]
     loads = any(_type_name(step).startswith('LoadImage') for step in transforms)
     with DefaultScope.overwrite_default_scope(network.scope):
         pipeline = Compose(transforms)
     pictures = []
     for path in paths:
-        image = _read_image(path)
+        if not Path(path).is_file():
+            raise LaunchError(f'there is no image {path}.{near_names(Path(path))}')
+        image = cv2.imread(path, cv2.IMREAD_COLOR)
+        if image is None:
+            raise LaunchError(f'{path} ({Path(path).stat().st_size} bytes) cannot be read as an image.')
         height, width = image.shape[:2]
         start = dict(img_path=path, img_id=0, ori_shape=(height, width), img_shape=(height, width))
         if not loads:
@@ -84,19 +92,6 @@ def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def from_dataset(network: TrainedNetwork, indices: Sequence[int]) -> list[Picture]:
-    """Samples of the test data set.
-
-    Raises:
-        LaunchError: an index is out of range.
-    """
-    dataset = network.dataset
-    for index in indices:
-        if not 0 <= index < len(dataset):
-            raise LaunchError(f'--samples {index}: the data set of {network.name} has samples 0 to {len(dataset) - 1}.')
-    return [Picture(dataset[index], f'sample {index}') for index in indices]
-
-
 def one_per_class(network: TrainedNetwork, count: int) -> list[int]:
     """Indices of the first samples of up to ``count`` classes, among the first 500 samples."""
     first: dict[int | None, int] = {}
@@ -105,16 +100,6 @@ def one_per_class(network: TrainedNetwork, count: int) -> list[int]:
         if len(first) == count:
             break
     return sorted(first.values())
-
-
-def _read_image(path: str) -> np.ndarray:
-    """``(H, W, 3)`` uint8, BGR."""
-    if not Path(path).is_file():
-        raise LaunchError(f'there is no image {path}.{near_names(Path(path))}')
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise LaunchError(f'{path} ({Path(path).stat().st_size} bytes) cannot be read as an image.')
-    return image
 
 
 def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:

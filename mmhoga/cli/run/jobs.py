@@ -94,14 +94,14 @@ class Job:
         return read_run(self.work_dir).final(metric)
 
     def run(
-        self, threads: int, watch: Watch | None = None, started: Callable[[subprocess.Popen], None] | None = None
+        self, threads: int, watch: Watch | None = None, on_start: Callable[[subprocess.Popen], None] | None = None
     ) -> None:
         """Run to the end. The output goes to ``console.log`` in the work_dir.
 
         Args:
             threads: number of OpenMP threads.
             watch: called with each line of the output.
-            started: called with the process.
+            on_start: called with the process.
 
         Raises:
             JobRunningError: another process runs this job, possibly one whose parent was killed.
@@ -123,8 +123,8 @@ class Job:
                 pass_fds=inherited,
             ) as process,
         ):
-            if started:
-                started(process)
+            if on_start:
+                on_start(process)
             for line in process.stdout or ():
                 file.write(line)
                 lines = [*lines[-14:], line]

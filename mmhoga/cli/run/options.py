@@ -11,7 +11,6 @@ from mmengine.config import Config, ConfigDict
 
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError
-from mmhoga.hosts import set_preprocessor as set_preprocessor
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:

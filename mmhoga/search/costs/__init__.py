@@ -1,1 +1,1 @@
-"""The cost of derived cells: parameters, multiply-accumulates or latency, expected under alpha."""
+"""The cost of derived cells: expected under alpha, and latency measured on this machine."""

@@ -1,8 +1,8 @@
-"""What the derived cells cost, as a number for a genotype and as a differentiable expectation for alpha.
+"""The cost of derived cells: a number for a genotype, a differentiable expectation for alpha.
 
-A cell's cost is that of its edges: splitting, summary and the 1x1 convolutions at the end are the same whatever alpha
-says. An operation o on an edge of cell c costs C_c(o): its parameters, its multiply-accumulates at the size of map that
-the cell works on, or the milliseconds that a table says. Cells that share an alpha are added up.
+Only the edges count; the rest of a cell costs the same for every genotype. C_c(o) is the cost of operation o on an edge
+of cell c: parameters, multiply-accumulates at the map size of the cell, or milliseconds from a table. Costs of cells
+that share an alpha are added.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from mmhoga.search.costs.latency import LatencyTable
 
 METRICS = ('params', 'macs', 'latency')
 
-Shape = tuple[int, int, int]  # of a cell's input: C, H, W
+Shape = tuple[int, int, int]  # (C, H, W) of a cell's input
 
 
 class ExpectedCost(nn.Module):
-    """A term of the architecture loss: ``weight`` times the expected cost of the derived cells.
+    """A term of alpha's loss: ``weight`` times the expected cost of the derived cells, relative to the largest cost.
 
-    With p = softmax(alpha) over the candidates but ``none``, which no derived cell has (Eqs. 14, 16)::
+    With p = softmax(alpha) over the candidates except ``none``, which no derived cell has (Eqs. 14, 16)::
 
         weight * sum_c sum_e sum_o p_e(o) C_c(o)  /  sum_c sum_e max_o C_c(o)
 
-    The denominator, the dearest choice on every edge, makes it a number between 0 and ``weight``, whatever the unit.
-    Its gradient by alpha is exact: nothing is sampled.
+    The denominator is the cost with the most expensive candidate on every edge, so the term lies between 0 and
+    ``weight`` for any metric. Its gradient by alpha is exact: nothing is sampled.
 
     Args:
-        cells: the supernets by name, as :meth:`mmhoga.search.SearchModel.named_cells` gives them.
+        cells: the supernets by name, from :meth:`mmhoga.search.SearchModel.named_cells`.
         shapes: (C, H, W) of each cell's input.
-        groups: names of the cells that share an alpha, by the name of that alpha.
+        groups: for each alpha, by name, the names of the cells that share it.
         metric: ``'params'``, ``'macs'`` or ``'latency'``.
-        weight: of the term, beside a loss of weight 1.
-        table: for ``'latency'``, a file that ``tools/measure_latency.py`` wrote.
+        weight: factor of the term; the weight of the loss is 1.
+        table: for ``'latency'``, a file written by ``mmhoga latency``.
 
     Raises:
-        ValueError: an unknown metric, a negative weight, a table that is missing or superfluous, or one without an
-            entry that is needed.
+        ValueError: an unknown metric, a weight that is negative or not finite, a table that is missing, incomplete or
+            not needed.
     """
 
     def __init__(
@@ -64,67 +64,58 @@ class ExpectedCost(nn.Module):
         super().__init__()
         if metric not in METRICS:
             raise ValueError(f'cost.metric must be one of {METRICS}, not {metric!r}.')
-        if not 0 <= weight < math.inf:  # so is NaN refused
-            raise ValueError(f'cost.weight must be a finite number, and not favour the dearest by a minus: {weight}.')
+        if not 0 <= weight < math.inf:  # false for NaN
+            raise ValueError(f'cost.weight must be finite and not negative, not {weight}.')
         if (metric == 'latency') != (table is not None):
             raise ValueError(
-                "cost.metric='latency' needs cost.table, a file that tools/measure_latency.py wrote; other metrics "
-                f'take none. Found metric={metric!r}, table={table!r}.'
+                "cost.metric='latency' needs cost.table, a file written by mmhoga latency; other metrics take none. "
+                f'Here metric={metric!r} and table={table!r}.'
             )
-        self.metric, self.weight = metric, weight
         latencies = LatencyTable.load(table) if table is not None else None
-        self.group_names = tuple(groups)
-        costs = [
-            sum(torch.tensor(operation_costs(cells[name], shapes[name], metric, latencies)) for name in names)
-            for names in groups.values()
-        ]
+        self.weight, self.group_names = weight, tuple(groups)
+
+        def operation_costs(name: str) -> Tensor:
+            cell, (_, height, width) = cells[name], shapes[name]
+            size = cell.group_channels, height, width
+            if latencies is not None:
+                return torch.tensor([latencies.milliseconds(primitive, *size) for primitive in cell.primitives])
+            counts = [operation_complexity(primitive, *size, cell.operation_reduction) for primitive in cell.primitives]
+            return torch.tensor([float(getattr(complexity, metric)) for complexity in counts])
+
+        costs = [torch.stack([operation_costs(name) for name in names]).sum(0) for names in groups.values()]
         primitives = next(iter(cells.values())).primitives
-        chosen = torch.tensor([name != 'none' for name in primitives])
-        self.register_buffer('costs', torch.stack(cast('list[Tensor]', costs)).float(), persistent=False)  # (G, M)
-        self.register_buffer('chosen', chosen, persistent=False)
+        self.register_buffer('costs', torch.stack(costs), persistent=False)  # (alphas, M)
+        self.register_buffer('derivable', torch.tensor([p != 'none' for p in primitives]), persistent=False)
 
     costs: Tensor
-    chosen: Tensor
+    derivable: Tensor
 
     def forward(self, alphas: Mapping[str, Tensor]) -> Tensor:
-        """The term, from the alphas by name, ``(K (K + 1) / 2, M)`` each."""
+        """The term, from the alphas by name, each ``(K (K + 1) / 2, M)``."""
         first = alphas[self.group_names[0]]
-        expected, dearest = first.new_zeros(()), first.new_zeros(())
+        expected, largest = first.new_zeros(()), first.new_zeros(())
         for name, cost in zip(self.group_names, self.costs.to(first)):
-            p = alphas[name].masked_fill(~self.chosen, -torch.inf).softmax(-1)
+            p = alphas[name].masked_fill(~self.derivable, -torch.inf).softmax(-1)
             expected = expected + (p @ cost).sum()
-            dearest = dearest + len(p) * cost[self.chosen].max()
-        # Candidates that all cost nothing leave nothing to weigh.
-        return self.weight * expected / dearest.clamp(min=torch.finfo(dearest.dtype).tiny)
-
-
-def operation_costs(
-    cell: SearchableHOGA, shape: Shape, metric: str, latencies: LatencyTable | None = None
-) -> list[float]:
-    """C_c(o) of each candidate, as an operation of the derived cell."""
-    _, height, width = shape
-    channels, reduction = cell.group_channels, cell.operation_reduction
-    if latencies is not None:
-        return [latencies.milliseconds(name, channels, height, width) for name in cell.primitives]
-    counted = [operation_complexity(name, channels, height, width, reduction) for name in cell.primitives]
-    return [float(getattr(complexity, metric)) for complexity in counted]
+            largest = largest + len(p) * cost[self.derivable].max()
+        return self.weight * expected / largest.clamp(min=torch.finfo(largest.dtype).tiny)  # all may cost 0
 
 
 def genotype_cost(cells: Mapping[str, SearchableHOGA], shapes: Mapping[str, Shape], genotype: Genotype) -> Complexity:
     """Parameters and multiply-accumulates of all edges of these cells, derived by one genotype."""
-    params = macs = 0
-    for name, cell in cells.items():
-        _, height, width = shapes[name]
-        for edge in edge_list(cell.num_groups):
-            operation = genotype.operation(*edge)
-            one = operation_complexity(operation, cell.group_channels, height, width, cell.operation_reduction)
-            params, macs = params + one.params, macs + one.macs
-    return Complexity(params, macs)
+    costs = [
+        operation_complexity(
+            genotype.operation(*edge), cell.group_channels, *shapes[name][1:], cell.operation_reduction
+        )
+        for name, cell in cells.items()
+        for edge in edge_list(cell.num_groups)
+    ]
+    return Complexity(sum(cost.params for cost in costs), sum(cost.macs for cost in costs))
 
 
 @cache
 def operation_complexity(name: str, channels: int, height: int, width: int, reduction: int) -> Complexity:
-    """One operation on one edge of a derived cell, for one image."""
+    """The cost of one operation on one edge of a derived cell, for one image."""
     if name in ('none', 'skip_connect'):
         return Complexity(0, 0)
     with torch.random.fork_rng(devices=[]):
@@ -132,7 +123,7 @@ def operation_complexity(name: str, channels: int, height: int, width: int, redu
 
 
 class OnMaps(nn.Module):
-    """An operation of a derived cell as a module from ``(N, C, H, W)`` to ``(N, C, H, W)``, by itself."""
+    """One operation of a derived cell as a module from ``(N, C, H, W)`` to ``(N, C, H, W)``."""
 
     def __init__(self, name: str, channels: int, reduction: int) -> None:
         super().__init__()
@@ -143,20 +134,20 @@ class OnMaps(nn.Module):
 
 
 def cell_shapes(architecture: nn.Module, cells: Mapping[str, SearchableHOGA], input_shape: Sequence[int]) -> Any:
-    """(C, H, W) of what each cell gets from one image of ``input_shape`` (C, H, W): one pass through the backbone.
+    """(C, H, W) of each cell's input for one image of ``input_shape`` (C, H, W), from one pass of the backbone.
 
     Raises:
-        ValueError: ``input_shape`` is no such triple, or a cell is not reached.
+        ValueError: ``input_shape`` does not have three numbers, or the pass does not reach a cell.
     """
     if len(input_shape) != 3:
         raise ValueError(f'input_shape is (channels, height, width) of an image, not {tuple(input_shape)}.')
     shapes: dict[str, Shape] = {}
-    handles = [watch_shape(cell, name, shapes) for name, cell in cells.items()]
+    handles = [record_input_shape(cell, name, shapes) for name, cell in cells.items()]
     backbone = getattr(architecture, 'backbone', architecture)
-    some = next(architecture.parameters())
+    image = next(architecture.parameters()).detach().new_zeros(1, *input_shape)
     try:
         with undisturbed(backbone), torch.no_grad():
-            backbone(torch.zeros(1, *input_shape, device=some.device, dtype=some.dtype))
+            backbone(image)
     finally:
         for handle in handles:
             handle.remove()
@@ -166,10 +157,10 @@ def cell_shapes(architecture: nn.Module, cells: Mapping[str, SearchableHOGA], in
     return shapes
 
 
-def watch_shape(cell: SearchableHOGA, name: str, shapes: dict[str, Shape]) -> Any:
-    """Have the next forward passes of ``cell`` write (C, H, W) of their input to ``shapes[name]``, the first one's."""
+def record_input_shape(cell: SearchableHOGA, name: str, shapes: dict[str, Shape]) -> Any:
+    """Make the next forward pass of ``cell`` store (C, H, W) of its input in ``shapes[name]``; returns the handle."""
 
-    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         shapes.setdefault(name, cast(Shape, tuple(int(size) for size in args[0].shape[1:])))
 
-    return cell.register_forward_pre_hook(note)
+    return cell.register_forward_pre_hook(record)

@@ -1,8 +1,9 @@
-"""How long each operation takes on this machine: measured, kept in a JSON file, looked up by a search."""
+"""The latency table: milliseconds of each operation on this machine, measured once and kept in a JSON file."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from mmhoga.files import write_atomic
 
 FORMAT = 'mmhoga.latency_table'
 VERSION = 1
+COLUMNS = ('primitive', 'channels', 'height', 'width', 'milliseconds')
 
 Key = tuple[str, int, int, int]  # primitive, channels of a group, height, width
 
@@ -26,8 +28,8 @@ class LatencyTable:
 
     Args:
         entries: by primitive, channels of a group, height and width.
-        meta: where it was measured (device, threads, batch size, versions).
-        path: the file it came from, for messages.
+        meta: the conditions of the measurement (device, threads, batch size, versions).
+        path: the file, for messages.
     """
 
     entries: Mapping[Key, float]
@@ -35,22 +37,21 @@ class LatencyTable:
     path: str = ''
 
     def milliseconds(self, primitive: str, channels: int, height: int, width: int) -> float:
-        """Of ``none`` and the identity 0: neither does anything.
+        """Look up an operation. ``none`` and ``skip_connect`` take 0 ms.
 
         Raises:
-            ValueError: there is no such entry; the message names it, and the command that measures it.
+            ValueError: the table lacks the entry; the message names it, and the command that measures it.
         """
         if primitive in ('none', 'skip_connect'):
             return 0.0
         key = (primitive, channels, height, width)
         if key not in self.entries:
             names = ', '.join(dict.fromkeys(name for name, *_ in self.entries))
-            known = sorted({f'{c} x {h} x {w}' for _, c, h, w in self.entries})
+            sizes = ', '.join(sorted({f'{c} x {h} x {w}' for _, c, h, w in self.entries}))
             raise ValueError(
-                f'The latency table {self.path or "given"} has no entry for {primitive!r} on {channels} channels of '
-                f'{height} x {width}; it has {names or "nothing"} on {", ".join(known) or "nothing"}. Measure the '
-                'cells of your search on this machine: '
-                f'python tools/measure_latency.py CONFIG --out {self.path or "latency.json"}'
+                f'The latency table {self.path} has no entry for {primitive!r} on {channels} channels of {height} x '
+                f'{width}; it has {names or "nothing"} on {sizes or "nothing"}. Measure the cells of your search: '
+                f'mmhoga latency CONFIG --out {self.path or "latency.json"}'
             )
         return self.entries[key]
 
@@ -60,39 +61,32 @@ class LatencyTable:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is no latency table; the message says what was found.
+            ValueError: the file is not a latency table, or has an entry that is not a time.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f'No latency table at {str(path)!r}. Measure one: python tools/measure_latency.py CONFIG --out {path}'
+                f'There is no latency table {str(path)!r}. Measure one: mmhoga latency CONFIG --out {path}'
             )
         try:
             data = json.loads(path.read_text(encoding='utf-8'))
-            found = (data.get('format'), data.get('version'))
-            if found != (FORMAT, VERSION):
-                raise ValueError(f'format and version are {found}, expected {(FORMAT, VERSION)}')
-            entries = {
-                (str(one['primitive']), int(one['channels']), int(one['height']), int(one['width'])): float(
-                    one['milliseconds']
-                )
-                for one in data['entries']
-            }
+            kind = (data.get('format'), data.get('version'))
+            if kind != (FORMAT, VERSION):
+                raise ValueError(f'format and version are {kind}, expected {(FORMAT, VERSION)}')
+            rows = [tuple(entry[column] for column in COLUMNS) for entry in data['entries']]
+            entries = {(str(name), int(c), int(h), int(w)): float(value) for name, c, h, w, value in rows}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{path} is no latency table, or was cut off: {error!r}') from error
-        wrong = next((key for key, value in entries.items() if not 0 <= value < float('inf')), None)
-        if wrong:
-            raise ValueError(f'{path}: {wrong} takes {entries[wrong]} ms, which is no time.')
+            raise ValueError(f'{path} is not a latency table, or was cut off: {error!r}') from error
+        for key, value in entries.items():
+            if not 0 <= value < math.inf:  # false for NaN
+                raise ValueError(f'{path}: invalid latency {value} ms for {key}.')
         return cls(entries, data.get('meta') or {}, str(path))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the file whole or not at all."""
-        rows = [
-            json.dumps({'primitive': name, 'channels': c, 'height': h, 'width': w, 'milliseconds': value})
-            for (name, c, h, w), value in self.entries.items()
-        ]
-        head = json.dumps({'format': FORMAT, 'version': VERSION, 'meta': dict(self.meta)})[:-1]
-        write_atomic(path, head + ', "entries": [\n ' + ',\n '.join(rows) + ']}\n')
+        """Write the file, whole or not at all."""
+        entries = [dict(zip(COLUMNS, (*key, value))) for key, value in self.entries.items()]
+        data = {'format': FORMAT, 'version': VERSION, 'meta': dict(self.meta), 'entries': entries}
+        write_atomic(path, json.dumps(data, indent=1) + '\n')
 
 
 def measure(
@@ -100,22 +94,16 @@ def measure(
 ) -> dict[Key, float]:
     """The median milliseconds of a forward pass of each module, in eval mode, without gradients.
 
-    Args:
-        modules: with the key that says on which size of maps.
-        batch_size: images at once.
-        device: where.
-        seconds: to measure each for, after warming up.
+    Measures each module for ``seconds`` after a warm-up, on ``batch_size`` maps of the size in its key.
     """
-    # Not at the head: it looks for compilers, and says so, in every search.
+    # Imported here: this module looks for compilers, and logs it, which is not wanted in every search.
     from torch.utils.benchmark import Timer
 
     entries = {}
     for key, module in modules:
-        _, channels, height, width = key
-        x = torch.rand(batch_size, channels, height, width, device=device)
-        timer = Timer(
-            'module(x)', globals={'module': module.eval().to(device), 'x': x}, num_threads=torch.get_num_threads()
-        )
+        x = torch.rand(batch_size, *key[1:], device=device)
+        names = {'module': module.eval().to(device), 'x': x}
+        timer = Timer('module(x)', globals=names, num_threads=torch.get_num_threads())
         with torch.inference_mode():
             timer.timeit(3)
             entries[key] = timer.blocked_autorange(min_run_time=seconds).median * 1e3

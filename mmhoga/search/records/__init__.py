@@ -1,1 +1,1 @@
-"""The record of a search: one entry per epoch, the files in its work_dir, and the watch for a collapse."""
+"""The record of a search: its file, the hook that writes it, and the watch for a collapse."""

@@ -1,4 +1,18 @@
-"""What a search says about itself after an epoch: one entry of its history, one line, the scalars of a curve."""
+"""The record of a search, ``search_history.json``: written after each epoch, read by reports and plots.
+
+The file holds one JSON object. ``num_groups`` is K, ``primitives`` names the columns of alpha, ``cell_inputs`` maps the
+name of each cell to the (C, H, W) of its input, and ``epochs`` holds one object per epoch::
+
+    {"format": "mmhoga.search_history", "version": 1, "num_groups": 4, "primitives": ["none", ...],
+     "cell_inputs": {"backbone.layer1.0.after_conv2_plugin1": [16, 32, 32], ...},
+     "epochs": [{"epoch": 1, "alpha": [[...], ...], "entropy": [...], "genotype": [["se"], ...],
+                 "skip_edges": 3, "none_edges": 0, "params": 5140, "macs": 77800,
+                 "loss": {"trainA": 1.5, "trainB": 1.6, "val": 1.4}}, ...]}
+
+``entropy`` is that of softmax(alpha) on each edge, in nats; ``skip_edges`` counts the edges of the genotype with
+``skip_connect``, ``none_edges`` those on which ``none`` is most likely, which no genotype contains. Readers rely on
+``epoch``, ``alpha`` and ``genotype``; every other number is optional.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +25,95 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_list, edge_name, num_edges
 
 FORMAT = 'mmhoga.search_history'
 VERSION = 1
 
 
+def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: Genotype) -> dict[str, Any]:
+    """The record of one epoch without costs and losses, from alpha ``(K (K + 1) / 2, M)`` and its derived genotype."""
+    rows = alpha.detach().double().cpu().numpy()
+    return {
+        'epoch': epoch,
+        'alpha': rows.tolist(),
+        'entropy': _entropy(_softmax(rows)).tolist(),
+        'genotype': [list(row) for row in genotype.edges],
+        'skip_edges': sum(row.count('skip_connect') for row in genotype.edges),
+        'none_edges': sum(primitives[column] == 'none' for column in rows.argmax(axis=1)),
+    }
+
+
+def write_history(
+    path: str | os.PathLike,
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    num_groups: int,
+    primitives: Sequence[str],
+    cell_inputs: Mapping[str, Sequence[int]],
+) -> None:
+    """Write the file, whole or not at all; creates its folder."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    data = {
+        'format': FORMAT,
+        'version': VERSION,
+        'num_groups': num_groups,
+        'primitives': list(primitives),
+        'cell_inputs': {name: list(shape) for name, shape in cell_inputs.items()},
+        'epochs': list(entries),
+    }
+    write_atomic(path, json.dumps(data) + '\n')
+
+
+def read_entries(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of all epochs as they were written, for a search that continues.
+
+    Raises:
+        ValueError: not JSON, or another format or version.
+    """
+    return _read(Path(path)).get('epochs', [])
+
+
+def read_history(path: str | os.PathLike) -> SearchHistory:
+    """Read the file; if an epoch appears twice, the later record counts.
+
+    Raises:
+        ValueError: not JSON, another format or version, or an epoch whose alpha has another shape.
+    """
+    path = Path(path)
+    data = _read(path)
+    try:
+        groups, primitives = int(data['num_groups']), tuple(data['primitives'])
+        entries = {int(entry['epoch']): entry for entry in data['epochs']}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path}: num_groups, primitives or epochs are missing or malformed ({error!r}).') from error
+    shape = (num_edges(groups), len(primitives))
+    epochs = tuple(sorted(entries))
+    alpha, genotypes = np.zeros((len(epochs), *shape)), []
+    for row, epoch in enumerate(epochs):
+        try:
+            alpha[row] = _alpha(entries[epoch], shape)
+            genotypes.append(Genotype.from_config(entries[epoch].get('genotype')))
+        except ValueError as error:
+            raise ValueError(f'{path}, epoch {epoch}: {error}') from error
+    further = tuple(_further(entries[epoch]) for epoch in epochs)
+    return SearchHistory(groups, primitives, epochs, alpha, tuple(genotypes), further)
+
+
 @dataclass(frozen=True)
 class SearchHistory:
-    """Alpha over epochs.
+    """Alpha over E epochs.
 
     Attributes:
         num_groups: K.
-        primitives: names of alpha's columns.
+        primitives: the names of alpha's columns.
         epochs: (E,) epoch numbers, from 1.
         alpha: (E, K(K+1)/2, M), rows in the order of :func:`mmhoga.genotype.edge_list`.
-        genotypes: what the search would have chosen after each epoch.
-        further: what else was recorded after each epoch, by name: numbers of edges, costs, losses, as far as there are.
+        genotypes: (E,) the genotype derived after each epoch.
+        further: (E,) every other number of the record, by name: edge counts, costs, and losses as ``loss/trainA``.
     """
 
     num_groups: int
@@ -47,23 +130,21 @@ class SearchHistory:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """softmax(alpha) over the operations (Eq. 12): (E, K(K+1)/2, M)."""
-        shifted = np.exp(self.alpha - self.alpha.max(axis=-1, keepdims=True))
-        return shifted / shifted.sum(axis=-1, keepdims=True)
+        """softmax(alpha) over the candidates (Eq. 12): (E, K(K+1)/2, M)."""
+        return _softmax(self.alpha)
 
     @property
     def entropy(self) -> np.ndarray:
-        """Of each edge's probabilities, in nats: (E, K(K+1)/2)."""
-        p = self.probabilities
-        return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
+        """Entropy of :attr:`probabilities`, in nats: (E, K(K+1)/2)."""
+        return _entropy(self.probabilities)
 
     @property
     def max_entropy(self) -> float:
-        """log(M): every operation equally likely."""
+        """log(M): every candidate equally likely."""
         return math.log(len(self.primitives))
 
     def changes(self) -> list[tuple[int, tuple[int, int], str, str]]:
-        """(epoch, edge, from, to) for every edge whose chosen operation changed."""
+        """(epoch, edge, before, after) for every edge whose derived operation changed."""
         steps = zip(self.epochs[1:], self.genotypes, self.genotypes[1:])
         return [
             (epoch, edge, before.operation(*edge), after.operation(*edge))
@@ -73,34 +154,8 @@ class SearchHistory:
         ]
 
 
-def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: Genotype) -> dict[str, Any]:
-    """One epoch of ``search_history.json``.
-
-    Args:
-        epoch: from 1.
-        alpha: ``(K (K + 1) / 2, M)``.
-        primitives: its columns.
-        genotype: what is derived from it.
-
-    Returns:
-        ``epoch``, ``alpha``, ``entropy`` (of softmax(alpha) on each edge, nats), ``genotype`` (rows), ``skip_edges``
-        (of the genotype) and ``none_edges`` (where ``none`` is the most likely candidate, which no genotype has).
-    """
-    rows = alpha.detach().double().cpu()
-    names = [name for row in genotype.edges for name in row]
-    likeliest = [primitives[i] for i in rows.argmax(1).tolist()]
-    return {
-        'epoch': epoch,
-        'alpha': rows.tolist(),
-        'entropy': torch.distributions.Categorical(logits=rows).entropy().tolist(),
-        'genotype': [list(row) for row in genotype.edges],
-        'skip_edges': names.count('skip_connect'),
-        'none_edges': likeliest.count('none'),
-    }
-
-
 def epoch_line(entry: Mapping[str, Any]) -> str:
-    """The genotype, and what to know beside it, in one line."""
+    """An epoch's record as one line for the log."""
     entropy = entry['entropy']
     parts = [
         ' | '.join(', '.join(row) for row in entry['genotype']),
@@ -108,96 +163,67 @@ def epoch_line(entry: Mapping[str, Any]) -> str:
         f'of {len(entropy)} edges {entry["skip_edges"]} skip, {entry["none_edges"]} none',
     ]
     if 'params' in entry:
-        parts.append(f'edges {_figure(entry["params"])} params, {_figure(entry["macs"])} MACs')
+        parts.append(f'edges {_short(entry["params"])} params, {_short(entry["macs"])} MACs')
     if entry.get('loss'):
         parts.append('loss ' + ', '.join(f'{name} {value:.4g}' for name, value in entry['loss'].items()))
     return '; '.join(parts)
 
 
 def epoch_scalars(entry: Mapping[str, Any], primitives: Sequence[str], stage: str = '') -> dict[str, float]:
-    """The entry as curves: ``alpha/entropy``, ``alpha/skip_edges``, ``alpha/o_0_1/norm_3x3``, ..."""
+    """An epoch's record as curves: ``alpha/entropy``, ``alpha/skip_edges``, ``alpha/o_0_1/norm_3x3``, ..."""
     prefix = f'alpha/{stage}/' if stage else 'alpha/'
-    rows = torch.tensor(entry['alpha'])
-    edges = edge_list(len(entry['genotype']))
-    scalars = {f'{prefix}entropy': sum(entry['entropy']) / len(entry['entropy'])}
-    for key in ('skip_edges', 'none_edges', 'params', 'macs'):
-        if key in entry:
-            scalars[prefix + key] = entry[key]
-    for (j, k), entropy, row in zip(edges, entry['entropy'], rows.softmax(-1).tolist()):
-        scalars[f'{prefix}entropy/{edge_name(j, k)}'] = entropy
-        scalars.update({f'{prefix}{edge_name(j, k)}/{name}': p for name, p in zip(primitives, row)})
-    scalars.update({f'{prefix}loss/{name}': value for name, value in entry.get('loss', {}).items()})
-    return scalars
+    scalars = {'entropy': sum(entry['entropy']) / len(entry['entropy'])}
+    scalars.update({key: entry[key] for key in ('skip_edges', 'none_edges', 'params', 'macs') if key in entry})
+    mix = _softmax(np.asarray(entry['alpha'])).tolist()
+    for edge, entropy, row in zip(edge_list(len(entry['genotype'])), entry['entropy'], mix):
+        scalars[f'entropy/{edge_name(*edge)}'] = entropy
+        scalars.update({f'{edge_name(*edge)}/{name}': p for name, p in zip(primitives, row)})
+    scalars.update({f'loss/{name}': value for name, value in entry.get('loss', {}).items()})
+    return {prefix + name: value for name, value in scalars.items()}
 
 
-def _figure(number: float) -> str:
+def _softmax(alpha: np.ndarray) -> np.ndarray:
+    shifted = np.exp(alpha - alpha.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1.0))).sum(axis=-1)
+
+
+def _short(number: float) -> str:
     for size, unit in ((1e9, ' G'), (1e6, ' M'), (1e3, ' k')):
         if number >= size:
             return f'{number / size:.3g}{unit}'
     return f'{number:.0f}'
 
 
-def read_history(path: str | os.PathLike) -> SearchHistory:
-    """Read ``search_history.json``; of an epoch that appears twice, the later record counts.
-
-    Raises:
-        ValueError: not JSON, another format or version, or an epoch whose alpha has another shape.
-    """
-    path = Path(path)
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is not valid JSON, or was cut off: {error}') from error
-    found = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
-    if found != (FORMAT, VERSION):
-        raise ValueError(f'{path} is {found}; expected format {FORMAT!r}, version {VERSION}.')
+    kind = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
+    if kind != (FORMAT, VERSION):
+        raise ValueError(f'{path} is {kind}; expected format {FORMAT!r}, version {VERSION}.')
+    return data
+
+
+def _further(entry: Mapping[str, Any]) -> dict[str, float]:
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        values.update({f'{key}/{name}': v for name, v in value.items()} if isinstance(value, Mapping) else {key: value})
+    del values['epoch']
+    return {key: value for key, value in values.items() if type(value) in (int, float) and math.isfinite(value)}
+
+
+def _alpha(entry: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     try:
-        groups, primitives = int(data['num_groups']), tuple(data['primitives'])
-        records = {int(record['epoch']): record for record in data['epochs']}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path}: num_groups, primitives or epochs are missing or malformed ({error!r}).') from error
-    shape = (num_edges(groups), len(primitives))
-    epochs = tuple(sorted(records))
-    alpha = [_alpha(records[epoch], shape, f'{path}, epoch {epoch}') for epoch in epochs]
-    return SearchHistory(
-        num_groups=groups,
-        primitives=primitives,
-        epochs=epochs,
-        alpha=np.stack(alpha) if alpha else np.zeros((0, *shape)),
-        genotypes=tuple(_genotype(records[epoch], f'{path}, epoch {epoch}') for epoch in epochs),
-        further=tuple(_further(records[epoch]) for epoch in epochs),
-    )
-
-
-def _further(record: Mapping[str, Any]) -> dict[str, float]:
-    """Every other number of a record, those of a dict as ``loss/val``; what is no number is left out."""
-    found: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            found.update({f'{key}/{name}': number for name, number in value.items()})
-        elif key != 'epoch':
-            found[key] = value
-    return {key: value for key, value in found.items() if _is_number(value)}
-
-
-def _alpha(record: dict[str, Any], shape: Sequence[int], where: str) -> np.ndarray:
-    try:
-        alpha = np.asarray(record.get('alpha'), dtype=np.float64)
+        alpha = np.asarray(entry.get('alpha'), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: alpha is not a table of numbers ({error}).') from error
-    if alpha.shape != tuple(shape):
-        raise ValueError(f'{where}: alpha has shape {alpha.shape}, expected {tuple(shape)} (edges, primitives).')
+        raise ValueError(f'alpha is not a table of numbers ({error}).') from error
+    if alpha.shape != shape:
+        raise ValueError(f'alpha has shape {alpha.shape}, expected {shape} (edges, primitives).')
     if not np.isfinite(alpha).all():
-        raise ValueError(f'{where}: alpha has values that are not finite; the search diverged.')
+        raise ValueError('alpha has values that are not finite; the search diverged.')
     return alpha
-
-
-def _genotype(record: dict[str, Any], where: str) -> Genotype:
-    try:
-        return Genotype.from_config(record.get('genotype'))
-    except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Signs that a search collapses or has nothing more to decide, from its history alone."""
+"""Signs in the history of a search that it collapses, or that it has settled."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Not learned: their alpha says how much of the others is wanted, not which.
+#: Candidates without parameters: their alpha says how strong the edge is, not which operation is best.
 PARAMETER_FREE = ('none', 'skip_connect')
 ACTIONS = ('warn', 'stop')
 
 
 @dataclass(frozen=True)
 class CollapseWatch:
-    """Two criteria, after DARTS+ (Liang et al. 2019), with thresholds for HOGA.
+    """The two criteria of DARTS+ (Liang et al. 2019), with thresholds for HOGA.
 
-    Searches by gradient drift to skip-connections when they last too long. The paper's own result has 3 in 10 edges
-    (Fig. 3), so DARTS+'s limit of two in a cell would reject it; here more than half of the edges is too many.
+    Gradient-based searches drift to skip-connections when they run too long. The paper's own result has 3 in 10 edges
+    (Fig. 3), which the limit of DARTS+ would reject; the default here allows half of the edges.
 
     Args:
-        max_skips: more skip-connections than this in the derived genotype are a collapse: a share of the edges if it
-            is a float, their number if it is an int; None: never.
-        stable_epochs: on no edge has the order of the learned candidates by alpha changed for so many epochs: the
-            search has settled. None: never.
-        action: ``'warn'``, once when a sign appears, or ``'stop'`` the search after that epoch.
+        max_skips: the most skip-connections allowed in the derived genotype: a share of the edges (float) or a number
+            of edges (int). None disables the criterion.
+        stable_epochs: the search has settled if the order of the candidates with parameters, by alpha, is unchanged on
+            every edge for this many epochs. None disables the criterion.
+        action: ``'warn'`` once when a sign appears, or ``'stop'`` the search after that epoch.
 
     Raises:
-        ValueError: an unknown action, or limits that make no sense.
+        ValueError: an unknown action, or limits out of range.
     """
 
     max_skips: float | int | None = 0.5
@@ -40,36 +40,36 @@ class CollapseWatch:
             raise ValueError(f'watch.max_skips must not be negative: {self.max_skips}.')
         if isinstance(self.max_skips, float) and self.max_skips > 1:
             raise ValueError(
-                f'watch.max_skips = {self.max_skips} is above 1: a share, or an int for a number of edges.'
+                f'watch.max_skips = {self.max_skips} is above 1. Give a share as a float up to 1, or a number of edges '
+                'as an int.'
             )
         if self.stable_epochs is not None and self.stable_epochs < 1:
             raise ValueError(f'watch.stable_epochs must be at least 1, not {self.stable_epochs}.')
 
     def findings(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> dict[str, str]:
-        """What the last of these epochs shows, by the name of the criterion.
+        """The criteria that hold after the last of these epochs, each with a sentence.
 
         Args:
-            epochs: entries of ``search_history.json``, with ``alpha`` and ``genotype``.
-            primitives: alpha's columns.
+            epochs: records of ``search_history.json``, with ``alpha`` and ``genotype``.
+            primitives: the names of alpha's columns.
         """
-        found = {}
+        findings = {}
         if epochs and self.max_skips is not None:
             names = [name for row in epochs[-1]['genotype'] for name in row]
             skips = names.count('skip_connect')
-            most = self.max_skips * len(names) if isinstance(self.max_skips, float) else self.max_skips
-            if skips > most:
-                found['max_skips'] = f'{skips} of {len(names)} edges would be skip-connections (limit {most:g})'
+            limit = self.max_skips * len(names) if isinstance(self.max_skips, float) else self.max_skips
+            if skips > limit:
+                findings['max_skips'] = f'{skips} of {len(names)} edges would be skip-connections (limit {limit:g})'
         if self.stable_epochs is not None and len(epochs) > self.stable_epochs:
             recent = [_ranking(entry['alpha'], primitives) for entry in epochs[-self.stable_epochs - 1 :]]
             if all(ranking == recent[0] for ranking in recent):
-                found['stable_epochs'] = (
-                    f'on no edge has the order of the candidates changed for {self.stable_epochs} epochs: the search '
-                    'has settled'
+                findings['stable_epochs'] = (
+                    f'the order of the candidates has not changed on any edge for {self.stable_epochs} epochs'
                 )
-        return found
+        return findings
 
     def news(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> list[str]:
-        """The findings that the epoch before did not have."""
+        """The findings that did not hold one epoch earlier."""
         before = self.findings(epochs[:-1], primitives)
         return [text for name, text in self.findings(epochs, primitives).items() if name not in before]
 

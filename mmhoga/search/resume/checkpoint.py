@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all, and from which a search goes on exactly."""
+"""Checkpoints from which a search continues exactly, written so that a kill never leaves half of one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmengine.runner import Runner
 from mmhoga.files import remove_leftovers, write_atomic
 from mmhoga.registry import HOOKS
 from mmhoga.search.resume.signals import EXIT_STOPPED
-from mmhoga.search.resume.state import SearchError, identity, process_state, require_same_search
+from mmhoga.search.resume.state import SEED, SearchError, identity, process_state, require_same_search
 
 
 class AtomicBackend(LocalBackend):
-    """The local disk, on which a file is replaced in one step."""
+    """Local disk whose files are replaced in one step."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
@@ -30,32 +30,32 @@ register_backend('mmhoga.atomic', AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class SearchCheckpointHook(CheckpointHook):
-    """mmengine's CheckpointHook with its arguments, for a search; :class:`SearchLoop` puts it in the place of that.
+    """Drop-in replacement for mmengine's CheckpointHook in a search; :class:`SearchLoop` installs it.
 
-    A kill at any moment leaves a checkpoint that ``last_checkpoint`` names and that is whole: the new one takes its
-    name in one step, then ``last_checkpoint`` does, and only then is the oldest removed (mmengine removes it first).
-    Remote file systems are left to their own ways.
+    On a local disk a kill at any moment leaves a whole checkpoint that ``last_checkpoint`` names: the new checkpoint
+    appears under its name in one step, then ``last_checkpoint`` is replaced, and the oldest checkpoint is removed last
+    (mmengine removes it first).
 
-    Under the key ``search`` a checkpoint holds what mmengine's lacks: the state of each process, and what it is a
-    search of. A checkpoint at the end of an epoch is one before its validation, which a resumed search runs again.
+    The key ``search`` of a checkpoint holds the state of each process and the identity of the search. The checkpoint
+    of an epoch is written before the validation of that epoch, which a resumed search repeats.
     """
 
     interrupted = 'interrupted_iter_{}.pth'
 
     @classmethod
     def install(cls, runner: Runner) -> SearchCheckpointHook:
-        """Replace the runner's CheckpointHook; if it has none, add one that saves when interrupted only."""
+        """Replace the runner's CheckpointHook, or add one that saves only on SIGTERM."""
         for index, hook in enumerate(runner.hooks):
             if isinstance(hook, cls):
                 return hook
             if type(hook) is CheckpointHook:
-                ours = cls()
-                ours.__dict__.update(hook.__dict__)
-                runner.hooks[index] = ours
-                return ours
-        ours = cls(interval=-1, save_last=False)
-        runner.register_hook(ours)
-        return ours
+                replacement = cls()
+                replacement.__dict__.update(hook.__dict__)
+                runner.hooks[index] = replacement
+                return replacement
+        added = cls(interval=-1, save_last=False)
+        runner.register_hook(added)
+        return added
 
     _search: dict[str, Any] | None = None
     last_ckpt: str | None
@@ -69,24 +69,25 @@ class SearchCheckpointHook(CheckpointHook):
             if is_main_process():
                 for folder in {runner.work_dir, self.out_dir}:
                     for path in remove_leftovers(folder):
-                        runner.logger.info(f'Removed {path}, left half written by a run that was killed.')
+                        runner.logger.info(f'Removed {path}, which a killed run had left half written.')
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:  # load_from: weights to start from
             return
         state = checkpoint.get('search')
         if state is None:
-            runner.logger.warning('The checkpoint is not of this kind of search: its continuation will not be exact.')
+            runner.logger.warning('The checkpoint has no search state: the resumed search will not be exact.')
             return
-        wanted = identity(runner)
-        if wanted['seed (randomness.seed)'] is None:  # mmengine takes the checkpoint's
-            del wanted['seed (randomness.seed)']
-        require_same_search(state['identity'], wanted)
+        expected = identity(runner)
+        if expected[SEED] is None:  # mmengine takes the checkpoint's
+            del expected[SEED]
+        require_same_search(state['identity'], expected)
         runner.train_loop.resumed = state
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        if getattr(runner._train_loop, 'asked_to_stop', False):
-            runner.logger.info(f'SIGTERM during validation; --resume goes on from {self.last_ckpt}.')
+        request = getattr(runner._train_loop, 'stop_request', None)  # None in a validation without training
+        if request is not None and request.received:
+            runner.logger.info(f'SIGTERM during validation: --resume continues from {self.last_ckpt}.')
             raise SystemExit(EXIT_STOPPED)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -94,7 +95,7 @@ class SearchCheckpointHook(CheckpointHook):
             checkpoint['search'] = self._search
 
     def save_interrupted(self, runner: Runner) -> str:
-        """Save between two iterations; returns the file's path. Every process takes part."""
+        """Save between two iterations; returns the name of the file. Every process must call this."""
         filename = self.interrupted.format(runner.iter)
         self._save(runner, filename, dict(epoch=runner.epoch, iter=runner.iter))
         return filename
@@ -108,7 +109,7 @@ class SearchCheckpointHook(CheckpointHook):
             self._remove_older(runner, step)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        # mmengine saves the last checkpoint once more, to keep the best score in it. Here validation runs again.
+        # mmengine would save the last checkpoint again, with the best score. A resumed search validates again instead.
         last, self.last_ckpt = self.last_ckpt, None
         super()._save_best_checkpoint(runner, metrics)
         self.last_ckpt = last
@@ -116,14 +117,13 @@ class SearchCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, filename: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        loop = runner.train_loop
-        processes = gather_object(process_state(runner))
+        loaders = (runner.train_loop.dataloader, runner.train_loop.alpha_dataloader)
         self._search = {
             'version': 1,
-            'batches_per_epoch': len(loop.dataloader),
-            'sampler_seeds': loop.sampler_seeds(),
-            'identity': {**identity(runner), 'seed (randomness.seed)': runner.seed},
-            'processes': processes,
+            'batches_per_epoch': len(loaders[0]),
+            'sampler_seeds': [getattr(loader.sampler, 'seed', None) for loader in loaders],
+            'identity': {**identity(runner), SEED: runner.seed},
+            'processes': gather_object(process_state(runner)),
         }
         record = Path(runner.work_dir) / 'last_checkpoint'
         try:
@@ -143,20 +143,20 @@ class SearchCheckpointHook(CheckpointHook):
         except OSError as error:
             last = record.read_text(encoding='utf-8') if record.is_file() else 'none yet'
             raise SearchError(
-                f'{self.last_ckpt} could not be written: {error}. The last checkpoint is as it was: {last}. Make room '
-                'and go on from it with --resume.'
+                f'{self.last_ckpt} could not be written: {error}. The last checkpoint is still {last}. Free disk space '
+                'and continue with --resume.'
             ) from error
         finally:
             self._search = None
 
     def _remove_older(self, runner: Runner, step: int) -> None:
-        """What ``max_keep_ckpts`` does not keep, and what an interruption left: after the new one is safe."""
+        """Remove interrupted checkpoints, and those beyond ``max_keep_ckpts``, once the new one is on disk."""
         if not isinstance(self.file_backend, LocalBackend):
             return
         kept = set(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else None
-        ours, interrupted = (_pattern(name) for name in (self.filename_tmpl, self.interrupted))
+        regular, interrupted = map(_pattern, (self.filename_tmpl, self.interrupted))
         for path in Path(self.out_dir).glob('*.pth'):
-            match = ours.fullmatch(path.name)
+            match = regular.fullmatch(path.name)
             dropped = match and kept is not None and int(match[1]) < step and int(match[1]) not in kept
             if dropped or interrupted.fullmatch(path.name):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""What a search's checkpoint holds beside mmengine's part: what it takes to go on exactly, and whose it is."""
+"""The part of a search's checkpoint that mmengine does not save, and the checks before a search starts or resumes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from mmengine.runner import Runner
 
 from mmhoga.search.model import unwrapped
 
+SEED = 'seed (randomness.seed)'
+
 
 class SearchError(RuntimeError):
-    """Why a search cannot start, or cannot go on, and what to do about it."""
+    """A search cannot start or continue; the message says why, and what to do."""
 
 
 def rng_state() -> dict[str, Any]:
-    """Every random generator that a process of a search draws from; tensors and plain numbers only."""
+    """The state of every random generator of this process, in types that ``torch.load(weights_only=True)`` reads."""
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (the hosts draw from the global generator)
     state: dict[str, Any] = {
         'python': random.getstate(),
@@ -35,7 +37,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Undo whatever was drawn since :func:`rng_state`. A checkpoint that was loaded to a device is fine."""
+    """Restore a :func:`rng_state`, also one that was loaded to an accelerator."""
     version, words, gauss = state['python']
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state['numpy']
@@ -47,8 +49,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def process_state(runner: Runner) -> dict[str, Any]:
-    """What differs between the processes of a search: random numbers, gradients that are being accumulated (and not
-    yet averaged); and, of all but the first, which mmengine saves, batch norm's running statistics and the logs."""
+    """The state that differs between processes: random generators, and accumulated gradients before their average.
+
+    Except in the first process, whose model and logs mmengine saves, also batch norm's statistics and the logs.
+    """
     model = unwrapped(runner.model)
     state: dict[str, Any] = {
         'rng': rng_state(),
@@ -61,6 +65,7 @@ def process_state(runner: Runner) -> dict[str, Any]:
 
 
 def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
+    """Restore a :func:`process_state`."""
     model = unwrapped(runner.model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     for name, gradient in state['gradients'].items():
@@ -73,7 +78,7 @@ def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
 
 
 def identity(runner: Runner) -> dict[str, Any]:
-    """What must not change while a search lasts: by it a continuation tells its own checkpoint from another's."""
+    """The settings that must not change between a checkpoint and the run that resumes from it."""
     model, loop = unwrapped(runner.model), runner.train_loop
     alphas = {id(alpha) for alpha in model.alphas}
     parameters = list(model.named_parameters())
@@ -87,44 +92,35 @@ def identity(runner: Runner) -> dict[str, Any]:
         'samples in trainB': len(loop.alpha_dataloader.dataset),
         'split of trainA': list(_splits(train)),
         'split of trainB': list(_splits(alpha)),
-        'seed (randomness.seed)': (runner.cfg.get('randomness') or {}).get('seed'),
+        SEED: (runner.cfg.get('randomness') or {}).get('seed'),
     }
 
 
-def require_same_search(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """
-    Args:
-        found, wanted: the checkpoint's :func:`identity`, and the config's.
-
-    Raises:
-        SearchError: they differ.
-    """
+def require_same_search(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raise :class:`SearchError` if the :func:`identity` of a checkpoint differs from that of the config."""
     changed = [
-        f'{key} was {found[key]}, now is {value}' for key, value in wanted.items() if found.get(key, value) != value
+        f'{key} was {saved[key]}, now is {value}' for key, value in current.items() if saved.get(key, value) != value
     ]
     if changed:
         raise SearchError(
-            f'this checkpoint is of another search: {"; ".join(changed)}. What it learned means nothing to the config '
-            'as it is. Put the config back, or start a new search in another work_dir (--work-dir).'
+            f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new search '
+            'in another work_dir (--work-dir).'
         )
 
 
 def require_free(work_dir: str | Path) -> None:
-    """
-    Raises:
-        SearchError: a run has left checkpoints in ``work_dir``, which one that starts anew would overwrite.
-    """
+    """Raise :class:`SearchError` if a new search would overwrite the checkpoints of another run."""
     record = Path(work_dir) / 'last_checkpoint'
     if record.is_file():
         last = Path(record.read_text(encoding='utf-8').strip()).name
         raise SearchError(
-            f'{work_dir} belongs to a run that came to {last}; a search that starts anew would overwrite it. Go on '
-            'with it (--resume), choose another place (--work-dir), or remove the folder.'
+            f'{work_dir} holds a run, up to {last}, which a new search would overwrite. Resume it (--resume), choose '
+            'another folder (--work-dir), or remove this one.'
         )
 
 
 def _splits(cfg: Any) -> Iterator[dict[str, Any]]:
-    """The RandomSplits inside a data loader's config."""
+    """The settings of each RandomSplit inside a data loader's config."""
     if isinstance(cfg, dict):
         kind = cfg.get('type')
         name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
@@ -136,6 +132,6 @@ def _splits(cfg: Any) -> Iterator[dict[str, Any]]:
 
 
 def _accelerator() -> Any:
-    """torch.cuda or its like, if mmengine trains there."""
+    """``torch.cuda`` or its equivalent for the accelerator that mmengine trains on; None on a CPU."""
     module = getattr(torch, get_device(), None)
     return module if hasattr(module, 'get_rng_state_all') else None

@@ -1,4 +1,4 @@
-"""Batches as a function of seed, epoch and position: what a search that is resumed anywhere can rely on."""
+"""Data streams whose batches depend only on seed, epoch and position, so that a search can resume at any batch."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, count, islice
 from typing import Any, Callable
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 
 class BatchStream:
-    """The batches of a data loader, epoch after epoch, from any position on.
+    """The batches of a data loader over all epochs, from any position.
 
-    The order of an epoch is what the loader's samplers give after ``set_epoch``. Whatever is random while a batch is
-    loaded (augmentation, and a sampler without ``set_epoch``) is seeded by the run's seed, the stream's name, the rank,
-    the epoch and the number of the batch: it depends neither on the number of workers nor on what was loaded before.
-    (mmengine seeds each worker once, when it starts.) Workers start once, and load on across the ends of epochs.
+    The loader's samplers determine the order of an epoch, after ``set_epoch``. Random numbers drawn while a batch is
+    loaded (by augmentation, or by a sampler without ``set_epoch``) are seeded with the run's seed, the stream's name,
+    the rank, the epoch and the number of the batch, so they depend neither on the number of workers nor on earlier
+    batches. (mmengine seeds each worker once, when it starts.) Workers start once and load across epochs.
 
     Args:
-        loader: of a map-style data set; it is not iterated itself.
-        name: tells this stream's random numbers from another's.
+        loader: of a map-style data set; only its settings are used.
+        name: part of the seeds, so that two streams draw different random numbers.
         seed: of the run.
-        length: batches an epoch; by default the loader's own. If the loader has fewer, it is shuffled anew and goes on.
-        epochs: where the stream ends.
+        epochs: number of epochs in the stream.
+        length: batches per epoch; by default the loader's own. A loader with fewer batches is reshuffled and continues.
 
     Raises:
-        TypeError: a loader without batches of indices.
+        TypeError: the loader has no batches of indices.
     """
 
     def __init__(self, loader: DataLoader, name: str, *, seed: int, epochs: int, length: int | None = None) -> None:
         if loader.batch_sampler is None:
             raise TypeError(
-                f'{name}: a search draws batches of indices from its data sets; {type(loader.dataset).__name__} in a '
-                'loader without a batch size, or an iterable data set, has none.'
+                f'{name}: a search needs batches of indices, but this loader of {type(loader.dataset).__name__} has '
+                'none. Use a map-style data set and a batch size.'
             )
         self.loader = loader
         self.key = f'{seed}/{name}/{get_rank()}'
@@ -49,24 +50,22 @@ class BatchStream:
         self.length = len(loader) if length is None else length
 
     def start(self, epoch: int = 0, position: int = 0) -> Iterator[Any]:
-        """The batches from number ``position`` of ``epoch`` on."""
+        """Iterate from batch number ``position`` of ``epoch`` to the end of the stream."""
         loader = self.loader
-        kwargs: dict[str, Any] = {}
-        if loader.num_workers:
-            kwargs['prefetch_factor'] = loader.prefetch_factor
+        batches = chain.from_iterable(map(self.order, range(epoch, self.epochs)))
         return iter(
             DataLoader(
                 _Batches(loader.dataset, loader.collate_fn),
                 batch_size=None,
-                sampler=_From(self, epoch, position),
+                sampler=islice(batches, position, None),
                 num_workers=loader.num_workers,
-                collate_fn=_as_it_is,
+                collate_fn=_identity,
                 pin_memory=loader.pin_memory,
                 timeout=loader.timeout,
-                worker_init_fn=_Worker(loader.worker_init_fn),
+                worker_init_fn=partial(_init_worker, loader.worker_init_fn),
                 multiprocessing_context=loader.multiprocessing_context,
-                generator=torch.Generator(),  # the default one is the model's
-                **kwargs,
+                generator=torch.Generator(),  # leave the default generator to the model
+                prefetch_factor=loader.prefetch_factor,
             )
         )
 
@@ -85,14 +84,14 @@ class BatchStream:
         with seeded(self._seed(epoch, 'order')):
             return list(islice(batch_sampler, len(self.loader)))
 
-    def _seed(self, epoch: int, what: object) -> int:
-        digest = hashlib.blake2b(f'{self.key}/{epoch}/{what}'.encode(), digest_size=4).digest()
-        return int.from_bytes(digest, 'big')  # 32 bits are all that numpy takes
+    def _seed(self, epoch: int, part: object) -> int:
+        digest = hashlib.blake2b(f'{self.key}/{epoch}/{part}'.encode(), digest_size=4).digest()
+        return int.from_bytes(digest, 'big')  # numpy takes at most 32 bits
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, Python's, numpy's and torch's (CPU) random numbers follow from ``seed``; after, they go on as before."""
+    """Seed the generators of Python, numpy and torch (CPU) inside the context, and restore their states after it."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (the hosts draw from it)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
@@ -106,7 +105,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class _Batches(Dataset):
-    """A data set whose items are the batches of another."""
+    """A data set whose items are the batches of another data set."""
 
     def __init__(self, dataset: Dataset, collate: Callable[[list], Any]) -> None:
         self.dataset, self.collate = dataset, collate
@@ -117,35 +116,24 @@ class _Batches(Dataset):
             return self.collate([self.dataset[index] for index in indices])
 
 
-class _From(Sampler):
-    def __init__(self, stream: BatchStream, epoch: int, position: int) -> None:
-        self.stream, self.epoch, self.position = stream, epoch, position
+def _init_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Make a worker ignore SIGTERM unless its main process sends it, and call the worker_init_fn of the config.
 
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        orders = chain.from_iterable(self.stream.order(epoch) for epoch in range(self.epoch, self.stream.epochs))
-        return islice(orders, self.position, None)
-
-
-class _Worker:
-    """Starts a worker. A SIGTERM that Slurm sends to every process is the main process's business: only if that one
-    sends it, the worker ends. (Torch's workers end at any, and raise in the middle of the main process's work.)"""
-
-    def __init__(self, init: Callable[[int], None] | None) -> None:
-        self.init = init
-
-    def __call__(self, worker: int) -> None:
-        if hasattr(signal, 'sigwaitinfo'):  # Linux
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-            threading.Thread(target=_end_when_told_by, args=(os.getppid(),), daemon=True).start()
-        if self.init is not None:
-            self.init(worker)
+    Slurm sends SIGTERM to every process. A worker that ended then would raise an error in the main process before that
+    one has saved.
+    """
+    if hasattr(signal, 'sigwaitinfo'):  # Linux
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_exit_on_sigterm_from, args=(os.getppid(),), daemon=True).start()
+    if init is not None:
+        init(worker)
 
 
-def _end_when_told_by(parent: int) -> None:
+def _exit_on_sigterm_from(parent: int) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
     os._exit(0)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch

@@ -1,1 +1,1 @@
-"""Several genotypes: sampled at random, or found by repeated searches and compared."""
+"""Several genotypes: random ones as a baseline, and the agreement between repeated searches."""

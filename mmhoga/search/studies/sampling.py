@@ -1,4 +1,4 @@
-"""Random genotypes: the baseline of a search (the paper's Rand_HOGA, Table 6)."""
+"""Random genotypes, the baseline of a search (the paper's Rand_HOGA, Table 6)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, known_primitive
 def sample_genotypes(
     count: int, *, num_groups: int = 4, primitives: Sequence[str] = PRIMITIVES, seed: int = 0
 ) -> list[Genotype]:
-    """Distinct genotypes from the space of a search: on every edge any candidate but ``none``, with equal probability.
+    """Distinct genotypes, each edge drawn uniformly from the candidates of a search except ``none``.
 
-    ``none`` takes part in a search but is never derived (Eqs. 14, 16), so it is left out here as well. The first n of
-    more are the same n: a search over more trials contains the one over fewer.
+    A search never derives ``none`` (Eqs. 14, 16). The first n genotypes do not depend on ``count``, so a study can be
+    extended.
 
     Args:
-        count: how many.
+        count: number of genotypes.
         num_groups: K.
         primitives: the candidates.
-        seed: decides all of them, on every machine and Python.
+        seed: determines the genotypes, on every machine and version of Python.
 
     Raises:
-        ValueError: fewer distinct genotypes than ``count``, or no candidate.
+        ValueError: there are fewer distinct genotypes than ``count``.
         mmhoga.genotype.GenotypeError: an unknown candidate.
     """
     for name in primitives:
@@ -33,10 +33,10 @@ def sample_genotypes(
     space = len(names) ** num_edges(num_groups)
     if count > space:
         raise ValueError(f'There are {space} genotypes with K = {num_groups} and {len(names)} candidates, not {count}.')
-    # Python promises for random(), and for no other method, that a seed gives the same numbers for good.
-    draw = random.Random(seed)
-    found: dict[Genotype, None] = {}
-    while len(found) < count:
-        rows = (tuple(names[int(draw.random() * len(names))] for _ in range(k + 1)) for k in range(num_groups))
-        found[Genotype(tuple(rows))] = None
-    return [Genotype(one.edges, {'trial': i, 'sampling_seed': seed}) for i, one in enumerate(found)]
+    # random() is the only method whose numbers Python guarantees never to change for a given seed.
+    generator = random.Random(seed)
+    genotypes: dict[Genotype, None] = {}
+    while len(genotypes) < count:
+        rows = (tuple(names[int(generator.random() * len(names))] for _ in range(k + 1)) for k in range(num_groups))
+        genotypes[Genotype(tuple(rows))] = None
+    return [Genotype(genotype.edges, {'trial': i, 'sampling_seed': seed}) for i, genotype in enumerate(genotypes)]

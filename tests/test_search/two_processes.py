@@ -1,16 +1,19 @@
-"""One of two processes of a toy search; test_ranks.py starts both, with a folder for what they find."""
+"""One of two processes of a toy search. test_processes.py starts both, and reads the results from a folder."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import torch
 import toy_search
+from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
 from mmhoga.cli.run import distributed
 from mmhoga.search import SearchError
-from mmhoga.search.resume.processes import require_one_alpha
+from mmhoga.search.descent import require_equal_alpha
 from mmhoga.search.resume.streams import BatchStream
 
 STEPS = {
@@ -23,7 +26,7 @@ STEPS = {
 
 
 def config(work_dir, accumulative_counts=1, **loop):
-    """Plain gradient descent on alpha, of rate 1: how far it moves is its gradient."""
+    """Plain gradient descent on alpha with learning rate 1, so that the update is the gradient."""
     cfg = toy_search.search_config(work_dir)
     cfg.custom_hooks = []
     cfg.train_cfg.update(loop)
@@ -32,7 +35,7 @@ def config(work_dir, accumulative_counts=1, **loop):
 
 
 def build(cfg):
-    """A loop in float64 whose batch norms use their running statistics, and whose weights have momentum."""
+    """A loop in float64, with batch norm in eval mode and SGD with momentum for the weights."""
     runner = Runner.from_cfg(cfg)
     runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
     model = getattr(runner.model, 'module', runner.model).double()
@@ -46,7 +49,7 @@ def build(cfg):
 
 
 def batches():
-    """Of trainB and trainA, twice eight."""
+    """Two batches of 16 of trainB, then two of trainA."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.rand(4, 16, 1, 8, 8, generator=generator, dtype=torch.float64)
     return [{'inputs': x, 'gt_label': torch.arange(16) % 10} for x in inputs]
@@ -57,12 +60,33 @@ def part(data, rank):
 
 
 def gradient(loop, model, data):
-    """Alpha's, from one update."""
+    """The gradient of alpha in one update."""
     before = model.alpha.detach().clone()
     count = 2 if loop.runner.optim_wrapper['alpha']._accumulative_counts == 2 else 1
     for i in range(count):
         loop.alpha_step(data[i], data[2 + i])
     return before - model.alpha.detach()
+
+
+class TerminateSecondProcess(Hook):
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == 0 and runner.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def search(work_dir, wrapper, *hooks, **changes):
+    """Train the toy search; returns the runner, and the exit code if SIGTERM stopped it."""
+    cfg = toy_search.search_config(work_dir)
+    cfg.merge_from_dict({'launcher': 'pytorch', 'experiment_name': work_dir.name + str(changes), **changes})
+    cfg.model_wrapper_cfg = wrapper
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    try:
+        runner.train()
+    except SystemExit as error:
+        return runner, error.code
+    return runner, None
 
 
 def main(folder):
@@ -78,7 +102,7 @@ def main(folder):
         buckets.append(bucket.buffer().numel())
         return torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda f: f.value()[0])
 
-    found = {}
+    results = {}
     for name, step in STEPS.items():
         cfg = config(folder / name, **step)
         cfg.launcher = 'pytorch'
@@ -88,32 +112,39 @@ def main(folder):
         cfg.model_wrapper_cfg = wrapper
         loop, model = build(cfg)
         rank = loop.runner.rank
-        ddp = loop.runner.model = MMDistributedDataParallel(
-            model, broadcast_buffers=False
-        )  # .double() unhooks the first
+        # .double() removed the hooks of the first DistributedDataParallel.
+        ddp = loop.runner.model = MMDistributedDataParallel(model, broadcast_buffers=False)
         ddp.register_comm_hook(None, counted)
         reduced.clear()
         buckets.clear()
         mine = [part(data, rank) for data in batches()]
-        found[name] = {'gradient': gradient(loop, model, mine), 'reduced': list(reduced), 'buckets': list(buckets)}
-    found['weights'] = sum(p.numel() for p in model.parameters()) - model.alpha.numel()
+        results[name] = {'gradient': gradient(loop, model, mine), 'reduced': list(reduced), 'buckets': list(buckets)}
+    results['weights'] = sum(p.numel() for p in model.parameters()) - model.alpha.numel()
     buckets.clear()
     ddp.train_step(mine[0], loop.runner.optim_wrapper['weights'])
-    found['buckets of a step on the weights'] = list(buckets)
-    loop.runner.optim_wrapper['alpha']._inner_count = 1
-    loop._stop.made = rank == 1
-    found['stop'] = loop.alpha_step(mine[0])[1]
-    found['indices'] = [
+    results['buckets of a step on the weights'] = list(buckets)
+    results['stop'] = []
+    for received in (False, rank == 1):  # only the second process receives SIGTERM
+        loop.stop_request.received = received
+        reduced.clear()
+        results['stop'].append(loop.stop_request.in_any_process())
+    results['reduced for the stop'] = list(reduced)
+    results['indices'] = [
         [index for _, batch in BatchStream(loader, name, seed=0, epochs=2).order(1) for index in batch]
         for name, loader in (('trainA', loop.dataloader), ('trainB', loop.alpha_dataloader))
     ]
-    require_one_alpha(model.alphas, 1)
+    require_equal_alpha(model.alphas, 1)
     model.alpha.data[0, 0] += 1e-7 * rank
     try:
-        require_one_alpha(model.alphas, 3)
+        require_equal_alpha(model.alphas, 3)
     except SearchError as error:
-        found['divergence'] = str(error)
-    torch.save(found, folder / f'rank{rank}.pth')
+        results['divergence'] = str(error)
+    whole, _ = search(folder / 'whole', wrapper)
+    stopped, code = search(folder / 'stopped', wrapper, TerminateSecondProcess())
+    resumed, _ = search(folder / 'stopped', wrapper, resume=True)
+    results['left with'] = (code, stopped.iter)
+    results['states'] = [runner.model.module.state_dict() for runner in (whole, resumed)]
+    torch.save(results, folder / f'rank{rank}.pth')
     distributed.leave()
 
 
