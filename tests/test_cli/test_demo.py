@@ -38,21 +38,3 @@ def test_a_failed_step_names_its_log(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, 'NETWORKS', {SEARCHED: NETWORKS[SEARCHED]})
     assert demo_main(['--work-dir', str(tmp_path), '--seeds', '0']) == 1
     assert 'search failed' in capsys.readouterr().err
-
-
-def test_from_search_to_report(tmp_path, capsys, monkeypatch):
-    """Two of the networks, one epoch each, in a folder with blanks and commas. A second call repeats nothing."""
-    tmp_path = tmp_path / 'my runs, new'
-    monkeypatch.setattr(demo, 'NETWORKS', {name: NETWORKS[name] for name in ('plain', SEARCHED)})
-    arguments = ['--work-dir', str(tmp_path), '--seeds', '0', '--epochs', '1', '--jobs', '1']
-    assert demo_main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f'The report: {tmp_path / "report.html"}'
-    assert sum(line.startswith('training') for line in lines) == 2
-    report = (tmp_path / 'report.html').read_text()
-    assert 'HOGA (searched)' in report and 'could not be counted' not in report
-    assert report.count('not measured') == 1, 'a search of one epoch has no time per step; everything else is measured'
-
-    assert demo_main(arguments) == 0
-    again = capsys.readouterr().out
-    assert 'Kept from before: the search and 2 trainings' in again and '\ntraining' not in again

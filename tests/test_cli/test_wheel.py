@@ -66,11 +66,19 @@ def test_train_and_test_by_name(mmhoga):
     assert 'accuracy/top1' in json.loads((mmhoga.folder / 'metrics.json').read_text())
 
 
+@pytest.mark.timeout(1800)  # seven trainings and a report, for a busy machine
 def test_demo(mmhoga):
-    out = mmhoga('demo', '--epochs', '1', '--seeds', '0', '--jobs', '1')
+    """From the search to the report. A second call repeats nothing."""
+    arguments = ['demo', '--epochs', '1', '--seeds', '0', '--jobs', '1']
+    lines = mmhoga(*arguments).splitlines()
     report = mmhoga.folder / 'work_dirs/demo/report.html'
-    assert out.splitlines()[-1] == f'The report: {report}'
-    assert 'mmhoga train digits/resnet8_1xb96-8e_digits' in report.read_text()
+    assert lines[-1] == f'The report: {report}'
+    assert sum(line.startswith('training') for line in lines) == 5
+    text = report.read_text()
+    assert 'HOGA (searched)' in text and 'could not be counted' not in text
+    assert 'mmhoga train digits/resnet8_1xb96-8e_digits' in text
+    again = mmhoga(*arguments)
+    assert 'Kept from before: the search and 5 trainings' in again and '\ntraining' not in again
 
 
 def test_random_search(mmhoga):

@@ -41,11 +41,10 @@ def data_problem(cfg: Config, parts: Sequence[str] = PARTS) -> str | None:
         for path, keys in _paths(dataset, root, key):
             if not Path(path).exists():
                 return _missing(path, root, f'The path is set in {cfg.filename}: {keys}.')
-        path = os.path.join(root, dataset.get('ann_file') or '')  # noqa: PTH118 (an absolute ann_file wins)
-        problem = None
-        if 'Coco' in kind and Path(path).is_file():
-            problem = coco_problem(path, dataset, keypoints=cfg.get('default_scope') == 'mmpose')
-        elif kind in ('ImageNet', 'CustomDataset') and not dataset.get('ann_file'):
+        annotations, problem = Path(root, dataset.get('ann_file') or ''), None
+        if 'Coco' in kind and annotations.is_file():
+            problem = coco_problem(annotations, dataset, keypoints=cfg.get('default_scope') == 'mmpose')
+        elif kind in ('ImageNet', 'CustomDataset') and not dataset.get('ann_file') and '://' not in root:
             problem = folder_problem(Path(root, _folder(dataset)), 1000 if kind == 'ImageNet' else None)
         if problem:
             return f'{problem} The path is set in {cfg.filename}: {key}.'
@@ -55,7 +54,7 @@ def data_problem(cfg: Config, parts: Sequence[str] = PARTS) -> str | None:
     return None
 
 
-def coco_problem(path: str, dataset: Mapping[str, Any], *, keypoints: bool = False) -> str | None:
+def coco_problem(path: Path, dataset: Mapping[str, Any], *, keypoints: bool = False) -> str | None:
     """The reason why a file is not the COCO annotations that a data set needs, or None.
 
     Args:
@@ -64,7 +63,7 @@ def coco_problem(path: str, dataset: Mapping[str, Any], *, keypoints: bool = Fal
         keypoints: whether annotations need ``keypoints``.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         return f'{path} is not COCO annotations: it is not JSON, or was cut off ({error}).'
     wrong = f'{path} is not COCO annotations:'
@@ -120,7 +119,8 @@ def folder_problem(folder: Path, classes: int | None) -> str | None:
 def _datasets(node: Any, prefix: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every data set and metric that reads files, including those in wrappers, with its dotted key."""
     if isinstance(node, Mapping):
-        if 'type' in node and ('data_root' in node or 'ann_file' in node):
+        files = [node.get('data_root') or '', node.get('ann_file') or '']
+        if 'type' in node and any(files) and all(isinstance(path, str) for path in files):
             yield prefix, node
         children = list(node.items())
     else:
