@@ -117,9 +117,8 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> None:
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise ImportError("ONNX files need onnx and onnxscript: pip install 'mmhoga[deploy]'") from error
-    exported = torch.onnx.export(
-        export_program(model, example), dynamo=True, input_names=[INPUT], external_data=False, verbose=False
-    )
+    program = export_program(model, example)
+    exported = torch.onnx.export(program, dynamo=True, input_names=[INPUT], external_data=False, verbose=False)
     assert exported is not None
     write_atomic(path, exported.model_proto.SerializeToString())
 
@@ -140,14 +139,11 @@ def check_outputs(actual: Any, expected: Any, tolerance: float) -> None:
     Raises:
         AssertionError: a tensor differs by more than ``tolerance``, or in shape, or their numbers differ.
     """
-    scaled: tuple[list[Tensor], list[Tensor]] = ([], [])
-    tensors = [
-        [leaf for leaf in tree_flatten(outputs)[0] if isinstance(leaf, Tensor)] for outputs in (actual, expected)
-    ]
-    if len(tensors[0]) != len(tensors[1]):
-        raise AssertionError(f'There are {len(tensors[0])} outputs instead of {len(tensors[1])}.')
-    for got, wanted in zip(*tensors):
+    actual, expected = ([leaf for leaf in tree_flatten(x)[0] if isinstance(leaf, Tensor)] for x in (actual, expected))
+    if len(actual) != len(expected):
+        raise AssertionError(f'There are {len(actual)} outputs instead of {len(expected)}.')
+    for got, wanted in zip(actual, expected):
         scale = wanted.abs().max().clamp(min=torch.finfo(wanted.dtype).tiny)
-        scaled[0].append(got / scale)
-        scaled[1].append(wanted / scale)
-    torch.testing.assert_close(*scaled, rtol=0, atol=tolerance, msg=lambda text: ' '.join(text.split()))
+        torch.testing.assert_close(
+            got / scale, wanted / scale, rtol=0, atol=tolerance, msg=lambda text: ' '.join(text.split())
+        )

@@ -88,3 +88,16 @@ test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=[
     dict(type='PackPoseInputs')]))
 """
 )
+
+SEARCH = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='mmhoga.SearchModel',
+    architecture=dict(
+        type='ImageClassifier',
+        backbone=dict(
+            type='mmhoga.CIFARResNet', depth=8, in_channels=1, base_channels=8,
+            plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')]),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=32)))
+"""

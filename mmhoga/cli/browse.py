@@ -32,9 +32,7 @@ def browse_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the pictures')
     parser.add_argument('--part', default='train', choices=['train', 'val', 'test'], help='(default: train)')
-    parser.add_argument(
-        '--number', type=positive(int), default=16, metavar='N', help='draw the first N images (default: 16)'
-    )
+    parser.add_argument('--number', type=positive(int), default=16, help='number of images (default: 16)')
     add_config_options(parser)
     args = parser.parse_args(argv)
     return run(lambda: print(f'{len(browse(args))} pictures in {args.out}'))

@@ -34,19 +34,10 @@ def export_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga export work_dirs/hoga-resnet18 --out model.onnx --shape 3 224 224',
     )
     parser.add_argument('model', nargs='+', metavar='MODEL', help='a work_dir, or a config and a checkpoint')
-    parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE', help='FILE.onnx, or FILE.pt2 for torch.export'
-    )
-    parser.add_argument(
-        '--shape',
-        type=positive(int),
-        nargs=3,
-        metavar=('C', 'H', 'W'),
-        help='shape of a normalised image (default: the channels of the first convolution, then 224 224)',
-    )
-    parser.add_argument(
-        '--part', metavar='NAME', help="export this module of the model only, for example a detector's backbone"
-    )
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.onnx, or .pt2 for torch.export')
+    shape_help = 'shape of a normalised image (default: the channels that the network takes, then 224 224)'
+    parser.add_argument('--shape', type=positive(int), nargs=3, metavar=('C', 'H', 'W'), help=shape_help)
+    parser.add_argument('--part', metavar='NAME', help='export only this module, such as backbone')
     parser.add_argument('--no-fuse', action='store_true', help='export the network without fusing it')
     add_config_options(parser)
     args = parser.parse_args(argv)
@@ -59,7 +50,7 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         LaunchError: bad arguments, a network that cannot be exported, or a file with other outputs.
     """
-    out = args.out
+    out: Path = args.out
     if out.suffix not in WRITERS:
         raise LaunchError(f'--out {out}: the name must end in {" or ".join(WRITERS)}.')
     if not out.parent.is_dir():

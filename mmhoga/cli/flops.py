@@ -22,14 +22,8 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga flops hoga-resnet50_8xb32_in1k --shape 224',
     )
     parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
-    parser.add_argument(
-        '--shape',
-        type=positive(int),
-        nargs='+',
-        default=[224],
-        metavar='N',
-        help='height and width of the input, or one number for both (default: 224)',
-    )
+    shape_help = 'height and width of the input, or one number for both (default: 224)'
+    parser.add_argument('--shape', type=positive(int), nargs='+', default=[224], metavar='N', help=shape_help)
     add_config_options(parser)
     args = parser.parse_args(argv)
     return run(lambda: print(complexity_table(args.config, args.shape, args.cfg_options)))
@@ -45,11 +39,12 @@ def complexity_table(config: str, shape: Sequence[int], options: dict | None = N
     """
     height, width = height_and_width('--shape', shape)
     model, counted = count_config(load_config(config, options), (height, width))
-    rows = [(name, counted[name]) for name in _part_names(model) if name in counted]
-    rows = [(name, part) for name, part in rows if part.params or part.macs]
-    cells = [(name, _three_digits(part.params / 1e6), _three_digits(part.macs / 1e9)) for name, part in rows]
-    total = ('total', _three_digits(counted[''].params / 1e6), _three_digits(counted[''].macs / 1e9))
-    return f'{config} at {height} x {width}\n{format_table([("", "params (M)", "MACs (G)"), *cells, total])}'
+    rows = [('', 'params (M)', 'MACs (G)')]
+    for name in [*_part_names(model), '']:
+        part = counted.get(name)
+        if part is not None and (part.params or part.macs):
+            rows.append((name or 'total', _three_digits(part.params / 1e6), _three_digits(part.macs / 1e9)))
+    return f'{config} at {height} x {width}\n{format_table(rows)}'
 
 
 def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Complexity]]:

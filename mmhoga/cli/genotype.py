@@ -40,14 +40,8 @@ def genotype_parser() -> argparse.ArgumentParser:
     parser = command_parser(
         'Show, draw, validate, compare, count or convert genotypes.', 'mmhoga genotype draw autola --out autola.svg'
     )
-    parser.add_argument(
-        '--import',
-        dest='imports',
-        action='append',
-        default=[],
-        metavar='MODULE',
-        help='import a module that registers your own primitives; goes before COMMAND',
-    )
+    import_help = 'import a module that registers your own primitives; goes before COMMAND'
+    parser.add_argument('--import', dest='imports', action='append', default=[], metavar='MODULE', help=import_help)
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
 
     def add(function: Callable[[argparse.Namespace], None], purpose: str, example: str) -> argparse.ArgumentParser:
@@ -63,25 +57,14 @@ def genotype_parser() -> argparse.ArgumentParser:
     show = add(_show, 'print the edges of genotypes and where they came from', 'autola')
     show.add_argument('--json', action='store_true', help='print JSON')
     draw = add(_draw, 'draw genotypes side by side, with differences ringed', 'autola genotype.json --out both.svg')
-    draw.add_argument(
-        '--out',
-        type=Path,
-        required=True,
-        metavar='FILE',
-        help='.svg, .png or .pdf; the edges are written beside it as .csv',
-    )
+    out_help = '.svg, .png or .pdf; a table of the edges is written beside it as .csv'
+    draw.add_argument('--out', type=Path, required=True, metavar='FILE', help=out_help)
     add(_validate, 'check genotypes; exit code 2 if one is wrong', 'genotype.json')
     add(_compare, 'print genotypes edge by edge and count the edges that agree', 'autola genotype.json')
     count = add(_count, 'count parameters and multiply-accumulates of a cell', 'autola --channels 64 --size 56')
     count.add_argument('--channels', type=positive(int), required=True, metavar='N', help='input channels of the cell')
-    count.add_argument(
-        '--size',
-        type=positive(int),
-        nargs='+',
-        required=True,
-        metavar='N',
-        help='height and width of the feature map, or one number for both',
-    )
+    size_help = 'height and width of the feature map, or one number for both'
+    count.add_argument('--size', type=positive(int), nargs='+', required=True, metavar='N', help=size_help)
     convert = add(_convert, "convert a genotype of the authors' code", 'genotypes.py --name AutoLA --out autola.json')
     convert.add_argument('text', help="the authors' genotypes.py, or a log of their search; it is not executed")
     convert.add_argument('--name', help='name of the genotype in the file (default: the last one)')
@@ -161,14 +144,13 @@ def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
     except ValueError as error:
         raise LaunchError(str(error)) from error
     counted = count_parts(cell, (channels, *size))
-    parts = [
-        (edge_name(j, k), genotype.operation(j, k), f'edges.{edge_name(j, k)}')
-        for j, k in edge_list(genotype.num_groups)
-    ]
-    parts += [(name, '', name) for name in ('summary_attention', 'phi', 'output_attention')]
-    rows = [(name, operation, counted[key]) for name, operation, key in [*parts, ('total', '', '')]]
-    cells = [(name, operation, f'{cost.params:,}', f'{cost.macs:,}') for name, operation, cost in rows]
-    return f'{channels} channels, {size[0]} x {size[1]}\n{format_table([("", "", "params", "MACs"), *cells])}'
+    rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
+    names = [('edges.', edge_name(j, k), genotype.operation(j, k)) for j, k in edge_list(genotype.num_groups)]
+    names += [('', part, '') for part in ('summary_attention', 'phi', 'output_attention', '')]
+    for prefix, name, operation in names:
+        cost = counted[prefix + name]
+        rows.append((name or 'total', operation, f'{cost.params:,}', f'{cost.macs:,}'))
+    return f'{channels} channels, {size[0]} x {size[1]}\n{format_table(rows)}'
 
 
 def import_modules(modules: Sequence[str]) -> None:

@@ -29,19 +29,12 @@ def latency_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga latency hoga-search_resnet20_1xb128-100e_cifar10 --input-shape 3 32 32 --out latency.json',
     )
     parser.add_argument('config', help='config of the search: a path, or the name of one that comes with mmhoga')
-    parser.add_argument('--out', type=Path, default=Path('latency.json'), metavar='FILE', help='(default: %(default)s)')
-    parser.add_argument(
-        '--input-shape',
-        type=positive(int),
-        nargs=3,
-        metavar=('C', 'H', 'W'),
-        help="shape of an image (default: the input_shape of the config's cost)",
-    )
+    parser.add_argument('--out', type=Path, default='latency.json', metavar='FILE', help='(default: %(default)s)')
+    shape_help = "shape of an image (default: the input_shape of the config's cost)"
+    parser.add_argument('--input-shape', type=positive(int), nargs=3, metavar=('C', 'H', 'W'), help=shape_help)
     parser.add_argument('--batch-size', type=positive(int), default=1, metavar='N', help='(default: %(default)s)')
     parser.add_argument('--device', help='(default: cuda if available, else cpu)')
-    parser.add_argument(
-        '--seconds', type=positive(float), default=0.2, metavar='S', help='per operation (default: %(default)s)'
-    )
+    parser.add_argument('--seconds', type=positive(float), default=0.2, help='per operation (default: %(default)s)')
     add_config_options(parser)
     args = parser.parse_args(argv)
     return run(lambda: measure_table(args))

@@ -30,12 +30,8 @@ def publish_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga publish work_dirs/hoga-resnet18/epoch_10.pth --out hoga-resnet18.pth',
     )
     parser.add_argument('checkpoint', help='a checkpoint of a training or a search')
-    parser.add_argument(
-        '--out',
-        required=True,
-        metavar='NAME.pth',
-        help='the file is called NAME-HASH.pth; HASH is the first 8 digits of its SHA-256',
-    )
+    out_help = 'the file is called NAME-HASH.pth, with the first 8 digits of its SHA-256'
+    parser.add_argument('--out', required=True, metavar='NAME.pth', help=out_help)
     args = parser.parse_args(argv)
     return run(lambda: print(publish(args.checkpoint, args.out)))
 

