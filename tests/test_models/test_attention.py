@@ -82,7 +82,7 @@ def test_an_unknown_name(name, message):
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
-        ('se', dict(reduction=16), r"'se'.*reduction.*It takes: .*rd_ratio=0.0625"),
+        ('se', dict(reduction=16), r"'se'.*reduction.*It accepts: .*rd_ratio=0.0625"),
         ('ge', dict(extra_params=True), r"'ge'.*spatial feature size.*feat_size"),
     ],
 )

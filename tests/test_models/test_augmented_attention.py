@@ -151,8 +151,8 @@ def test_every_parameter_of_a_fresh_network_gets_a_finite_gradient():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(value_ratio=0.1), r'value_ratio=0\.1 gives attention 0 of 8 .*num_heads=2'),
-        (dict(value_ratio=1.0), r'value_ratio=1\.0 gives attention 8 of 8 .*leave some to the convolution'),
+        (dict(value_ratio=0.1), r'value_ratio=0\.1 gives the attention 0 of 8 .*num_heads=2'),
+        (dict(value_ratio=1.0), r'value_ratio=1\.0 gives the attention 8 of 8 .*for both attention and convolution'),
         (dict(num_heads=16), r'0 of 8 output channels.*num_heads=16'),
     ],
     ids=str,

@@ -5,7 +5,7 @@ from textbook import hoga as textbook_hoga
 from textbook import operation as textbook_operation
 
 from mmhoga.genotype import PRIMITIVES
-from mmhoga.models import HOGA, OPERATIONS, Source
+from mmhoga.models import HOGA, OPERATIONS, EdgeInput
 
 
 @pytest.mark.parametrize('training', [True, False])
@@ -16,13 +16,13 @@ def test_each_operation_is_its_equation(name, training):
     x = torch.randn(3, 6, 5, 7, dtype=torch.float64)
     weights = {key: value.clone() for key, value in module.state_dict().items()}
     expected = textbook_operation(name, weights, x, training)
-    torch.testing.assert_close(module(Source(x.unsqueeze(1))).squeeze(1), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(module(EdgeInput(x.unsqueeze(1))).squeeze(1), expected, rtol=0, atol=1e-12)
 
 
 def test_every_operation_gates_between_zero_and_one():
     x = torch.randn(2, 1, 4, 6, 6)
     for name, build in OPERATIONS.items():
-        gate = build(4).gate(Source(x)).expand_as(x)
+        gate = build(4).gate(EdgeInput(x)).expand_as(x)
         assert gate.min() >= 0 and gate.max() <= 1, name
 
 
@@ -52,7 +52,7 @@ def test_equations_2_and_3(num_groups, summary, training):
 def test_all_edges_none_leaves_the_shortcut_alone():
     cell = HOGA(8, genotype=[['none'], ['none', 'none']]).eval()
     x = torch.randn(2, 8, 4, 4)
-    gate = cell.output_attention.gate(Source(x.unsqueeze(1))).squeeze(1)
+    gate = cell.output_attention.gate(EdgeInput(x.unsqueeze(1))).squeeze(1)
     torch.testing.assert_close(cell(x), gate * x)
 
 
@@ -77,7 +77,7 @@ def test_squeezes_never_reach_zero_hidden_units():
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(in_channels=18), 'K = 4 groups, which does not divide in_channels = 18'),
+        (dict(in_channels=18), 'K = 4 groups, but 4 does not divide in_channels = 18'),
         (dict(in_channels=16, summary='outputs'), "summary must be one of .* not 'outputs'"),
         (dict(in_channels=16, genotype='nothing'), 'Unknown genotype'),
     ],

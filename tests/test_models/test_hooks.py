@@ -80,11 +80,11 @@ def test_capturing_does_not_change_the_result():
 
 
 def test_a_layer_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"Net has no layer 'stage3'. Near ones: stage2, stage1\b"):
+    with pytest.raises(ValueError, match=r"Net has no layer 'stage3'. Similar names: stage2, stage1\b"):
         find_layer(hoga_net(), 'stage3')
-    with pytest.raises(ValueError, match=r'Near ones: .*attention\.edges\.o_0_1'):
+    with pytest.raises(ValueError, match=r'Similar names: .*attention\.edges\.o_0_1'):
         find_layer(hoga_net(), 'o_0_1')
-    with pytest.raises(ValueError, match=r'There are: stage1, norm, relu'):
+    with pytest.raises(ValueError, match=r'It has: stage1, norm, relu'):
         find_layer(hoga_net(), 'xxxxxxxxxxxxxxxxxxxxxxxx')
     with pytest.raises(ValueError, match='has no layer'):
         find_layer(hoga_net(), '')

@@ -8,14 +8,12 @@ from torch import nn
 import mmhoga.genotype
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError
 from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, SearchableHOGA, register_primitive
-from mmhoga.models import primitives as registry
 
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
     """What a test registers ends with it."""
     monkeypatch.setattr(mmhoga.genotype, '_OWN', {})
-    monkeypatch.setattr(registry, '_own', set())
     before = dict(OPERATIONS)
     yield
     OPERATIONS.clear()
@@ -31,7 +29,7 @@ def register_scaled(name='scaled'):
             super().__init__(channels, edges)
             self.factor = nn.Parameter(torch.randn(edges * channels))
 
-        def gate(self, source):
+        def gate(self, edge_input):
             return self.factor.view(1, self.edges, self.channels, 1, 1).sigmoid()
 
     return Scaled
@@ -89,7 +87,7 @@ def test_bad_registrations():
         register_primitive('se')(AttentionOperation)
     with pytest.raises(ValueError, match='letters, digits and underscores'):
         register_primitive('my op')(AttentionOperation)
-    with pytest.raises(TypeError, match='Name the primitive'):
+    with pytest.raises(TypeError, match='the argument is a name'):
         register_primitive(AttentionOperation)
 
 
@@ -99,12 +97,12 @@ class WrongSignature(AttentionOperation):
 
 
 class WrongShape(AttentionOperation):
-    def gate(self, source):
-        return source.x.mean((-2, -1))
+    def gate(self, edge_input):
+        return edge_input.x.mean((-2, -1))
 
 
 class NoTensor(AttentionOperation):
-    def gate(self, source):
+    def gate(self, edge_input):
         return 1.0
 
 
@@ -113,7 +111,7 @@ class NotStacked(AttentionOperation):
         super().__init__(channels, edges)
         self.factor = nn.Parameter(torch.ones(channels, edges))
 
-    def gate(self, source):
+    def gate(self, edge_input):
         return self.factor.mT[..., None, None]
 
 
@@ -121,7 +119,7 @@ class NotStacked(AttentionOperation):
     ('operation', 'error', 'message'),
     [
         (WrongSignature, TypeError, r"'bad' \(.*WrongSignature\) has the signature \(width\), but a cell calls it as"),
-        (WrongShape, ValueError, r'does not broadcast to \(3, 1, 4, 6, 5\)'),
+        (WrongShape, ValueError, r'does not broadcast to the shape of its input, \(3, 1, 4, 6, 5\)'),
         (NoTensor, TypeError, 'must return a tensor, not float'),
         (NotStacked, ValueError, r'does not stack the weights .*factor of one edge is \(2, 2\), but .* \(4, 1\)'),
     ],

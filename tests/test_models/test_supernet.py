@@ -83,9 +83,9 @@ def test_a_subset_of_primitives():
     genotype = derive_genotype(cell.alpha, cell.primitives)
     assert genotype.edges == (('skip_connect',), ('se', 'skip_connect'))
     assert isinstance(cell.derive(), HOGA)
-    with pytest.raises(ValueError, match="o_0_0 is 'cbam', no candidate here"):
+    with pytest.raises(ValueError, match="o_0_0 is 'cbam', which is not among the candidates"):
         cell.derive([['cbam'], ['se', 'se']])
-    with pytest.raises(ValueError, match='K = 4, this supernet K = 2'):
+    with pytest.raises(ValueError, match='K = 4, but this supernet has K = 2'):
         cell.derive('autola')
 
 

@@ -1,4 +1,4 @@
-"""Many parameters as a few block matrices, by one scatter."""
+"""Packing of many parameters into a few block matrices, with one scatter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 
 class Layout:
-    """Where each element of some matrices lies in one flat buffer.
+    """The positions of the elements of several matrices in one flat buffer.
 
-    ``layout[name]`` is the matrix of positions: slice it as the matrix, flatten what was sliced, and it says where the
-    elements of a block go.
+    ``layout[name]`` is a matrix of positions. Slice it like the matrix itself to get the positions of a block.
 
     Args:
         shapes: of the matrices, by name.
@@ -29,13 +28,13 @@ class Layout:
 
 
 class Packing(nn.Module):
-    """Puts tensors into the blocks of the matrices of a layout; the rest is zero.
+    """Copies tensors into blocks of the matrices of a layout; all other elements are zero.
 
-    Each element of the matrices is written at most once, so the gradient is a gather, deterministic on every device.
+    Each element is written at most once, so the gradient is a gather, which is deterministic on every device.
 
     Args:
         layout: the matrices.
-        blocks: the positions of each tensor's elements, in the order of the elements.
+        blocks: for each tensor the positions of its elements, in their order.
     """
 
     index: Tensor
@@ -46,7 +45,7 @@ class Packing(nn.Module):
         self.register_buffer('index', torch.cat([block.flatten() for block in blocks]), persistent=False)
 
     def forward(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The matrices by name; one tensor may stand in several blocks."""
+        """The matrices by name. A tensor may be listed more than once, for several blocks."""
         values = torch.cat([tensor.flatten() for tensor in tensors])
         flat = values.new_zeros(sum(self.sizes)).index_copy(0, self.index, values)
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), flat.split(self.sizes))}
