@@ -81,6 +81,7 @@ class Genotype:
         GenotypeError: a row has the wrong length, or a name is unknown.
 
     Example:
+        >>> from mmhoga.genotype import Genotype
         >>> genotype = Genotype([['skip_connect'], ['norm_3x3', 'se']])
         >>> print(genotype)
         U0 <- skip_connect(F0)

@@ -237,7 +237,7 @@ def _check_stages(
     for name, values in per_stage.items():
         if len(values) != num_stages:
             raise ValueError(
-                f'{name} = {tuple(values)} has {len(values)} entries, but num_stages is {num_stages}: give one per stage.'
+                f'{name} has {len(values)} entries, {tuple(values)}; num_stages is {num_stages}: give one per stage.'
             )
     if not out_indices or not all(0 <= i < num_stages for i in out_indices):
         raise ValueError(

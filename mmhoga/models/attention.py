@@ -48,6 +48,7 @@ class Attention(BaseModule):
 
     Example:
         >>> import torch
+        >>> from mmhoga.models import Attention
         >>> Attention(64, name='cbam')(torch.rand(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])
     """

@@ -122,6 +122,7 @@ class HOGA(GroupAttention):
 
     Example:
         >>> import torch
+        >>> from mmhoga.models import HOGA
         >>> HOGA(64, genotype='autola')(torch.rand(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])
     """

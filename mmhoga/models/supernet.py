@@ -80,6 +80,7 @@ class SearchableHOGA(GroupAttention):
 
     Example:
         >>> import torch
+        >>> from mmhoga.models import SearchableHOGA
         >>> cell = SearchableHOGA(16, num_groups=2, primitives=['skip_connect', 'se', 'norm_3x3'])
         >>> cell(torch.rand(2, 16, 7, 7)).shape, cell.alpha.shape
         (torch.Size([2, 16, 7, 7]), torch.Size([3, 3]))

@@ -17,7 +17,7 @@ def test_examples_run(item, monkeypatch):
         pytest.importorskip('timm')
     monkeypatch.setattr(mmhoga.genotype, '_OWN', {})  # an example registers a primitive
     before = dict(OPERATIONS)
-    (test,) = doctest.DocTestFinder(recurse=False).find(item, item.__name__, globs={item.__name__: item})
+    (test,) = doctest.DocTestFinder(recurse=False).find(item, item.__name__, globs={})
     assert test.examples, f'{item.__name__} has no example'
     result = doctest.DocTestRunner(optionflags=doctest.REPORT_ONLY_FIRST_FAILURE).run(test)
     OPERATIONS.clear()
