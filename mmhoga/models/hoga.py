@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmhoga.genotype import Genotype, edge_name
+from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.fast.folding import fold_norms, shortened
 from mmhoga.models.fast.layers import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
@@ -149,9 +149,9 @@ class HOGA(GroupAttention):
         )
         self.genotype = genotype
         self.edges = nn.ModuleDict()
-        for k, row in enumerate(genotype.edges):
-            for j, name in enumerate(row):
-                self.edges[edge_name(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
+        for j, k in edge_list(self.num_groups):
+            operation = build_operation(genotype.operation(j, k), self.group_channels, reduction=operation_reduction)
+            self.edges[edge_name(j, k)] = operation
 
     def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         # split() and not K slices, whose backward pass fills and adds K tensors of zeros.

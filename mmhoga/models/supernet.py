@@ -105,24 +105,13 @@ class SearchableHOGA(GroupAttention):
         operation_reduction: int = 4,
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            num_groups=num_groups,
-            summary=summary,
-            summary_reduction=summary_reduction,
-            output_reduction=output_reduction,
-            init_cfg=init_cfg,
+        around: dict[str, Any] = dict(
+            summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction
         )
+        super().__init__(in_channels, num_groups=num_groups, **around, init_cfg=init_cfg)
         self.primitives = _check_primitives(primitives)
         self.operation_reduction = operation_reduction
-        self._derived = partial(
-            HOGA,
-            in_channels,
-            summary=summary,
-            summary_reduction=summary_reduction,
-            output_reduction=output_reduction,
-            operation_reduction=operation_reduction,
-        )
+        self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
 
         def mixed(edges: int) -> MixedEdges:

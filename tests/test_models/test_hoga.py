@@ -10,7 +10,7 @@ from mmhoga.models import HOGA, OPERATIONS, EdgeInput
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('name', PRIMITIVES)
-def test_each_operation_is_its_equation(name, training):
+def test_each_operation_equals_its_equation(name, training):
     torch.manual_seed(0)
     module = randomize(OPERATIONS[name](6, reduction=4).double()).train(training)
     x = torch.randn(3, 6, 5, 7, dtype=torch.float64)
@@ -43,13 +43,13 @@ def test_equations_2_and_3(num_groups, summary, training):
         gradients = torch.autograd.grad((actual * probe).sum(), parameters, allow_unused=True)
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
         for gradient, expected_gradient in zip(gradients, expected_gradients):
-            if expected_gradient is None:  # behind an edge 'none'
+            if expected_gradient is None:  # after an edge with none
                 assert gradient is None or not gradient.any()
             else:
                 torch.testing.assert_close(gradient, expected_gradient, rtol=1e-8, atol=1e-9)
 
 
-def test_all_edges_none_leaves_the_shortcut_alone():
+def test_with_none_on_all_edges_only_the_shortcut_is_left():
     cell = HOGA(8, genotype=[['none'], ['none', 'none']]).eval()
     x = torch.randn(2, 8, 4, 4)
     gate = cell.output_attention.gate(EdgeInput(x.unsqueeze(1))).squeeze(1)
@@ -70,7 +70,7 @@ def test_an_identity_cell_has_the_closed_form_of_eq_2():
 
 
 def test_squeezes_never_reach_zero_hidden_units():
-    cell = HOGA(16)  # 4 channels a group, squeezed by 16
+    cell = HOGA(16)  # 4 channels per group, squeezed by 16
     assert cell.summary_attention.squeeze.out_channels == 1
 
 
@@ -87,7 +87,7 @@ def test_bad_arguments(kwargs, message):
         HOGA(**kwargs)
 
 
-def test_an_input_of_another_width_says_so():
+def test_an_input_of_another_width():
     with pytest.raises(ValueError, match=r'built for 16 channels and got an input of shape \(1, 32, 4, 4\)'):
         HOGA(16)(torch.rand(1, 32, 4, 4))
 

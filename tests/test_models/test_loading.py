@@ -66,7 +66,7 @@ def keys_of_a_cell(width=8):
     return len([key for key in HOGA(width).state_dict() if 'num_batches_tracked' not in key])
 
 
-def test_a_plain_checkpoint_warns_at_once(tmp_path, log):
+def test_a_checkpoint_without_hoga_warns_at_once(tmp_path, log):
     load_checkpoint(net(), save(tmp_path, net(genotype=None)), strict=False)
     ((level, text),) = log
     assert level == 'WARNING'
@@ -135,15 +135,15 @@ def test_a_supernets_checkpoint_is_named(log):
 
 
 @pytest.mark.parametrize('name', PRIMITIVES)
-def test_every_operation_is_read_off_its_keys(name):
-    """But for the two pairs that have the same keys."""
+def test_every_primitive_is_recognised_by_its_keys(name):
+    """Except for the two pairs with the same keys."""
     twins = [{'none', 'skip_connect'}, {'se', 'se_avgmax'}]
     expected = next((pair for pair in twins if name in pair), {name})
     rows = stored_operations(HOGA(16, genotype=[['cbam'], ['spatial_3x3', name]]).state_dict(prefix='a.'), 'a.')
     assert set(rows[1][1]) == expected
 
 
-def test_the_genotype_is_told_without_random_numbers(log):
+def test_the_message_draws_no_random_numbers(log):
     model, other = net('hog_se'), net('hog_cbam').state_dict()
     before = torch.get_rng_state()
     model.load_state_dict(other, strict=False)
@@ -168,7 +168,7 @@ def test_the_supernet_is_watched_too(log):
     assert '0 of 1 cells are complete' in log[0][1]
 
 
-def test_frozen_cells_make_it_worse(log):
+def test_frozen_cells_and_norms_are_named(log):
     plain = net(genotype=None).state_dict()
     net(frozen_stages=1, norm_eval=True).load_state_dict(plain, strict=False)
     net(frozen_stages=1).load_state_dict(plain, strict=False)
@@ -185,7 +185,7 @@ def test_counters_of_old_checkpoints_do_not_count(log):
     assert [level for level, _ in log] == ['INFO']
 
 
-def test_another_shape_is_no_match(tmp_path, log):
+def test_another_shape_does_not_match(tmp_path, log):
     model = nn.Sequential(Cell(4))
     load_checkpoint(model, save(tmp_path, nn.Sequential(Cell(8))), strict=False)
     report_loading()
@@ -226,7 +226,7 @@ def test_two_loads_of_one_model_are_two_reports(log):
     assert log == [('INFO', 'HOGA weights: all 6 keys of 2 cells matched.')] * 2
 
 
-def test_nothing_is_said_without_a_load_or_without_cells(log):
+def test_no_message_without_a_load_or_without_cells(log):
     net()(torch.rand(2, 3, 8, 8))
     model = net(genotype=None)
     model.load_state_dict(model.state_dict())

@@ -1,4 +1,4 @@
-"""A user's own primitive: what is registered works everywhere, what breaks the contract is named when built."""
+"""Registered primitives work everywhere, and a broken contract is an error when a cell is built."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, SearchableHOGA, 
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    """What a test registers ends with it."""
+    """Forget the primitives of a test afterwards."""
     monkeypatch.setattr(mmhoga.genotype, '_OWN', {})
     before = dict(OPERATIONS)
     yield
@@ -23,7 +23,7 @@ def forget(monkeypatch):
 def register_scaled(name='scaled'):
     @register_primitive(name)
     class Scaled(AttentionOperation):
-        """One learned factor a channel."""
+        """One learned factor per channel."""
 
         def __init__(self, channels, edges=1, *, reduction, affine):
             super().__init__(channels, edges)
@@ -48,8 +48,8 @@ def test_a_registered_primitive_is_searched_derived_and_written(tmp_path):
     torch.testing.assert_close(derived(x), supernet(x))
 
 
-def test_every_candidate_beside_ones_own_still_counts():
-    """With all built-in candidates these run fused, the user's own beside them."""
+def test_all_candidates_get_gradients_beside_a_registered_one():
+    """With all built-in candidates their gates are batched, and the registered one is added."""
     register_scaled()
     supernet = SearchableHOGA(8, num_groups=2, primitives=(*PRIMITIVES, 'scaled'))
     supernet(torch.randn(2, 8, 4, 4)).sum().backward()
@@ -60,7 +60,7 @@ def test_every_candidate_beside_ones_own_still_counts():
 def test_checking_leaves_random_numbers_alone():
     register_scaled()
     states = []
-    for _ in range(2):  # the second time it is known to be sound
+    for _ in range(2):  # the second time without a check
         torch.manual_seed(3)
         HOGA(8, genotype=[['scaled']])
         states.append(torch.get_rng_state())
@@ -73,7 +73,7 @@ def test_shapes_without_numbers():
         assert SearchableHOGA(8, primitives=['scaled', 'none']).alpha.is_meta
 
 
-def test_a_genotype_names_what_was_not_imported():
+def test_a_primitive_that_was_not_imported():
     with pytest.raises(GenotypeError, match=r"unknown operation 'scaled'.*import the module that registers it first"):
         Genotype([['scaled']])
     with pytest.raises(GenotypeError, match=r'primitives: unknown operation .*custom_imports'):
@@ -124,7 +124,7 @@ class NotStacked(AttentionOperation):
         (NotStacked, ValueError, r'does not stack the weights .*factor of one edge is \(2, 2\), but .* \(4, 1\)'),
     ],
 )
-def test_what_breaks_the_contract_is_named_when_built(operation, error, message):
+def test_a_broken_contract_is_an_error_when_built(operation, error, message):
     register_primitive('bad')(operation)
     with pytest.raises(error, match=message):
         SearchableHOGA(16, primitives=['skip_connect', 'bad'])
