@@ -258,26 +258,14 @@ def _kind(value: Any) -> str:
     return f'{type(value).__name__} {reprlib.repr(value)}'
 
 
+_AUTOLA = (('skip_connect',), ('norm_3x3', 'spatial_3x3'), ('norm_3x3', 'skip_connect', 'cbam'))
+
 #: The genotypes with a name.
 BUILTIN: dict[str, Genotype] = {
     # Fig. 3 of the paper.
-    'autola': Genotype(
-        (
-            ('skip_connect',),
-            ('norm_3x3', 'spatial_3x3'),
-            ('norm_3x3', 'skip_connect', 'cbam'),
-            ('skip_connect', 'norm_3x3_d2', 'spatial_3x3', 'norm_3x3'),
-        )
-    ),
+    'autola': Genotype((*_AUTOLA, ('skip_connect', 'norm_3x3_d2', 'spatial_3x3', 'norm_3x3'))),
     # The released code, which differs only on o_23.
-    'autola_release': Genotype(
-        (
-            ('skip_connect',),
-            ('norm_3x3', 'spatial_3x3'),
-            ('norm_3x3', 'skip_connect', 'cbam'),
-            ('skip_connect', 'norm_3x3_d2', 'norm_3x3', 'norm_3x3'),
-        )
-    ),
+    'autola_release': Genotype((*_AUTOLA, ('skip_connect', 'norm_3x3_d2', 'norm_3x3', 'norm_3x3'))),
     # Table 6: the group split with hand-made attentions.
     'hog_se': uniform('se'),
     'hog_cbam': uniform('cbam'),

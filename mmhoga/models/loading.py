@@ -119,7 +119,7 @@ def _counts(key: str) -> bool:
 
 
 def _difference(cell: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> str:
-    """Why the keys of ``cell`` and of the checkpoint's cell in its place differ; empty if there is no such cell."""
+    """Why the keys of ``cell`` differ from those in the checkpoint; empty if the checkpoint has no cell there."""
     rows, genotype = stored_operations(state_dict, prefix), getattr(cell, 'genotype', None)
     theirs = [] if f'{prefix}alpha' in state_dict else rows
     ours = [[[name] for name in row] for row in genotype.edges] if genotype else []

@@ -25,7 +25,7 @@ from mmhoga.models.fast.layers import NarrowBatchNorm2d, PointwiseConv2d
 
 
 class EdgeInput:
-    """The tensor at the start of some edges, and its statistics, each computed once for all operations.
+    """The input tensor of one or more edges, and its statistics, each computed once for all operations.
 
     Args:
         x: ``(N, E, C, H, W)``, one input per edge; or ``(N, 1, C, H, W)``, one input for all edges.

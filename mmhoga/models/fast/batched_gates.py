@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 from mmhoga.models.fast.layers import NarrowBatchNorm2d
-from mmhoga.models.fast.packing import Layout, Packing
+from mmhoga.models.fast.packing import Packing, positions
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -259,7 +259,7 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     """The blocks for the tensors of :func:`_parameters`."""
     c, maps = channels, channels + 2
     outputs = {'1': maps, '2': c + 1, '_d2': c + 1}
-    layout = Layout(
+    matrices = positions(
         {
             **{f'depthwise{layer}': (edges * maps, 1, 3, 3) for layer in outputs},
             **{f'pointwise{layer}': (edges * out, edges * maps // groups, 1, 1) for layer, out in outputs.items()},
@@ -271,10 +271,10 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     )
 
     def depthwise(layer: str, inputs: slice) -> Tensor:
-        return layout[f'depthwise{layer}'].view(edges, maps, 9)[:, inputs]
+        return matrices[f'depthwise{layer}'].view(edges, maps, 9)[:, inputs]
 
     def pointwise(layer: str, out: slice, inputs: slice) -> Tensor:
-        blocks = layout[f'pointwise{layer}']
+        blocks = matrices[f'pointwise{layer}']
         if groups == 1:
             blocks = blocks.view(edges, -1, edges, maps).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         return blocks.reshape(edges, -1, maps)[:, out, inputs]
@@ -300,8 +300,8 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     maxima, means = slice(0, None, 2), slice(1, None, 2)
     units = [slice(i * hidden, (i + 1) * hidden) for i in range(5)]
     gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
-    squeeze = [layout['squeeze'][:, pooling, unit].mT for pooling, unit in zip([means] * 3 + [maxima] * 2, units)]
-    excite = [layout['excite'][:, unit, gate].mT for unit, gate in zip(units, gates)]
-    biases = [layout['squeeze_bias'][:, 0, units[2]], layout['squeeze_bias'][:, 0, units[4]]]
-    biases.append(layout['excite_bias'][:, 0, gates[2]])
-    return Packing(layout, [*dilation_1, *dilation_2, *squeeze, *excite, *biases])
+    squeeze = [matrices['squeeze'][:, pooling, unit].mT for pooling, unit in zip([means] * 3 + [maxima] * 2, units)]
+    excite = [matrices['excite'][:, unit, gate].mT for unit, gate in zip(units, gates)]
+    biases = [matrices['squeeze_bias'][:, 0, units[2]], matrices['squeeze_bias'][:, 0, units[4]]]
+    biases.append(matrices['excite_bias'][:, 0, gates[2]])
+    return Packing(matrices, [*dilation_1, *dilation_2, *squeeze, *excite, *biases])
