@@ -1,5 +1,7 @@
 """Registered primitives work everywhere, and a broken contract is an error when a cell is built."""
 
+import importlib
+
 import pytest
 import torch
 from cells import randomize
@@ -7,7 +9,7 @@ from torch import nn
 
 import mmhoga.genotype
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError
-from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, SearchableHOGA, register_primitive
+from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, EdgeInput, SearchableHOGA, register_primitive
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +80,15 @@ def test_a_primitive_that_was_not_imported():
         Genotype([['scaled']])
     with pytest.raises(GenotypeError, match=r'primitives: unknown operation .*custom_imports'):
         SearchableHOGA(8, primitives=['scaled', 'se'])
+
+
+@pytest.mark.parametrize('module', ['mmhoga.models', 'mmhoga.models.operations'])
+def test_the_old_name_of_edge_input_still_works(module):
+    module = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match='Source is now called EdgeInput'):
+        assert module.Source is EdgeInput
+    with pytest.raises(AttributeError):
+        module.Sauce  # noqa: B018
 
 
 def test_bad_registrations():
