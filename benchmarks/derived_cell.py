@@ -1,11 +1,11 @@
-"""ResNet-50 with HOGA in every block against the plain one: inference, inference of both fused, a training step.
+"""ResNet-50 with HOGA in every block against the plain network: inference, inference when fused, a training step.
 
     python benchmarks/derived_cell.py --threads 2
-    python benchmarks/derived_cell.py --threads 2 --compile    # and both sides by torch.compile: takes ten minutes
-    python benchmarks/derived_cell.py --threads 2 --profile    # the operators' shares instead
+    python benchmarks/derived_cell.py --threads 2 --compile    # also both sides compiled: takes 10 minutes
+    python benchmarks/derived_cell.py --threads 2 --profile    # the time per operator instead
 
-Each side is measured in both memory formats, all alternately, and stands in the table with its better one; compiled, in
-channels_last.
+Each side is measured in both memory formats, in turns, and the table shows the faster one. Compiled sides run in
+channels_last only.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--compile', action='store_true', help='also measure both sides compiled')
-    parser.add_argument('--profile', action='store_true', help='of both sides in channels_last, operator by operator')
-    parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='one of the three alone')
+    parser.add_argument('--profile', action='store_true', help='print the time per operator, in channels_last, instead')
+    parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='run one of the three')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def network(run: Callable, plugins: list | None, depth: int, example: torch.Tens
 
 
 def row(label: str, plain: str, hoga: str, seconds: Mapping[str, list[float]]) -> tuple[str, ...]:
-    """Each side with the format in which its median is the lower."""
+    """Each side in its faster format, by the median."""
     best = [
         min((key for key in seconds if key.startswith(side)), key=lambda key: statistics.median(seconds[key]))
         for side in (plain, hoga)

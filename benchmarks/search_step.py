@@ -1,13 +1,21 @@
-"""One first-order search step, alpha and weights: the library's supernet against the textbook form.
+"""One first-order search step, on alpha and on the weights: the supernet of the library against the textbook form.
 
     python benchmarks/search_step.py --depth 20 --threads 2
-    python benchmarks/search_step.py --depth 20 --threads 2 --compile    # beside it, the cells compiled: minutes
-    python benchmarks/search_step.py --depth 20 --threads 2 --profile    # operator by operator
-    python benchmarks/search_step.py --depth 8 --size 8                  # the demo's
+    python benchmarks/search_step.py --depth 20 --threads 2 --compile    # five forms instead of three; takes minutes
+    python benchmarks/search_step.py --depth 20 --threads 2 --profile    # per operator
+    python benchmarks/search_step.py --depth 8 --size 8                  # the search of the demo
 
-The textbook form (textbook_modules.py) has a module for each candidate on each edge and calls ``backward()`` for both
-steps, as the released code does. Both sides start from the same parameters, see the same batch and run alternately; the
-losses are printed too. Optimizers are left out: they would be the same.
+The forms, each a copy with the same parameters:
+
+- textbook (textbook_modules.py): a module for each candidate on each edge, and ``backward()`` for both steps, as in the
+  released code;
+- one by one: the cells of the library without ``batched_gates``, so that each candidate computes its own gate (of the
+  hand-written backward passes only that of ``channel_pool`` is left);
+- batched: the cells of the library;
+- the last two with compiled cells (``torch.compile``).
+
+All forms see the same batch and take turns. The losses are printed, and must be equal. Optimizers are left out, since
+they would be the same.
 """
 
 from __future__ import annotations
@@ -26,6 +34,7 @@ from textbook_modules import textbook
 from torch import Tensor, nn
 
 from mmhoga.backbones import CIFARResNet
+from mmhoga.models.supernet import MixedEdges
 from mmhoga.search import SearchModel
 
 
@@ -51,8 +60,8 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=32, help='height and width of the images')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--compile', action='store_true', help='also measure the library with compiled cells')
-    parser.add_argument('--profile', action='store_true', help='the operators of both steps instead')
+    parser.add_argument('--compile', action='store_true', help='also measure both forms of the library compiled')
+    parser.add_argument('--profile', action='store_true', help='print the time per operator of both steps instead')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -64,46 +73,65 @@ def main() -> None:
     with model.differentiating_alpha():
         old = textbook(model.architecture)
 
-    steps = {'textbook': _weight_step(old, batch)}
-    forms = {'mmhoga': model}
+    forms = {'one by one': one_by_one(model), 'batched': model}
     if args.compile:
-        forms['compiled'] = copy.deepcopy(model)
-        forms['compiled'].compile_cells()
-    for form, searched in forms.items():
-        steps[f'{form}, weights'], steps[f'{form}, alpha'] = _weight_step(searched, batch), _alpha_step(searched, batch)
+        forms |= {f'{name}, compiled': compiled(form) for name, form in list(forms.items())}
+    steps = {'textbook': _weight_step(old, batch)}
+    for name, form in forms.items():
+        steps[f'{name}, weights'], steps[f'{name}, alpha'] = _weight_step(form, batch), _alpha_step(form, batch)
 
     if args.profile:
-        sides = {'textbook': ['textbook'] * 2, 'mmhoga': ['mmhoga, weights', 'mmhoga, alpha']}
+        sides = {'textbook': ['textbook'] * 2, 'batched': ['batched, weights', 'batched, alpha']}
         both = {side: lambda names=names: [steps[name]() for name in names] for side, names in sides.items()}
         print(table(operators('both steps', both)))
         return
 
-    start = time.perf_counter()
-    losses = {name: f'{float(step()):.6f}' for name, step in steps.items()}
-    first = time.perf_counter() - start
-    seconds = alternate(steps, args.rounds)
-    count = {name: calls(step) for name, step in steps.items() if not name.startswith('compiled')}
-    old_calls, new_calls = 2 * count['textbook'], count['mmhoga, weights'] + count['mmhoga, alpha']
-    saved = _saved(old, model, batch)
     print(
         f'ResNet-{args.depth} of width {args.width}, K = {args.groups}, batch {args.batch}, {args.size} x {args.size}, '
-        f'{args.threads} threads; losses {", ".join(losses.values())}; {first:.0f} s until all had run once'
+        f'{args.threads} threads'
     )
-    rows = [('', 'textbook', 'mmhoga', 'ratio')]
-    for form in forms:
-        weights, alpha = (seconds[f'{form}, {step}'] for step in ('weights', 'alpha'))
-        label = '' if form == 'mmhoga' else f', {form}'
-        rows += [
-            _times(f'step on weights{label}', seconds['textbook'], weights),
-            _times(f'step on alpha{label}', seconds['textbook'], alpha),
-            _times(f'both{label}', [2 * t for t in seconds['textbook']], [w + a for w, a in zip(weights, alpha)]),
-        ]
-    rows += [
-        _bytes('saved, weights', saved[0], saved[1]),
-        _bytes('saved, alpha', saved[0], saved[2]),
-        ('operator calls, both', *map(str, (old_calls, new_calls)), f'{old_calls / new_calls:.2f}'),
+    first, losses = {}, {}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        losses[name] = f'{float(step()):.6f}'
+        first[name] = time.perf_counter() - start
+    print(f'losses {", ".join(losses.values())}')
+    for name in forms:
+        print(f'{name}: {first[f"{name}, weights"] + first[f"{name}, alpha"]:.0f} s for the first two steps')
+
+    seconds = alternate(steps, args.rounds)
+    count = {name: calls(step) for name, step in steps.items() if 'compiled' not in name}
+    rows = [
+        ('', 'step on weights', 'step on alpha', 'both', 'textbook / this', 'calls, both', 'saved, weights', 'alpha')
     ]
+    textbook_both = [2 * t for t in seconds['textbook']]
+    for name, form in {'textbook': old, **forms}.items():
+        parts = ('textbook', 'textbook') if form is old else (f'{name}, weights', f'{name}, alpha')
+        weights, alpha = (seconds[part] for part in parts)
+        both = [w + a for w, a in zip(weights, alpha)]
+        row = (name, spread(weights), spread(alpha), spread(both), f'{ratio(textbook_both, both):.2f}')
+        if 'compiled' in name:
+            rows.append((*row, '', '', ''))
+        else:
+            saved = [saved_bytes(forward, form) for forward in _forwards(form, batch)]
+            rows.append((*row, str(sum(count[part] for part in parts)), *(f'{s / 1e6:.0f} MB' for s in saved)))
     print(table(rows))
+
+
+def one_by_one(model: SearchModel) -> SearchModel:
+    """A copy whose cells compute the gate of each candidate by itself."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, MixedEdges):
+            module.batched_gates = None
+    return model
+
+
+def compiled(model: SearchModel) -> SearchModel:
+    """A copy with compiled cells."""
+    model = copy.deepcopy(model)
+    model.compile_cells()
+    return model
 
 
 def _weight_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
@@ -127,24 +155,17 @@ def _alpha_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[]
     return step
 
 
-def _saved(old: nn.Module, model: SearchModel, batch: tuple[Tensor, Tensor]) -> list[int]:
+def _forwards(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The forward passes of the step on the weights and of the step on alpha."""
+
+    def forward() -> Tensor:
+        return model(*batch)
+
     def alpha_forward() -> Tensor:
         with model.differentiating_alpha(), model.frozen_weights():
             return model(*batch)
 
-    return [
-        saved_bytes(lambda: old(*batch), old),
-        saved_bytes(lambda: model(*batch), model),
-        saved_bytes(alpha_forward, model),
-    ]
-
-
-def _times(label: str, old: list[float], new: list[float]) -> tuple[str, ...]:
-    return label, spread(old), spread(new), f'{ratio(old, new):.2f}'
-
-
-def _bytes(label: str, old: int, new: int) -> tuple[str, ...]:
-    return label, f'{old / 1e6:.0f} MB', f'{new / 1e6:.0f} MB', f'{old / new:.2f}'
+    return forward, alpha_forward if isinstance(model, SearchModel) else forward
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Two sides of a comparison, measured alternately in one run, and the table of what came out."""
+"""Measure the sides of a comparison in turns within one run, and format the results as a table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Operators that launch nothing: they only allocate.
+# Operators that only allocate memory.
 ALLOCATE = ('aten.empty', 'aten.new_empty', 'aten.empty_like', 'aten._unsafe_view')
 
 
 def alternate(
     sides: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of each call, after one round to warm up; within a round the sides take turns."""
+    """Seconds of each call, after one round of warm-up. Within a round the sides take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(rounds + 1):
         for name, run in sides.items():
@@ -31,22 +31,22 @@ def alternate(
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """Median, and the quartiles around it."""
+    """The median and the quartiles."""
     low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
     return f'{1e3 * middle:.0f} ms [{1e3 * low:.0f}, {1e3 * high:.0f}]'
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """The median of the ratios of calls that stood side by side: what slows both down for a while drops out."""
+    """The median ratio of calls from the same round, which cancels load from other processes."""
     return statistics.median(a / b for a, b in zip(above, below))
 
 
 class Calls(TorchDispatchMode):
-    """Counts the operator calls that launch work: below autograd, views and mere allocations left out.
+    """Counts operator calls below autograd, without views and allocations.
 
     Attributes:
-        count: of such calls.
-        bytes: that their tensors, read and written, have.
+        count: the number of calls.
+        bytes: the total size of the tensors that they read and write.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def calls(run: Callable[[], Any]) -> int:
 
 
 def saved_bytes(forward: Callable[[], Any], model: torch.nn.Module) -> int:
-    """Of the storages, each once, that a forward pass keeps for the backward pass beside parameters and buffers."""
+    """The size of all storages that a forward pass saves for the backward pass, without parameters and buffers."""
     kept: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -86,9 +86,9 @@ def saved_bytes(forward: Callable[[], Any], model: torch.nn.Module) -> int:
 
 
 def operators(label: str, sides: Mapping[str, Callable[[], Any]]) -> list[tuple[str, ...]]:
-    """Rows for :func:`table`: milliseconds that a call of either of two sides spends in each operator, by the profiler.
+    """Rows for :func:`table`: milliseconds per call that each of two sides spends in each operator, by the profiler.
 
-    Operators below a hundredth of the second side's time are summed up.
+    Operators below 1 % of the time of the second side are added up.
     """
     old, new = (_profiled(run) for run in sides.values())
     rest = {name for name in old.keys() | new.keys() if new.get(name, 0) < sum(new.values()) / 100}
@@ -112,7 +112,7 @@ def _profiled(run: Callable[[], Any], rounds: int = 4) -> dict[str, float]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as a Markdown table; the first is the head."""
+    """A Markdown table; the first row is the header."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in rows]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')

@@ -1,8 +1,7 @@
-"""The textbook form of the supernet, as the released code has it: a module for each candidate on each edge.
+"""The textbook form of the supernet, the baseline of the benchmarks: a module for each candidate on each edge.
 
-What the benchmarks measure against. Each mixed edge is ``sum_o w_o o(x)``, each candidate a module of ordinary layers
-that returns its gated input, and nothing is shared. Parameters have the library's names, so that a supernet's can be
-loaded.
+As in the released code, a mixed edge is ``sum_o mix_o o(x)``, each candidate is a module of ordinary layers that returns
+its gated input, and nothing is shared. The parameters have the names of the library, so that those of a supernet load.
 """
 
 from __future__ import annotations
@@ -141,13 +140,13 @@ class TextbookHOGA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         groups = x.chunk(self.num_groups, dim=1)
-        weights = iter(self.alpha.softmax(-1))
+        mix = iter(self.alpha.softmax(-1))
         nodes: list[Tensor] = []
         for k in range(self.num_groups):
             sources = [*nodes, groups[k]]
             nodes.append(
                 sum(
-                    sum(w * op(source) for w, op in zip(next(weights), self.edges[f'{j}{k}']))
+                    sum(share * op(source) for share, op in zip(next(mix), self.edges[f'{j}{k}']))
                     for j, source in enumerate(sources)
                 )
             )
@@ -157,13 +156,13 @@ class TextbookHOGA(nn.Module):
 
 
 def load(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a library's operation; its 1x1 convolutions on pooled features are linear layers here."""
+    """Load the state of an operation of the library, whose 1x1 convolutions on pooled features are linear layers here."""
     own = module.state_dict()
     module.load_state_dict({name: value.reshape(own[name].shape) for name, value in state.items()})
 
 
 def textbook(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` with the textbook form in place of every supernet; they go on sharing one alpha."""
+    """A copy of ``model`` with the textbook form of every supernet; all share one alpha."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -1,7 +1,7 @@
-"""The genotype: which attention operation stands on which edge of HOGA's graph (paper, Eq. 2, Fig. 3).
+"""The genotype: the attention operation of each edge of HOGA's graph (Eq. 2, Fig. 3 of the paper).
 
-A genotype is plain data. It knows no torch, is hashable, and goes to and from JSON. For K groups, row k lists
-o_{0,k} .. o_{k,k}: entry j < k is the operation on the edge U_j -> U_k, entry k the one on F_k -> U_k.
+A genotype is plain data without torch, hashable, and stored as JSON. For K groups, row k lists o_{0,k} .. o_{k,k}:
+entry j < k is the primitive of the edge U_j -> U_k, entry k that of F_k -> U_k.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from mmhoga.files import write_atomic
 
-#: The candidate operations of section 3.2, in the order of alpha's columns.
+#: The primitives of section 3.2, in the order of the columns of alpha.
 PRIMITIVES = (
     'none',  # zero, Eq. (9)
     'skip_connect',  # identity, Eq. (9)
@@ -29,7 +30,7 @@ PRIMITIVES = (
     'cbam',  # Eq. (8)
 )
 
-# What register_primitive added, in this process.
+# The names added by register_primitive in this process, in order.
 _OWN: dict[str, None] = {}
 
 FORMAT = 'mmhoga.genotype'
@@ -37,47 +38,56 @@ VERSION = 1
 
 
 def known_primitives() -> tuple[str, ...]:
-    """:data:`PRIMITIVES`, then those that users registered in this process, in that order."""
+    """:data:`PRIMITIVES`, then the names that users registered in this process."""
     return (*PRIMITIVES, *_OWN)
 
 
 def add_primitive(name: str) -> None:
-    """Allow a name in genotypes; :func:`mmhoga.models.register_primitive` calls it for a class of a user's own.
+    """Allow a name in genotypes; called by :func:`mmhoga.register_primitive`.
 
     Raises:
-        ValueError: a name that is taken by a built-in primitive, or that is no identifier.
+        ValueError: the name belongs to a built-in primitive, or is not an identifier.
     """
     if name in PRIMITIVES:
-        raise ValueError(f'{name!r} is a primitive of mmhoga; choose another name.')
+        raise ValueError(f'{name!r} is a primitive of mmhoga: choose another name.')
     if not name.isidentifier():
-        raise ValueError(f'A primitive is named by letters, digits and underscores, not {name!r}.')
+        raise ValueError(f'{name!r} is not a valid name for a primitive: use letters, digits and underscores.')
     _OWN[name] = None
 
 
 def unknown_primitive(name: Any) -> str:
-    """What to tell someone who names a primitive that is not there."""
+    """The error message for a primitive that is not registered."""
     allowed = known_primitives()
     return (
-        f'unknown operation {name!r}.{_nearest(name, allowed)} Allowed: {", ".join(allowed)}. If it is a primitive of '
-        "your own, import the module that registers it first: custom_imports=dict(imports=['your_module']) in the "
-        'config, or --import your_module where a command takes no config.'
+        f'unknown operation {name!r}.{_nearest(name, allowed)} Allowed: {", ".join(allowed)}. If you wrote this '
+        "primitive, import the module that registers it first: custom_imports=dict(imports=['your_module']) in the "
+        'config, or --import your_module for a command without a config.'
     )
 
 
 class GenotypeError(ValueError):
-    """A genotype that cannot be read; the message says which part, and what is allowed there."""
+    """A genotype that cannot be read. The message names the invalid part and the allowed values."""
 
 
 @dataclass(frozen=True)
 class Genotype:
-    """One operation for each edge of HOGA's graph.
+    """One primitive for each edge of HOGA's graph.
 
     Args:
         edges: K rows; row k has k + 1 names of :func:`known_primitives`.
-        meta: where the genotype came from (seed, epoch, alpha, ...); not part of equality or hash.
+        meta: the origin of the genotype (seed, epoch, alpha, ...), ignored by equality and hash.
 
     Raises:
         GenotypeError: a row has the wrong length, or a name is unknown.
+
+    Example:
+        >>> from mmhoga.genotype import Genotype
+        >>> genotype = Genotype([['skip_connect'], ['norm_3x3', 'se']])
+        >>> print(genotype)
+        U0 <- skip_connect(F0)
+        U1 <- norm_3x3(U0), se(F1)
+        >>> genotype.operation(0, 1)
+        'norm_3x3'
     """
 
     edges: tuple[tuple[str, ...], ...]
@@ -95,36 +105,36 @@ class Genotype:
         return len(self.edges)
 
     def operation(self, source: int, target: int) -> str:
-        """The name of o_{source,target}; ``source == target`` stands for F_target -> U_target."""
+        """The primitive of o_{source,target}; ``source == target`` is the edge F_target -> U_target."""
         return self.edges[target][source]
 
     @classmethod
     def from_config(cls, value: Any) -> Genotype:
-        """Read whatever a config may hold: a built-in name, a path to a ``.json``, the rows, or a dict of the format.
+        """Read the value of a config: a built-in name, a path to a ``.json``, the rows, or the dict form.
 
         Raises:
-            GenotypeError: with the part that is wrong and what is allowed.
+            GenotypeError: the value is invalid.
             FileNotFoundError: the ``.json`` does not exist.
         """
         if isinstance(value, Genotype):
             return value
+        names = ', '.join(BUILTIN)
         if isinstance(value, (str, os.PathLike)):
             text = os.fspath(value)
             if text.endswith('.json'):
                 return cls.load(text)
             if text in BUILTIN:
                 return BUILTIN[text]
+            hint = _nearest(text, BUILTIN)
             raise GenotypeError(
-                f'Unknown genotype {text!r}.{_nearest(text, BUILTIN)} Built-in names: '
-                f'{", ".join(BUILTIN)}. A file must end in ".json".'
+                f'Unknown genotype {text!r}.{hint} Built-in names: {names}. A file must end in ".json".'
             )
         if isinstance(value, Mapping):
             return cls.from_dict(value)
         if isinstance(value, Sequence):
             return cls(tuple(value))
         raise GenotypeError(
-            f'A genotype is a built-in name ({", ".join(BUILTIN)}), a path to a .json, a list of rows or a dict; '
-            f'this is {_kind(value)}.'
+            f'A genotype is a built-in name ({names}), a path to a .json, rows or a dict; this is {_kind(value)}.'
         )
 
     @classmethod
@@ -135,24 +145,19 @@ class Genotype:
         if data.get('format', FORMAT) != FORMAT:
             raise GenotypeError(f'"format" is {data["format"]!r}; expected {FORMAT!r}.')
         if data.get('version', VERSION) != VERSION:
-            raise GenotypeError(
-                f'"version" is {data["version"]!r}; this mmhoga reads version {VERSION}. A newer mmhoga may have '
-                'written it: upgrade.'
-            )
+            raise GenotypeError(f'"version" is {data["version"]!r}; this mmhoga reads version {VERSION}. Upgrade it.')
         genotype = cls(data['edges'], data.get('meta') or {})
         stated = data.get('num_groups', genotype.num_groups)
         if stated != genotype.num_groups:
             raise GenotypeError(f'"num_groups" is {stated!r}, but "edges" has {genotype.num_groups} rows.')
         unknown = set(data) - {'format', 'version', 'num_groups', 'edges', 'meta'}
         if unknown:
-            raise GenotypeError(
-                f'Unknown keys {sorted(map(str, unknown))} in the genotype; what is not edges belongs under "meta".'
-            )
+            raise GenotypeError(f'Unknown keys {sorted(map(str, unknown))}; other information belongs under "meta".')
         return genotype
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Genotype:
-        """Read a ``.json`` file; every error names the file."""
+        """Read a ``.json`` file. Every error names the file."""
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
@@ -162,7 +167,7 @@ class Genotype:
         try:
             data = json.loads(path.read_text(encoding='utf-8'))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise GenotypeError(f'{path} is not valid JSON, or was cut off: {error}') from error
+            raise GenotypeError(f'{path} is not valid JSON, or is incomplete: {error}') from error
         if not isinstance(data, dict):
             raise GenotypeError(f'{path} holds {_kind(data)}; expected an object with "edges".')
         try:
@@ -171,7 +176,7 @@ class Genotype:
             raise GenotypeError(f'{path}: {error}') from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The dict form; ``Genotype.from_dict`` is its inverse."""
+        """The dict form, which ``Genotype.from_dict`` reads."""
         return {
             'format': FORMAT,
             'version': VERSION,
@@ -181,7 +186,7 @@ class Genotype:
         }
 
     def to_json(self) -> str:
-        """The file's text: one row of edges a line, meta after it."""
+        """The text of the file: one row of edges per line, then meta."""
         data = self.to_dict()
         rows = ',\n           '.join(json.dumps(row) for row in data['edges'])
         meta = json.dumps(data['meta'], indent=2, sort_keys=True, ensure_ascii=False)
@@ -191,7 +196,7 @@ class Genotype:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the ``.json`` whole or not at all."""
+        """Write the ``.json`` atomically."""
         write_atomic(path, self.to_json())
 
     def __str__(self) -> str:
@@ -199,7 +204,7 @@ class Genotype:
 
 
 def uniform(operation: str, num_groups: int = 4) -> Genotype:
-    """The genotype with one and the same operation on every edge (Table 6: HOG_SE, HOG_CBAM)."""
+    """The genotype with the same primitive on every edge (HOG_SE and HOG_CBAM of Table 6)."""
     return Genotype(tuple((operation,) * (k + 1) for k in range(num_groups)))
 
 
@@ -209,12 +214,12 @@ def num_edges(num_groups: int) -> int:
 
 
 def edge_name(source: int, target: int) -> str:
-    """The name of the edge o_{source,target} in state dicts, records, tables and files: ``o_0_1``."""
+    """The name of the edge o_{source,target} in state dicts, records, tables and files, like ``o_0_1``."""
     return f'o_{source}_{target}'
 
 
 def edge_list(num_groups: int) -> list[tuple[int, int]]:
-    """The edges (source, target) in the order of alpha's rows: o_00; o_01, o_11; o_02, o_12, o_22; ..."""
+    """The edges (source, target) in the order of the rows of alpha: o_00; o_01, o_11; o_02, o_12, o_22; ..."""
     return [(j, k) for k in range(num_groups) for j in range(k + 1)]
 
 
@@ -223,24 +228,25 @@ def _terms(k: int, row: Iterable[str]) -> list[str]:
 
 
 def _check_rows(rows: Any) -> tuple[tuple[str, ...], ...]:
-    if isinstance(rows, (str, Mapping)) or not isinstance(rows, Sequence):
-        raise GenotypeError(f'"edges" must be a list of rows, not {_kind(rows)}.')
+    _check_list(rows, '"edges" must be a list of rows')
     if not rows:
         raise GenotypeError('"edges" is empty; a genotype has at least one row, for K = 1.')
     return tuple(_check_row(k, row) for k, row in enumerate(rows))
 
 
 def _check_row(k: int, row: Any) -> tuple[str, ...]:
-    if isinstance(row, (str, Mapping)) or not isinstance(row, Sequence):
-        raise GenotypeError(f'Row {k} must be a list of {k + 1} names, not {_kind(row)}.')
+    _check_list(row, f'Row {k} must be a list of {k + 1} names')
     if len(row) != k + 1:
-        raise GenotypeError(
-            f'Row {k} has {len(row)} entries, expected {k + 1} (row k holds o_0k .. o_kk): {list(row)}.'
-        )
+        raise GenotypeError(f'Row {k} has {len(row)} entries, expected {k + 1} (o_0k .. o_kk): {list(row)}.')
     for j, name in enumerate(row):
         if not isinstance(name, str) or name not in known_primitives():
             raise GenotypeError(f'Row {k}, entry {j}: {unknown_primitive(name)}')
     return tuple(row)
+
+
+def _check_list(value: Any, requirement: str) -> None:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise GenotypeError(f'{requirement}, not {_kind(value)}.')
 
 
 def _nearest(name: Any, names: Iterable[str]) -> str:
@@ -249,31 +255,18 @@ def _nearest(name: Any, names: Iterable[str]) -> str:
 
 
 def _kind(value: Any) -> str:
-    text = repr(value)
-    return f'{type(value).__name__} {text if len(text) <= 60 else text[:57] + "..."}'
+    return f'{type(value).__name__} {reprlib.repr(value)}'
 
 
-#: Genotypes that a config can name.
+_AUTOLA = (('skip_connect',), ('norm_3x3', 'spatial_3x3'), ('norm_3x3', 'skip_connect', 'cbam'))
+
+#: The genotypes with a name.
 BUILTIN: dict[str, Genotype] = {
     # Fig. 3 of the paper.
-    'autola': Genotype(
-        (
-            ('skip_connect',),
-            ('norm_3x3', 'spatial_3x3'),
-            ('norm_3x3', 'skip_connect', 'cbam'),
-            ('skip_connect', 'norm_3x3_d2', 'spatial_3x3', 'norm_3x3'),
-        )
-    ),
-    # The released code's, which differs on o_23 alone.
-    'autola_release': Genotype(
-        (
-            ('skip_connect',),
-            ('norm_3x3', 'spatial_3x3'),
-            ('norm_3x3', 'skip_connect', 'cbam'),
-            ('skip_connect', 'norm_3x3_d2', 'norm_3x3', 'norm_3x3'),
-        )
-    ),
-    # Table 6: group split with hand-made attentions.
+    'autola': Genotype((*_AUTOLA, ('skip_connect', 'norm_3x3_d2', 'spatial_3x3', 'norm_3x3'))),
+    # The released code, which differs only on o_23.
+    'autola_release': Genotype((*_AUTOLA, ('skip_connect', 'norm_3x3_d2', 'norm_3x3', 'norm_3x3'))),
+    # Table 6: the group split with hand-made attentions.
     'hog_se': uniform('se'),
     'hog_cbam': uniform('cbam'),
 }

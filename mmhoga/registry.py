@@ -1,31 +1,23 @@
-"""Child registries of mmengine's, so that ``type='mmhoga.X'`` resolves in any host's scope.
+"""Child registries of mmengine's, so that ``type='mmhoga.X'`` resolves in the scope of any host.
 
-A host that meets the prefix ``mmhoga.`` imports this module and then, at the first look-up, the ``locations``
-of the registry it looks in. No ``custom_imports`` is needed in a config.
+For a type with the prefix ``mmhoga.``, mmengine imports this module and, at the first look-up in a registry, its
+``locations``. A config needs no ``custom_imports``.
 """
 
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import (
-    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
-)
-from mmengine.registry import Registry
+from mmengine import registry as parents
 
 from mmhoga.compat import allow_mmengine_checkpoints
 
 
-def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope='mmhoga', locations=list(locations))
+def _child(parent: parents.Registry, *locations: str) -> parents.Registry:
+    return parents.Registry(parent.name, parent=parent, scope='mmhoga', locations=list(locations))
 
 
-MODELS = _child(MMENGINE_MODELS, 'mmhoga.models', 'mmhoga.backbones', 'mmhoga.search')
-DATASETS = _child(MMENGINE_DATASETS, 'mmhoga.datasets')
-LOOPS = _child(MMENGINE_LOOPS, 'mmhoga.search')
-HOOKS = _child(MMENGINE_HOOKS, 'mmhoga.search')
-OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'mmhoga.search')
+MODELS = _child(parents.MODELS, 'mmhoga.models', 'mmhoga.backbones', 'mmhoga.search')
+DATASETS = _child(parents.DATASETS, 'mmhoga.datasets')
+LOOPS = _child(parents.LOOPS, 'mmhoga.search')
+HOOKS = _child(parents.HOOKS, 'mmhoga.search')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS, 'mmhoga.search')
 
-# Whoever builds something of ours may load a checkpoint next, in a process that imported nothing else of this
-# package.
+# Here, since a process that builds a module of mmhoga may load a checkpoint without importing anything else of it.
 allow_mmengine_checkpoints()

@@ -1,3 +1,3 @@
-"""The version, kept apart so that ``setup.py`` can read it without importing anything."""
+"""The version, in its own file so that ``setup.py`` can read it without imports."""
 
 __version__ = '0.1.0'

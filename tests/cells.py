@@ -1,4 +1,4 @@
-"""Cells and genotypes to test with."""
+"""Random genotypes and cells for tests."""
 
 import torch
 
@@ -12,7 +12,7 @@ def random_genotype(num_groups: int, seed: int) -> Genotype:
 
 
 def randomize(module: torch.nn.Module) -> torch.nn.Module:
-    """Values that a wrong order of scales, shifts or statistics cannot survive."""
+    """Random weights and statistics, which reveal a wrong order of scales, shifts or statistics."""
     for name, tensor in module.state_dict().items():
         if name.endswith('running_var'):
             tensor.uniform_(0.5, 2)

@@ -1,4 +1,4 @@
-"""Networks of a few weights to look into."""
+"""Small networks for tests."""
 
 import torch
 from torch import nn
@@ -32,7 +32,7 @@ def hoga_net(**kwargs):
 
 
 def in_use(model):
-    """As an owner has it in the middle of training: mixed modes, one frozen weight, gradients, statistics."""
+    """A model in the middle of training, with mixed modes, a frozen weight, gradients and statistics."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name != 'stage1.weight'
         parameter.grad = torch.full_like(parameter, 0.5)
@@ -42,7 +42,7 @@ def in_use(model):
 
 
 def state(model):
-    """All that must be as before."""
+    """Everything that must stay unchanged."""
     return {
         'modes': [module.training for module in model.modules()],
         'hooks': [

@@ -92,7 +92,7 @@ def test_missing_and_broken_files(tmp_path):
         Genotype.from_config(str(tmp_path / 'nowhere.json'))
     path = tmp_path / 'cut.json'
     path.write_text(BUILTIN['autola'].to_json()[:60])
-    with pytest.raises(GenotypeError, match=r'cut\.json is not valid JSON, or was cut off'):
+    with pytest.raises(GenotypeError, match=r'cut\.json is not valid JSON, or is incomplete'):
         Genotype.load(path)
     path.write_text('[]')
     with pytest.raises(GenotypeError, match='expected an object'):

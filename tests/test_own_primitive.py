@@ -1,4 +1,4 @@
-"""docs/examples/own_primitive, as its files say: from the search to the training of what was found."""
+"""docs/examples/own_primitive: the search, then a training with the genotype that it derived."""
 
 import json
 import os
@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = 'docs/examples/own_primitive'
 
 
-def python(*arguments):
+def mmhoga(*arguments):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     return subprocess.run(
-        [sys.executable, '-W', 'ignore', *map(str, arguments)],
+        [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -29,25 +29,23 @@ def python(*arguments):
 def test_from_search_to_training(tmp_path):
     search, train = tmp_path / 'search', tmp_path / 'train'
     short = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=16', 'train_dataloader.dataset.indices=32']
-    done = python(
-        'tools/train.py', f'{EXAMPLE}/search.py', '--work-dir', search, '--no-validate', '--cfg-options', short[0],
+    done = mmhoga(
+        'train', f'{EXAMPLE}/search.py', '--work-dir', search, '--no-validate', '--cfg-options', short[0],
         'train_dataloader.dataset.dataset.indices=64', 'train_cfg.alpha_dataloader.dataset.dataset.indices=64',
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     data = json.loads((search / 'genotype.json').read_text())
     assert data['meta']['primitives'][-1] == 'eca'
-    data['edges'][3][0] = 'eca'  # whatever so short a search says
+    data['edges'][3][0] = 'eca'  # so short a search may choose anything
     (search / 'genotype.json').write_text(json.dumps(data))
     with pytest.raises(GenotypeError, match=r"unknown operation 'eca'.*import the module that registers it first"):
         Genotype.load(search / 'genotype.json')
 
     genotype = f'model.backbone.plugins.0.cfg.genotype={search / "genotype.json"}'
-    done = python(
-        'tools/train.py', f'{EXAMPLE}/train.py', '--work-dir', train, '--no-validate', '--cfg-options', *short, genotype
+    done = mmhoga(
+        'train', f'{EXAMPLE}/train.py', '--work-dir', train, '--no-validate', '--cfg-options', *short, genotype
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (train / 'epoch_1.pth').exists() and 'loss: ' in done.stdout + done.stderr
-    shown = python(
-        'tools/genotype.py', '--import', EXAMPLE.replace('/', '.') + '.eca', 'show', search / 'genotype.json'
-    )
+    shown = mmhoga('genotype', '--import', EXAMPLE.replace('/', '.') + '.eca', 'show', search / 'genotype.json')
     assert 'eca(U0)' in shown.stdout, shown.stderr

@@ -1,7 +1,6 @@
-"""HOGA written for clarity: straight from Eqs. (2) to (9) and (13), a call for each candidate on each edge.
+"""HOGA written for clarity: Eqs. (2) to (9) and (13), with one call for each candidate on each edge.
 
-The oracle that the library's forms, which batch edges and sum gates, must equal. It shares nothing with them but the
-parameters, which it takes from a cell by name.
+The reference for the library, which batches edges and adds gates. They share only the parameters of a cell.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from mmhoga.models import HOGA, SearchableHOGA
 
-Weights = dict  # from a parameter's or buffer's name to its tensor
+Weights = dict  # parameters and buffers by name
 
 
 def separable(weights: Weights, first: int, x: Tensor, dilation: int, training: bool) -> Tensor:
@@ -117,17 +116,17 @@ def supernet(cell: SearchableHOGA, x: Tensor) -> Tensor:
         node = 0
         for j in range(k + 1):
             source = groups[k] if j == k else nodes[j]
-            distribution = cell.alpha[row].exp() / cell.alpha[row].exp().sum()
-            for weight, name in zip(distribution, cell.primitives):
+            mix = cell.alpha[row].exp() / cell.alpha[row].exp().sum()
+            for share, name in zip(mix, cell.primitives):
                 weights = candidate_weights(cell, j, k, name)
-                node = node + weight * operation(name, weights, source, cell.training)
+                node = node + share * operation(name, weights, source, cell.training)
             row += 1
         nodes.append(node)
     return aggregate(cell, x, nodes)
 
 
 def candidate_weights(cell: SearchableHOGA, j: int, k: int, name: str) -> Weights:
-    """The slices of the stacked parameters that belong to candidate ``name`` of o_jk."""
+    """The slices of the stacked parameters for candidate ``name`` of o_jk."""
     mixed, index, edges = (
         (cell.inputs, k, cell.num_groups) if j == k else (cell.nodes[j], k - j - 1, cell.num_groups - 1 - j)
     )

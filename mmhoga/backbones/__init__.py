@@ -1,4 +1,4 @@
-"""ResNets, and a net of PNAS cells, whose blocks take plugins: one implementation for every host."""
+"""Backbones whose blocks take plugins, for all hosts: ResNets and a network of PNAS cells."""
 
 from mmhoga.compat import require_mmcv
 

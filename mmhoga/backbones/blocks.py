@@ -1,4 +1,4 @@
-"""Residual blocks that take plugins behind any of their convolutions."""
+"""Residual blocks that take plugins after any of their convolutions."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mmhoga.backbones.plugins import add_plugin
 
 
 class ResidualBlock(BaseModule):
-    """``relu(shortcut(x) + branch(x))``: the branch is what :meth:`layout` lists, with plugins after any of it.
+    """``relu(shortcut(x) + branch(x))``, where :meth:`layout` lists the convolutions of the branch.
 
-    The contract of the family: ``layout`` returns the arguments of one convolution a position; convolution i becomes
-    ``conv{i}``, the norm behind it ``bn{i}`` (by ``norm_cfg``), then come a ReLU, except after the last, and the
-    plugins of position ``after_conv{i}``. The names are the hosts', so that checkpoints interchange.
+    Convolution i becomes ``conv{i}``. After it come its norm ``bn{i}`` (the name depends on ``norm_cfg``), a ReLU
+    unless it is the last one, and the plugins of position ``after_conv{i}``. The hosts have the same names and so the
+    same keys in checkpoints.
 
     Args:
         in_channels: channels of x.
         channels: the nominal width; the block returns ``expansion * channels``.
-        width: channels inside a Bottleneck (``channels`` but for a ResNeXt).
-        stride, dilation, groups: of the block's 3x3 convolution (Basic: its first).
+        width: channels inside a Bottleneck (``channels`` except in a ResNeXt).
+        stride, dilation, groups: of the 3x3 convolution (BasicBlock: the first).
         style: ``'pytorch'`` puts the stride of a Bottleneck on its 3x3 convolution, ``'caffe'`` on its first 1x1.
-        downsample: the shortcut, where it is not the identity.
+        downsample: the shortcut, if it is not the identity.
         conv_cfg, norm_cfg: for mmcv's builders.
         conv3x3_cfg: for the 3x3 convolutions instead of ``conv_cfg``.
-        plugins: checked ones (:func:`mmhoga.backbones.plugins.plugins_per_stage`).
+        plugins: checked by :func:`mmhoga.backbones.plugins.plugins_per_stage`.
         with_cp: recompute the block in the backward pass to save memory.
         zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
 
@@ -78,14 +78,14 @@ class ResidualBlock(BaseModule):
             [add_plugin(self, p['cfg'], size) for p in plugins if p['position'] == position]
             for position, size in zip(self.positions, widths)
         ]
-        behind_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
-        if zero_init_residual and not any(getattr(plugin, 'normalizes_input', False) for plugin in behind_last_norm):
+        after_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
+        if zero_init_residual and not any(getattr(plugin, 'normalizes_input', False) for plugin in after_last_norm):
             self.init_cfg = dict(type='Constant', val=0, override=dict(name=self.norm_names[-1]))
 
     def layout(
         self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
     ) -> tuple[dict[str, int], ...]:
-        """The convolutions of the branch, as arguments of ``build_conv_layer``, one a position."""
+        """The arguments of ``build_conv_layer`` for each convolution of the branch."""
         raise NotImplementedError(f'{type(self).__name__} must define layout(...).')
 
     def _residual(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class ResidualBlock(BaseModule):
                 x = self.relu(x)
             for plugin in plugins:
                 x = getattr(self, plugin)(x)
-        # Not in place: a plugin may need its output again in the backward pass.
+        # Not in place: a plugin may need its output in the backward pass.
         return x + shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,9 +108,9 @@ class ResidualBlock(BaseModule):
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions, of ResNet-18, 34 and the CIFAR nets.
+    """Two 3x3 convolutions, for ResNet-18, ResNet-34 and the CIFAR ResNets.
 
-    ``after_conv1`` is behind the first norm and its ReLU; ``after_conv2`` behind the second norm, before the addition.
+    Position ``after_conv1`` is after the first ReLU; ``after_conv2`` is after the second norm, before the addition.
     """
 
     expansion = 1
@@ -120,22 +120,16 @@ class BasicBlock(ResidualBlock):
         self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
     ) -> tuple[dict[str, int], ...]:
         return (
-            dict(
-                out_channels=channels,
-                kernel_size=3,
-                stride=stride,
-                padding=dilation,
-                dilation=dilation,
-            ),
+            dict(out_channels=channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation),
             dict(out_channels=channels, kernel_size=3, padding=1),
         )
 
 
 class Bottleneck(ResidualBlock):
-    """1x1, 3x3, 1x1, of ResNet-50 and deeper, and of ResNeXt.
+    """1x1, 3x3 and 1x1 convolutions, for ResNet-50 and deeper, and for ResNeXt.
 
-    ``after_conv1`` and ``after_conv2`` are behind norm and ReLU, at the inner width; ``after_conv3`` is behind the last
-    norm, before the addition, at four times the nominal width.
+    Positions ``after_conv1`` and ``after_conv2`` are after a ReLU and have the inner width. ``after_conv3`` is after
+    the last norm, before the addition, and has 4 times the nominal width.
     """
 
     expansion = 4
@@ -144,17 +138,10 @@ class Bottleneck(ResidualBlock):
     def layout(
         self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
     ) -> tuple[dict[str, int], ...]:
-        first, second = (1, stride) if style == 'pytorch' else (stride, 1)
+        stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
         return (
-            dict(out_channels=width, kernel_size=1, stride=first),
-            dict(
-                out_channels=width,
-                kernel_size=3,
-                stride=second,
-                padding=dilation,
-                dilation=dilation,
-                groups=groups,
-            ),
+            dict(out_channels=width, kernel_size=1, stride=stride1),
+            dict(out_channels=width, kernel_size=3, stride=stride2, padding=dilation, dilation=dilation, groups=groups),
             dict(out_channels=channels * self.expansion, kernel_size=1),
         )
 
@@ -168,12 +155,12 @@ def build_shortcut(
     conv_cfg: dict | None,
     norm_cfg: dict,
 ) -> nn.Sequential | None:
-    """The projection of a stage's first block, or None where the identity does."""
+    """The projection of the first block of a stage; None if the identity suffices."""
     if stride == 1 and in_channels == out_channels:
         return None
     layers: list[nn.Module] = []
     if avg_down:
-        # Also at stride 1, where it does nothing: it is part of mmdet's key names.
+        # Also at stride 1, where it has no effect: the keys of mmdet count it.
         layers.append(nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False))
         stride = 1
     layers += [

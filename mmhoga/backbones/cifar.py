@@ -1,4 +1,4 @@
-"""The CIFAR ResNets (He et al. 2016, section 4.2) of the search and Tables 1, 2 and 6, and Table 3's ResNeXt."""
+"""CIFAR ResNets (He et al. 2016, section 4.2) for the search and Tables 1, 2 and 6, and the ResNeXt of Table 3."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mmhoga.registry import MODELS
 
 @MODELS.register_module()
 class CIFARResNet(ResNet):
-    """Three stages of n BasicBlocks, depth 6n + 2, behind a 3x3 stem without pooling.
+    """A 3x3 stem without pooling, then three stages of n BasicBlocks: depth 6n + 2.
 
-    Where He et al. pad the shortcut with zeros, stages 2 and 3 begin with a projection (1x1 convolution and norm), as
-    in the authors' code. With ``base_channels=16`` and a 10-class head ResNet-20 has 272,474 parameters.
+    Stages 2 and 3 begin with a projection (1x1 convolution and norm), as in the code of the HOGA authors; He et al. pad
+    the shortcut with zeros. With ``base_channels=16`` and a 10-class head, ResNet-20 has 272,474 parameters.
 
     Args:
         depth: 6n + 2: 20, 32, 44, 56, 110, ...
-        base_channels: width of the stem and the first stage; the later ones have twice and four times as many.
+        base_channels: width of the stem and the first stage, which doubles in each later stage.
         groups, width_per_group: for :class:`CIFARResNeXt`.
         out_indices: the stages to return, by default the last.
         in_channels, frozen_stages, conv_cfg, norm_cfg, norm_eval, plugins, with_cp, zero_init_residual, init_cfg: as in
             :class:`ResNet`; a plugin's ``stages`` has three entries.
 
     Raises:
-        ValueError: a depth that is not 6n + 2, and what :class:`ResNet` raises.
+        ValueError: a depth that is not 6n + 2, and the errors of :class:`ResNet`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple with, for stage i, ``(N, base_channels * 2^i, H / 2^i, W / 2^i)``.
     """
@@ -86,11 +86,11 @@ class CIFARResNet(ResNet):
 class CIFARResNeXt(CIFARResNet):
     """Three stages of n Bottlenecks, depth 9n + 2 (Xie et al. 2017, section 5.3).
 
-    The paper does not say which ResNeXt its Table 3 has. With ``depth=29, base_channels=64, groups=8,
-    width_per_group=4`` and a 10-class head there are 1.72 M parameters (1.71 in the paper), and SE after each block
-    adds 0.52 M, as there.
+    The paper does not specify the ResNeXt of its Table 3. With ``depth=29, base_channels=64, groups=8,
+    width_per_group=4`` and a 10-class head it has 1.72 M parameters (paper: 1.71 M), and SE after each block adds 0.52
+    M, as in the paper.
 
-    Args and raises: as :class:`CIFARResNet`, but for the depth: 29, 56, 83, ...
+    Arguments and errors are those of :class:`CIFARResNet`, except that the depth is 29, 56, 83, ...
 
     Shape: ``(N, in_channels, H, W)`` to a tuple with, for stage i, ``(N, 4 * base_channels * 2^i, H / 2^i, W / 2^i)``.
     """

@@ -1,4 +1,4 @@
-"""The ``plugins`` argument of a backbone: checked once, in full, before anything is built; and building one."""
+"""The ``plugins`` argument of a backbone: check all of it before anything is built, then build the plugins."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ ALLOWED = (*REQUIRED, 'stages')
 def plugins_per_stage(
     plugins: Sequence[Mapping[str, Any]] | None, num_stages: int, positions: Sequence[str]
 ) -> list[list[Mapping[str, Any]]]:
-    """Sort plugins by the stage that they go into.
+    """Check the plugins and assign them to stages.
 
     Args:
-        plugins: each ``dict(cfg=dict(type=...), position='after_conv2', stages=(True, ...))``; ``stages`` says which
-            stages get it, by default all. ``cfg`` may hold a ``postfix``, which becomes part of the module's name.
-        num_stages: how many entries ``stages`` must have.
-        positions: where the backbone's block takes plugins.
+        plugins: each ``dict(cfg=dict(type=...), position='after_conv2', stages=(True, ...))``. ``stages`` selects the
+            stages, by default all. ``cfg`` may have a ``postfix`` for the name of the module.
+        num_stages: the number of stages.
+        positions: the positions that the block of the backbone offers.
 
     Returns:
-        One list of plugins a stage, in the order given.
+        One list of plugins per stage, in the given order.
 
     Raises:
-        ValueError: an entry that lacks ``cfg`` or ``position`` or has an unknown key; a position that the block does
-            not have; ``stages`` of another length.
+        ValueError: an entry lacks ``cfg`` or ``position`` or has an unknown key; the block does not have a position;
+            ``stages`` has another length.
     """
     if isinstance(plugins, Mapping):
         raise ValueError(f'plugins must be a list of dicts, not one dict: write plugins=[{dict(plugins)}].')
@@ -43,13 +43,10 @@ def plugins_per_stage(
 
 
 def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> str:
-    """Build a plugin into a block, under the name that its type and ``postfix`` give it.
-
-    Returns:
-        The name.
+    """Build a plugin into a block and return its name, which consists of the abbreviated type and the ``postfix``.
 
     Raises:
-        ValueError: the block has something of that name.
+        ValueError: the block already has a module with this name.
     """
     cfg = dict(cfg)
     postfix = cfg.pop('postfix', '')
@@ -57,7 +54,7 @@ def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> st
     if hasattr(block, name):
         raise ValueError(
             f'Two modules of one block would both be called {name!r}; the second is {cfg}. '
-            "Tell plugins of one type apart with a postfix: cfg=dict(type=..., postfix='_2')."
+            "Give one of them a postfix: cfg=dict(type=..., postfix='_2')."
         )
     block.add_module(name, plugin)
     return name
@@ -85,5 +82,5 @@ def _check_plugin(plugin: Any, where: str, num_stages: int, positions: Sequence[
     if chosen is not None and len(chosen) != num_stages:
         raise ValueError(
             f"{where}['stages'] has {len(chosen)} entries, {tuple(chosen)}, but the backbone has {num_stages} stages: "
-            'give one True or False a stage, or leave stages out for all of them.'
+            'give one True or False per stage, or leave stages out for all of them.'
         )

@@ -1,4 +1,4 @@
-"""A CIFAR network of the cells that PNAS found (Liu et al. 2018), for Table 3."""
+"""A CIFAR network of the cells from PNAS (Liu et al. 2018), for Table 3."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
 from mmhoga.backbones.plugins import add_plugin, plugins_per_stage
-from mmhoga.models.loading import report_when_loaded
+from mmhoga.models.loading import watch_loading
 from mmhoga.registry import MODELS
 
 
 class PNASCell(BaseModule):
     """The cell of two blocks: ``relu(bn(conv1x1([relu(dw7(x) + dw3(x)), relu(maxpool3(x) + dw5(x))])))``.
 
-    dw is a depth-wise convolution with a norm. Position ``after_cell`` is behind the last norm, before the last ReLU.
+    dw is a depth-wise convolution with a norm. Position ``after_cell`` is after the last norm, before the last ReLU.
 
     Args:
         in_channels: C_in, which divides ``out_channels``.
         out_channels: C_out.
-        stride: 1, or 2, which all branches have, with a 1x1 convolution behind the pooling.
+        stride: 1 or 2, of all branches. With 2, a 1x1 convolution follows the pooling.
         norm_cfg: for mmcv's builder.
-        plugins: checked ones.
+        plugins: checked by :func:`plugins_per_stage`.
 
     Raises:
         ValueError: two plugins would get the same name.
@@ -73,21 +73,20 @@ class PNASCell(BaseModule):
 class CIFARPNASNet(BaseModule):
     """Three stages of ``num_cells`` :class:`PNASCell`, a strided cell before the second and the third.
 
-    The paper names neither the cell nor the size. The two-block cell is inferred: at six cells a stage and width 42
-    it has the 0.72 M parameters of Table 3, and the 0.03 M that SE adds there. HOGA's four groups do not divide 42,
-    so the configs have 40.
+    The paper specifies neither the cell nor the size. We infer the cell of two blocks: with 6 cells per stage and width
+    42 the network has the 0.72 M parameters of Table 3, and SE adds 0.03 M, as there. The 4 groups of HOGA do not
+    divide 42, so the configs use 40.
 
     Args:
-        base_channels: width of the stem and the first stage; the later ones have twice and four times as many.
-        num_cells: of a stage, without the strided one.
+        base_channels: width of the stem and the first stage, which doubles in each later stage.
+        num_cells: per stage, without the strided cell.
         in_channels: of the image.
         norm_cfg: for mmcv's builder.
-        plugins: as in :class:`ResNet`, with three stages and ``position='after_cell'``; the strided cells have those of
-            the stage that they open.
+        plugins: as in :class:`ResNet`, with three stages and ``position='after_cell'``, which includes strided cells.
         init_cfg: by default Kaiming for convolutions and one for norms.
 
     Raises:
-        ValueError: the mistakes that :func:`plugins_per_stage` names.
+        ValueError: the errors of :func:`plugins_per_stage`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple with ``(N, 4 * base_channels, H / 4, W / 4)``.
     """
@@ -103,10 +102,7 @@ class CIFARPNASNet(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         if init_cfg is None:
-            init_cfg = [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer='_BatchNorm'),
-            ]
+            init_cfg = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='_BatchNorm')]
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type='BN')
         self.stem = nn.Sequential(
@@ -123,7 +119,7 @@ class CIFARPNASNet(BaseModule):
                 cells.append(PNASCell(channels, width, stride=stride, norm_cfg=norm_cfg, plugins=stage_plugins))
                 channels = width
             self.add_module(f'layer{i + 1}', Sequential(*cells))
-        report_when_loaded(self)
+        watch_loading(self, backbone=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """See the class."""

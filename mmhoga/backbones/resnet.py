@@ -1,4 +1,4 @@
-"""One ResNet for mmpretrain, mmdet and mmpose, whose blocks all take plugins."""
+"""A ResNet for mmpretrain, mmdet and mmpose, whose blocks all take plugins."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock, build_shortcut
 from mmhoga.backbones.plugins import plugins_per_stage
-from mmhoga.models.loading import report_when_loaded
+from mmhoga.models.loading import watch_loading
 from mmhoga.registry import MODELS
 
 
 @MODELS.register_module()
 class ResNet(BaseModule):
-    """ResNet, wide ResNet or ResNeXt, with the hosts' arguments, key names and numerics.
+    """ResNet, wide ResNet or ResNeXt, with the arguments, keys and numerics of the hosts.
 
-    Checkpoints of mmdet's ResNet and ResNeXt fit as they are. So do those of mmpretrain and mmpose, except with
-    ``deep_stem``, and ``avg_down`` of a Bottleneck: there the hosts' own key names differ, and these are mmdet's.
+    Checkpoints of mmdet's ResNet and ResNeXt load without changes, and so do those of mmpretrain and mmpose, except
+    with ``deep_stem`` or with ``avg_down`` in a Bottleneck. There the keys of the hosts differ, and these are mmdet's.
 
-    ``zero_init_residual`` zeroes the last norm's weight of a block, as in the hosts, *except* where a plugin with the
-    class attribute ``normalizes_input = True`` (HOGA, SearchableHOGA) stands behind that norm. At an all-zero input all
-    gradients inside HOGA are zero but that of one shift, and next to it each batch norm inside amplifies by up to
-    ``1 / sqrt(eps)``. So in a BasicBlock with HOGA ``after_conv2`` the norm starts at one. In a Bottleneck with HOGA
-    ``after_conv2`` the last norm stands behind HOGA and is zeroed as ever; so is the norm before any other attention.
+    ``zero_init_residual`` sets the weight of the last norm of a block to 0, as in the hosts, *unless* a plugin with the
+    class attribute ``normalizes_input = True`` (HOGA, SearchableHOGA) follows this norm. With an all-zero input all
+    gradients inside HOGA are zero except that of one shift, and for inputs near zero each batch norm inside amplifies
+    by up to ``1 / sqrt(eps)``. So the norm starts at 1 in a BasicBlock with HOGA ``after_conv2``. It starts at 0 in a
+    Bottleneck with HOGA ``after_conv2``, where the last norm follows HOGA, and before any other attention.
 
     Args:
         depth: 18, 34 (BasicBlock), 50, 101 or 152 (Bottleneck).
         in_channels: of the image.
         stem_channels: width of the stem, by default ``base_channels``.
-        base_channels: width of the first stage. ``depth=18, base_channels=96, stem_channels=64`` is WRN-18, width 1.5:
-            25.88 M parameters with 1000 classes, and 26.07 M with SE, as in the paper's Table 4.
+        base_channels: width of the first stage. ``depth=18, base_channels=96, stem_channels=64`` is WRN-18 of width
+            1.5: 25.88 M parameters with 1000 classes, and 26.07 M with SE, as in Table 4 of the paper.
         groups, width_per_group: of a ResNeXt, 32 and 4 for 32x4d (Bottleneck only).
         base_width: mmdet's name for ``width_per_group``.
         num_stages: 1 to 4.
-        strides, dilations: one a stage; by default (1, 2, 2, 2) and 1 throughout.
+        strides, dilations: one per stage; by default (1, 2, 2, 2) and (1, 1, 1, 1).
         out_indices: the stages to return, by default the last.
         style: ``'pytorch'`` or ``'caffe'``, see :class:`ResidualBlock`.
-        deep_stem: three 3x3 convolutions in place of the 7x7.
-        avg_down: average pooling and stride 1 in place of a strided projection.
-        frozen_stages: 0 freezes the stem, n also the first n stages, plugins included; -1 nothing.
+        deep_stem: three 3x3 convolutions instead of the 7x7.
+        avg_down: average pooling and stride 1 instead of a strided projection.
+        frozen_stages: 0 freezes the stem, n also the first n stages, plugins included; -1 freezes nothing.
         conv_cfg, norm_cfg: for mmcv's builders.
-        stage_conv_cfgs: one a stage, None or what builds the 3x3 convolutions of its blocks instead of ``conv_cfg``,
-            e.g. ``dict(type='mmhoga.AugmentedConv2d', feat_size=14)``.
-        norm_eval: batch norms keep their statistics while training.
+        stage_conv_cfgs: one per stage: None, or a ``conv_cfg`` for the 3x3 convolutions of its blocks, such as
+            ``dict(type='mmhoga.AugmentedConv2d', feat_size=14)``.
+        norm_eval: batch norms keep their statistics in training.
         plugins: a list of ``dict(cfg=dict(type='mmhoga.HOGA', ...), position='after_conv2', stages=(True,) * 4)``, see
             :func:`plugins_per_stage`.
         with_cp: recompute blocks in the backward pass to save memory.
-        zero_init_residual: start each block as the identity, see above.
+        zero_init_residual: initialise each block as the identity, see above.
         init_cfg: by default Kaiming for convolutions and one for norms.
 
     Raises:
         ValueError: an unknown depth or style, stages that do not fit ``num_stages``, groups without a Bottleneck, and
-            the mistakes that :func:`plugins_per_stage` and :class:`ResidualBlock` name.
+            the errors of :func:`plugins_per_stage` and :class:`ResidualBlock`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple, with ``(N, expansion * base_channels * 2^i, H / s, W / s)`` for stage
     i, where s = 4, 8, 16, 32 by default.
@@ -158,10 +158,10 @@ class ResNet(BaseModule):
 
         self.feat_dim = channels
         self.train()
-        report_when_loaded(self)
+        watch_loading(self, backbone=True)
 
     def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
-        """The block, and how many of them each stage has."""
+        """The block, and the number of blocks in each stage."""
         if depth not in self.arch_settings:
             raise ValueError(
                 f'There is no {type(self).__name__} of depth {depth!r}. '
@@ -173,16 +173,9 @@ class ResNet(BaseModule):
         if self.deep_stem:
             half, layers = channels // 2, []
             for out_channels, stride in ((half, 2), (half, 1), (channels, 1)):
+                geometry = dict(kernel_size=3, stride=stride, padding=1)
                 layers += [
-                    build_conv_layer(
-                        conv_cfg,
-                        in_channels,
-                        out_channels,
-                        kernel_size=3,
-                        stride=stride,
-                        padding=1,
-                        bias=False,
-                    ),
+                    build_conv_layer(conv_cfg, in_channels, out_channels, **geometry, bias=False),
                     build_norm_layer(norm_cfg, out_channels)[1],
                     nn.ReLU(inplace=True),
                 ]
@@ -193,31 +186,17 @@ class ResNet(BaseModule):
         self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def _make_conv_stem(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        kernel_size: int,
-        stride: int,
-        conv_cfg: dict | None,
-        norm_cfg: dict,
+        self, in_channels: int, channels: int, *, kernel_size: int, stride: int, conv_cfg: dict | None, norm_cfg: dict
     ) -> None:
-        self.conv1 = build_conv_layer(
-            conv_cfg,
-            in_channels,
-            channels,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            bias=False,
-        )
+        geometry = dict(kernel_size=kernel_size, stride=stride, padding=kernel_size // 2)
+        self.conv1 = build_conv_layer(conv_cfg, in_channels, channels, **geometry, bias=False)
         self.norm1_name, norm1 = build_norm_layer(norm_cfg, channels, postfix=1)
         self.add_module(self.norm1_name, norm1)
         self.relu = nn.ReLU(inplace=True)
 
     @property
     def norm1(self) -> nn.Module:
-        """The stem's norm, whatever ``norm_cfg`` calls it."""
+        """The norm of the stem; its name depends on ``norm_cfg``."""
         return getattr(self, self.norm1_name)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -232,7 +211,7 @@ class ResNet(BaseModule):
         return tuple(outputs)
 
     def train(self, mode: bool = True) -> ResNet:
-        """Train, but for what ``frozen_stages`` and ``norm_eval`` keep still."""
+        """Training mode, except for frozen stages and, with ``norm_eval``, for batch norms."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
@@ -251,21 +230,16 @@ class ResNet(BaseModule):
 
 
 def _check_stages(
-    num_stages: int,
-    most: int,
-    per_stage: Mapping[str, Sequence[Any]],
-    out_indices: Sequence[int],
-    frozen_stages: int,
+    num_stages: int, limit: int, per_stage: Mapping[str, Sequence[Any]], out_indices: Sequence[int], frozen_stages: int
 ) -> None:
-    if not 1 <= num_stages <= most:
-        raise ValueError(f'num_stages must be 1 to {most}, not {num_stages}.')
+    if not 1 <= num_stages <= limit:
+        raise ValueError(f'num_stages must be 1 to {limit}, not {num_stages}.')
     for name, values in per_stage.items():
         if len(values) != num_stages:
             raise ValueError(
-                f'{name} has {len(values)} entries, {tuple(values)}, but num_stages is {num_stages}: give one a stage.'
+                f'{name} has {len(values)} entries, {tuple(values)}; num_stages is {num_stages}: give one per stage.'
             )
-    wrong = [i for i in out_indices if not 0 <= i < num_stages]
-    if wrong or not out_indices:
+    if not out_indices or not all(0 <= i < num_stages for i in out_indices):
         raise ValueError(
             f'out_indices is {tuple(out_indices)}, but with num_stages={num_stages} the stages are '
             f'{tuple(range(num_stages))}.'
@@ -278,9 +252,11 @@ def _width_per_group(
     groups: int, width_per_group: int | None, base_width: int | None, block: type[ResidualBlock]
 ) -> int:
     if groups != 1 and block is not Bottleneck:
-        raise ValueError(f'groups={groups} makes a ResNeXt, which has Bottleneck blocks: depth 50, 101 or 152.')
+        raise ValueError(
+            f'groups={groups} makes a ResNeXt, which needs Bottleneck blocks: set depth to 50, 101 or 152.'
+        )
     if width_per_group and base_width and width_per_group != base_width:
         raise ValueError(
-            f'width_per_group={width_per_group} and base_width={base_width} are two names of one number: give one.'
+            f'width_per_group={width_per_group} and base_width={base_width} are two names of one argument: give one.'
         )
     return width_per_group or base_width or 4

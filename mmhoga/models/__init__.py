@@ -1,9 +1,10 @@
-"""HOGA, its supernet, and the attentions that it is compared with."""
+"""HOGA, its supernet, and the attentions that the paper compares it with."""
 
 from mmhoga.models.attention import Attention
 from mmhoga.models.augmented import AugmentedConv2d
 from mmhoga.models.hoga import HOGA
-from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.operations import OPERATIONS, AttentionOperation, EdgeInput
+from mmhoga.models.operations import __getattr__ as __getattr__  # old names
 from mmhoga.models.primitives import register_primitive
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 
@@ -13,8 +14,8 @@ __all__ = [
     'Attention',
     'AttentionOperation',
     'AugmentedConv2d',
+    'EdgeInput',
     'SearchableHOGA',
-    'Source',
     'derive_genotype',
     'register_primitive',
     'share_alpha',

@@ -1,4 +1,4 @@
-"""The attentions that HOGA is compared with, from timm, as plugins."""
+"""The attentions of timm as plugins, to compare HOGA with."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from mmhoga.registry import MODELS
 
-# timm's factory is a chain of comparisons without a list of its own; this one serves error messages only.
+# For error messages: timm has no list of these names.
 NAMES = (
     *('se', 'ese', 'eca', 'ecam', 'ceca', 'ge', 'gc', 'gca', 'cbam', 'lcbam'),
     *('sk', 'splat', 'lambda', 'bottleneck', 'halo', 'nl', 'bat'),
 )
-# SE's paper does not round the squeezed width; timm does, to multiples of 8.
+# timm rounds the squeezed width of SE to multiples of 8; the paper of SE does not.
 DEFAULTS: dict[str, dict[str, Any]] = {'se': dict(rd_divisor=1)}
 
 
 @MODELS.register_module()
 class Attention(BaseModule):
-    """Any attention of ``timm.layers.create_attn``, by timm's name.
+    """Any attention of ``timm.layers.create_attn``, by its name in timm.
 
     The paper's baselines in ResNet-50, ``after_conv3``:
 
@@ -30,24 +30,25 @@ class Attention(BaseModule):
       28.09 M parameters, the paper's figure.
     - ``name='cbam'``: CBAM (Woo et al. 2018), reduction 16, 7x7; 28.07 M (paper: 28.09).
     - ``name='ge', extra_params=True, extent=0, use_mlp=False, feat_size=...``: GE-theta of Gather-Excite (Hu et al.
-      2018b), a learned global gather; ``feat_size`` is the map's size, so: one plugin a stage, a fixed input. timm pads
-      the map, so that its gather returns a map of almost the same size (in ResNet-50 that is 12.80 GMACs in place of
-      4.12); here it is not padded, and gathers one number a channel.
+      2018b), a learned global gather. ``feat_size`` is the size of the map, which takes one plugin per stage and a
+      fixed input size. timm pads the map, so that its gather returns a map of almost the same size (12.80 instead of
+      4.12 GMACs in ResNet-50). Here it is not padded and gathers one number per channel.
     - ``name='gc'``: the global context of GCNet (Cao et al. 2019) fused by scaling; ``'gca'`` adds it, as GCNet does.
 
-    timm calls its CBAM "sort-of", and its authors report mixed results with such layers.
+    The source of timm calls its CBAM "sort-of" and reports mixed results with such layers.
 
     Args:
         in_channels: C.
-        name: ``'se'``, ``'cbam'``, ``'ge'``, ``'gc'``, ``'eca'``, ... as timm has them.
-        kwargs: the attention's own arguments, e.g. ``rd_ratio=1 / 8``.
+        name: ``'se'``, ``'cbam'``, ``'ge'``, ``'gc'``, ``'eca'`` or another name of timm.
+        kwargs: for the attention, e.g. ``rd_ratio=1 / 8``.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: an unknown name, or arguments that this attention does not take.
+        ValueError: an unknown name, or arguments that the attention does not accept.
 
     Example:
         >>> import torch
+        >>> from mmhoga.models import Attention
         >>> Attention(64, name='cbam')(torch.rand(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])
     """
@@ -59,7 +60,7 @@ class Attention(BaseModule):
         self.layer = _build(name, in_channels, {**DEFAULTS.get(name, {}), **kwargs})
 
     def init_weights(self) -> None:
-        """Restore what timm wants to begin with after the backbone's ``init_cfg`` went over all convolutions."""
+        """Restore the initialisation of timm, which the ``init_cfg`` of the backbone has overwritten."""
         super().init_weights()
         reset = getattr(self.layer, 'reset_parameters', None)
         if reset is not None:
@@ -82,16 +83,16 @@ def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
     except AssertionError:
         factory = None
     if factory is None:
-        near = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.5)
-        hint = f'Did you mean {" or ".join(map(repr, near))}? ' if near else ''
+        similar = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.5)
+        hint = f'Did you mean {" or ".join(map(repr, similar))}? ' if similar else ''
         raise ValueError(f'timm has no attention {name!r}. {hint}It has: {", ".join(NAMES)}.')
     try:
         layer = factory(in_channels, **kwargs)
     except (TypeError, ValueError, AssertionError) as error:
-        taken = list(inspect.signature(factory).parameters.values())[1:]
+        parameters = list(inspect.signature(factory).parameters.values())[1:]
         raise ValueError(
             f'The attention {name!r} of timm cannot be built for {in_channels} channels with {kwargs}: {error}. '
-            f'It takes: {", ".join(map(str, taken))}.'
+            f'It accepts: {", ".join(map(str, parameters))}.'
         ) from error
     if name == 'ge' and layer.extent == 0 and layer.gather is not None:
         layer.gather.conv1.padding = (0, 0)

@@ -1,4 +1,4 @@
-"""Attention-augmented convolution (Bello et al. 2019), "AugAtt" in Table 5, which timm does not have."""
+"""Attention-augmented convolution (Bello et al. 2019): "AugAtt" in Table 5. timm does not have it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from mmhoga.registry import MODELS
 
 @MODELS.register_module()
 class AugmentedConv2d(BaseModule):
-    """``concat(conv(x), self_attention(x))``: some of a convolution's channels come from attention over all positions.
+    """``concat(conv(x), self_attention(x))``: a convolution that takes part of its channels from self-attention.
 
-    In place of a convolution, for mmcv's ``build_conv_layer``: ``ResNet(stage_conv_cfgs=...)`` of mmhoga, ``dcn=`` of
-    mmdet's. With q, k, v of one head at position i = (y, x) of the map, and d the head's key channels (Eqs. 1-3)::
+    It replaces a convolution through mmcv's ``build_conv_layer``: use ``stage_conv_cfgs`` of mmhoga's ResNet, or
+    ``dcn`` of mmdet's. With q, k, v of one head at position i = (y, x), and d the key channels of a head (Eqs. 1-3)::
 
         logit(i, j) = (q_i . k_j + q_i . r_w[x_j - x_i] + q_i . r_h[y_j - y_i]) / sqrt(d)
         attention(i) = W_o concat_heads(sum_j softmax_j(logit(i, j)) v_j)
 
-    With the defaults in the last three stages of ResNet-50, the first of them with ``attention_stride=2``, there are
-    24.30 M parameters, as in both papers, and 4.02 GMACs; they print 7.9 GFLOPs, which is two a MAC (3.95).
+    With the defaults in the last three stages of ResNet-50, the first of them with ``attention_stride=2``, it has
+    24.30 M parameters, as in both papers, and 4.02 GMACs. The papers give 7.9 GFLOPs, two per MAC (3.95 GMACs).
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: of the convolution, which
-            computes ``out_channels`` less the attention's.
-        feat_size: largest height and width of the map that attention runs over: the learned embeddings r of relative
-            positions have ``2 * feat_size - 1`` entries. The output's size divided by ``attention_stride``.
-        key_ratio, value_ratio: channels of all heads' keys and values by ``out_channels`` (kappa and upsilon), the
-            values' to the nearest multiple of ``num_heads``.
-        num_heads: how many heads share them.
-        min_head_channels: a head's keys have at least as many.
-        attention_stride: attend over a map pooled by this (3x3 average), and scale the result up, to save memory.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: of the convolution; the
+            attention computes part of ``out_channels``.
+        feat_size: largest height and width of the map that attention runs over, which is the size of the output divided
+            by ``attention_stride``. The learned embeddings r of relative positions have ``2 * feat_size - 1`` entries.
+        key_ratio, value_ratio: the channels of the keys and of the values of all heads, as shares of ``out_channels``
+            (kappa and upsilon). The values are rounded to a multiple of ``num_heads``.
+        num_heads: the number of heads.
+        min_head_channels: the least number of key channels per head.
+        attention_stride: attend over a map pooled by this factor (3x3 average) and resize the result, to save memory.
 
     Raises:
-        ValueError: a ``value_ratio`` that leaves no channel to the attention or to the convolution; a map larger than
-            ``feat_size``.
+        ValueError: a ``value_ratio`` that leaves no channels for the attention or for the convolution; a map larger
+            than ``feat_size``.
 
     Shape: ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``.
     """
@@ -61,12 +61,12 @@ class AugmentedConv2d(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        # To the nearest multiple: upsilon = 0.1 of 128 channels is 12.8, for 8 heads to share.
+        # Rounded, since upsilon = 0.1 of 128 channels gives 12.8 for 8 heads.
         values = round(value_ratio * out_channels / num_heads) * num_heads
         if not 0 < values < out_channels:
             raise ValueError(
-                f'value_ratio={value_ratio} gives attention {values} of {out_channels} output channels, in multiples '
-                f'of num_heads={num_heads}: it must get some, and leave some to the convolution.'
+                f'value_ratio={value_ratio} gives the attention {values} of {out_channels} output channels, a multiple '
+                f'of num_heads={num_heads}. Choose a ratio that leaves channels for both attention and convolution.'
             )
         head_keys = max(min_head_channels, round(key_ratio * out_channels) // num_heads)
         self.num_heads = num_heads
@@ -74,16 +74,8 @@ class AugmentedConv2d(BaseModule):
         self.strides = tuple(s for s in (stride, attention_stride) if s > 1)
         self.attention_stride = attention_stride
         self.keys, self.values = head_keys * num_heads, values
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels - values,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
-        )
+        geometry = (kernel_size, stride, padding, dilation, groups)
+        self.conv = nn.Conv2d(in_channels, out_channels - values, *geometry, bias=bias)
         self.qkv = nn.Conv2d(in_channels, 2 * self.keys + values, 1, bias=bias)
         self.out = nn.Conv2d(values, values, 1, bias=bias)
         self.rel_h = nn.Parameter(torch.randn(2 * feat_size - 1, head_keys) * head_keys**-0.5)
@@ -103,8 +95,8 @@ class AugmentedConv2d(BaseModule):
         height, width = x.shape[-2:]
         if not torch.jit.is_tracing() and max(height, width) > self.feat_size:
             raise ValueError(
-                f'{type(self).__name__} has relative positions for maps up to feat_size={self.feat_size} and got one '
-                f'of {height} x {width}. Build it with feat_size={max(height, width)} for inputs of this size.'
+                f'{type(self).__name__} was built for maps up to feat_size={self.feat_size} and got one of '
+                f'{height} x {width}. Build it with feat_size={max(height, width)} for inputs of this size.'
             )
         q, k, v = (
             part.unflatten(1, (self.num_heads, -1)).flatten(3).transpose(2, 3)  # (N, heads, H * W, d)

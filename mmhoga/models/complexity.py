@@ -1,17 +1,13 @@
-"""Parameters and multiply-accumulates of a model, as mmengine's analysis counts them.
+"""Parameters and multiply-accumulates (MACs) of a model, counted by mmengine.
 
-The papers' GFLOPs, and those of the hosts' ``get_flops.py``, are multiply-accumulates (MACs) counted
-this way. For one input:
+The GFLOPs of the papers and of the hosts' ``get_flops.py`` are MACs counted this way. For one input:
 
-* convolutions (grouped, dilated, transposed), linear layers, matrix products and einsum: one for
-  each multiplication;
-* batch norm in eval mode: 2 an element, 1 without scale and shift; layer and group norm: 5 or 4;
-* adaptive average pooling: 1 an element of the input; bilinear up-sampling: 4 an element of the
-  output;
-* nothing for element-wise products and sums, activations, max and strided pooling, NMS and RoIAlign.
-  HOGA's gating products are among these.
+- convolutions, linear layers, matrix products and einsum: 1 per multiplication;
+- batch norm in eval mode: 2 per element, 1 without scale and shift; layer and group norm: 5 or 4;
+- adaptive average pooling: 1 per element of the input; bilinear up-sampling: 4 per element of the output;
+- element-wise products and sums (such as the gates of HOGA), activations, max and strided pooling, NMS and RoIAlign: 0.
 
-mmpretrain's own ``get_flops.py`` stops at the neck; here the head counts too.
+The head counts too, unlike in the ``get_flops.py`` of mmpretrain, which stops at the neck.
 """
 
 from __future__ import annotations
@@ -31,27 +27,27 @@ from mmhoga.models.hooks import undisturbed
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model, or a part of it, costs for one input."""
+    """The cost of a model, or of a part of it, for one input."""
 
     params: int
     macs: int
 
 
 def count(model: nn.Module, shape: Sequence[int]) -> Complexity:
-    """Count a model at one input of ``shape`` (C, H, W), without the batch; for others (features,).
+    """Count a model for one input of ``shape``, (C, H, W) or (features,), without the batch.
 
-    A model of mmengine's kind runs with ``mode='tensor'``, head included and without post-processing;
-    any other module is called with the input alone. Parameters that are shared count once, frozen ones
-    count. The model is in eval mode meanwhile, and left as it was.
+    An mmengine BaseModel runs with ``mode='tensor'``, head included and without post-processing; any other module is
+    called with the input alone. Shared parameters count once, and frozen ones count. The model runs in eval mode and is
+    restored afterwards.
     """
     return count_parts(model, shape)['']
 
 
 def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]:
-    """As :func:`count`, for the model (key ``''``) and every module in it, by dotted name.
+    """Like :func:`count`, for the model (key ``''``) and every module in it, by dotted name.
 
-    In a two-stage detector the RoI heads' share depends on how many proposals survive NMS. Random
-    weights give about as many as the config allows.
+    In a two-stage detector the share of the RoI heads depends on the number of proposals after NMS; with random weights
+    it is close to the limit in the config.
     """
     device = next((tensor.device for tensor in model.parameters()), torch.device('cpu'))
     inputs = torch.randn(1, *shape, device=device)
@@ -69,20 +65,14 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
 
 @contextmanager
 def called_with_tensors_only(model: nn.Module, shape: Sequence[int]) -> Iterator[None]:
-    """Inside, ``model(inputs)`` is enough for one image: what is no tensor is given to a BaseModel's forward here."""
+    """Make ``model(inputs)`` work for a BaseModel and one image, by adding the other arguments of its forward."""
     if not isinstance(model, BaseModel):
         yield
         return
     size = tuple(shape[-2:])
-    sample = BaseDataElement(  # two-stage detectors clip their proposals to the image
-        metainfo=dict(
-            img_shape=size,
-            ori_shape=size,
-            pad_shape=size,
-            batch_input_shape=size,
-            scale_factor=(1.0, 1.0),
-        )
-    )
+    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), size)
+    # Two-stage detectors clip their proposals to the image.
+    sample = BaseDataElement(metainfo=dict(**shapes, scale_factor=(1.0, 1.0)))
     forward = model.forward
     model.forward = lambda inputs: forward(inputs, data_samples=[sample], mode='tensor')
     try:

@@ -1,18 +1,19 @@
-"""High Order Group Attention (section 3.1): the one forward of its graph, and the plugin."""
+"""High Order Group Attention (section 3.1): the forward pass of its graph, and the plugin."""
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmhoga.genotype import Genotype, edge_name
+from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.fast.folding import fold_norms, shortened
 from mmhoga.models.fast.layers import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
-from mmhoga.models.operations import ChannelAttention, Source
+from mmhoga.models.operations import ChannelAttention, EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
@@ -20,31 +21,32 @@ SUMMARIES = ('nodes', 'inputs')
 
 
 class GroupAttention(BaseModule):
-    """Split, reciprocate, aggregate: what the searched cell and the supernet have in common.
+    """Base class of the derived cell and of the supernet: the graph, without its edges.
 
-    The input F is split into K groups; node U_k adds up what its edges bring from F_k and from the nodes before it
-    (Eq. 2); the nodes and a summary are concatenated and mapped back (Eq. 3)::
+    The input F is split into K groups. Node U_k is the sum of its edges from F_k and from the earlier nodes (Eq. 2).
+    The nodes and a summary are concatenated and mapped back (Eq. 3)::
 
         out = SE(phi([U_0; ...; U_{K-1}; SE(summary)]) + F),   phi = 1x1 conv, BN, ReLU, 1x1 conv, BN
 
-    The paper's Eq. (3) names only the concatenation, 1x1 convolutions and channel attention; SE on the summary and the
-    addition of F are the released code's, and with them the paper's parameter counts come out to the digit.
+    Eq. (3) has only the concatenation, 1x1 convolutions and channel attention. SE on the summary and the addition of F
+    come from the released code; with them the parameter counts equal those of the paper to the last digit.
 
-    A subclass defines what an edge is, through :meth:`enter` and :meth:`leave`; :meth:`prepare` is what both share.
+    A subclass defines its edges through :meth:`input_messages` and :meth:`messages_from`.
 
     Args:
         in_channels: C, divisible by ``num_groups``.
         num_groups: K.
-        summary: ``'nodes'``, the sum of the U_k as Eq. (3) has it, or ``'inputs'``, the sum of the F_k, the release's.
+        summary: ``'nodes'``, the sum of the U_k as in Eq. (3), or ``'inputs'``, the sum of the F_k as in the released
+            code.
         summary_reduction: squeeze of the SE on the summary.
         output_reduction: squeeze of the SE at the end.
 
     Raises:
-        ValueError: K does not divide C; an unknown ``summary``; an input with other than C channels.
+        ValueError: K does not divide C; an unknown ``summary``; an input that does not have C channels.
     """
 
     _abbr_ = 'hoga'
-    # Batch norms inside amplify an all-zero input by 1 / sqrt(eps): do not zero-initialise the norm before it.
+    # The batch norms inside amplify an all-zero input by 1 / sqrt(eps): do not zero-initialise the norm before a cell.
     normalizes_input = True
 
     def __init__(
@@ -74,43 +76,43 @@ class GroupAttention(BaseModule):
         self.output_attention = ChannelAttention(in_channels, reduction=output_reduction)
         watch_loading(self)
 
-    def prepare(self) -> Any:
-        """What is computed once a forward pass, and handed to the methods below."""
+    def edge_weights(self) -> Any:
+        """A value for the two methods below, computed once per forward pass: the mix of a supernet."""
 
-    def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
+    def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         """o_kk(F_k) for every k: ``(N, K, C/K, H, W)`` to K tensors ``(N, C/K, H, W)``."""
-        raise NotImplementedError(f'{type(self).__name__} must define enter(groups, prepared).')
+        raise NotImplementedError(f'{type(self).__name__} must define input_messages(groups, edge_weights).')
 
-    def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
-        """o_jk(U_j) for j = ``source`` and every k > j, from U_j = ``node`` ``(N, C/K, H, W)``."""
-        raise NotImplementedError(f'{type(self).__name__} must define leave(source, node, prepared).')
+    def messages_from(self, j: int, node: Tensor, edge_weights: Any) -> list[Tensor]:
+        """o_jk(U_j) for every k > j, from ``node`` = U_j, ``(N, C/K, H, W)``."""
+        raise NotImplementedError(f'{type(self).__name__} must define messages_from(j, node, edge_weights).')
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
-        # While tracing, sizes are tensors and a comparison would be frozen into the graph with a warning.
+        # In a trace sizes are tensors, and torch warns that the result of a comparison becomes a constant.
         if not torch.jit.is_tracing() and x.size(1) != self.in_channels:
             raise ValueError(
                 f'{type(self).__name__} was built for {self.in_channels} channels and got an input of shape '
-                f'{tuple(x.shape)}. Set in_channels (a backbone sets it by itself) to the width at its position.'
+                f'{tuple(x.shape)}. Set in_channels to the width at its position; a backbone sets it by itself.'
             )
         groups = x.unflatten(1, (self.num_groups, self.group_channels))
-        prepared = self.prepare()
-        nodes = self.enter(groups, prepared)
+        edge_weights = self.edge_weights()
+        nodes = self.input_messages(groups, edge_weights)
         for j in range(self.num_groups - 1):
-            for k, message in enumerate(self.leave(j, nodes[j], prepared), start=j + 1):
+            for k, message in enumerate(self.messages_from(j, nodes[j], edge_weights), start=j + 1):
                 nodes[k] = nodes[k] + message
-        summary = groups.sum(1) if self.summary == 'inputs' else _sum(nodes)
+        summary = groups.sum(1) if self.summary == 'inputs' else reduce(torch.add, nodes)
         mapped = self.phi(torch.cat((*nodes, _attend(self.summary_attention, summary)), dim=1))
         return _attend(self.output_attention, mapped + x)
 
 
 @MODELS.register_module()
 class HOGA(GroupAttention):
-    """A HOGA with one operation on each edge: the plugin.
+    """The derived cell, with one operation per edge: the plugin.
 
     Args:
         in_channels: C.
-        genotype: a built-in name, a path to a ``.json``, the rows, or a dict (see :mod:`mmhoga.genotype`).
+        genotype: a built-in name, a path to a ``.json``, the rows, or a dict (:meth:`mmhoga.Genotype.from_config`).
         operation_reduction: squeeze of the channel MLPs inside the operations.
         summary, summary_reduction, output_reduction: see :class:`GroupAttention`.
 
@@ -120,6 +122,7 @@ class HOGA(GroupAttention):
 
     Example:
         >>> import torch
+        >>> from mmhoga.models import HOGA
         >>> HOGA(64, genotype='autola')(torch.rand(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])
     """
@@ -146,23 +149,23 @@ class HOGA(GroupAttention):
         )
         self.genotype = genotype
         self.edges = nn.ModuleDict()
-        for k, row in enumerate(genotype.edges):
-            for j, name in enumerate(row):
-                self.edges[edge_name(j, k)] = build_operation(name, self.group_channels, reduction=operation_reduction)
+        for j, k in edge_list(self.num_groups):
+            operation = build_operation(genotype.operation(j, k), self.group_channels, reduction=operation_reduction)
+            self.edges[edge_name(j, k)] = operation
 
-    def enter(self, groups: Tensor, prepared: Any) -> list[Tensor]:
-        # Split, not sliced: the gradient of K slices is K tensors of zeros, filled and added up.
+    def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
+        # split() and not K slices, whose backward pass fills and adds K tensors of zeros.
         inputs = groups.split(1, dim=1)
-        return [self.edges[edge_name(k, k)](Source(x)).squeeze(1) for k, x in enumerate(inputs)]
+        return [self.edges[edge_name(k, k)](EdgeInput(x)).squeeze(1) for k, x in enumerate(inputs)]
 
-    def leave(self, source: int, node: Tensor, prepared: Any) -> list[Tensor]:
-        shared = Source(node.unsqueeze(1))
-        return [self.edges[edge_name(source, k)](shared).squeeze(1) for k in range(source + 1, self.num_groups)]
+    def messages_from(self, j: int, node: Tensor, edge_weights: Any) -> list[Tensor]:
+        shared = EdgeInput(node.unsqueeze(1))
+        return [self.edges[edge_name(j, k)](shared).squeeze(1) for k in range(j + 1, self.num_groups)]
 
     def fuse(self) -> HOGA:
-        """For deployment, in place: no batch norms, fewer convolutions, the same outputs in eval mode.
+        """Remove batch norms and merge convolutions for deployment, in place; outputs in eval mode stay the same.
 
-        The cell can no longer be trained, and its state dict has other keys. Twice is once.
+        The cell can no longer be trained, and its state dict has other keys. Idempotent.
         """
         self.eval()
         fold_norms(self)
@@ -174,14 +177,7 @@ class HOGA(GroupAttention):
 
 
 def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:
-    return attention(Source(x.unsqueeze(1))).squeeze(1)
-
-
-def _sum(tensors: list[Tensor]) -> Tensor:
-    total = tensors[0]
-    for tensor in tensors[1:]:
-        total = total + tensor
-    return total
+    return attention(EdgeInput(x.unsqueeze(1))).squeeze(1)
 
 
 def _check(in_channels: int, num_groups: int, summary: str) -> None:
@@ -191,9 +187,9 @@ def _check(in_channels: int, num_groups: int, summary: str) -> None:
         divisors = [k for k in range(1, in_channels + 1) if in_channels % k == 0]
         nearest = sorted(divisors, key=lambda k: abs(k - num_groups))[:3]
         raise ValueError(
-            f'HOGA splits its input into K = {num_groups} groups, which does not divide in_channels = {in_channels}. '
-            f'Use a genotype with another K (near ones that divide: {", ".join(map(str, sorted(nearest)))}) '
-            f'or a width that is a multiple of {num_groups}.'
+            f'HOGA splits its input into K = {num_groups} groups, but {num_groups} does not divide in_channels = '
+            f'{in_channels}. Use a genotype with another K (the nearest that divide it: '
+            f'{", ".join(map(str, sorted(nearest)))}) or a width that is a multiple of {num_groups}.'
         )
     if summary not in SUMMARIES:
         raise ValueError(f'summary must be one of {SUMMARIES}, not {summary!r}.')

@@ -1,4 +1,4 @@
-"""Looking into a model without leaving a trace: the only place where something is attached to one."""
+"""Temporary changes to a model: forward hooks, eval mode and gradients, all undone at the end."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module's mode and every parameter's gradient are what they were.
-
-    In eval mode batch norms do not count, so that buffers stay as well. Also when the body raises.
-    """
+    """Switch to eval mode, where buffers stay unchanged, and restore all modes and gradients, also on errors."""
     modes = {module: module.training for module in model.modules()}
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     model.eval()
-    # Whoever calls backward() inside must not add to the owner's gradients.
+    # A backward() inside must not add to existing gradients.
     for parameter, _ in gradients:
         parameter.grad = None
     try:
@@ -35,7 +32,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Forward hooks ``(module, hook)`` that are there for as long as the body runs, whether or not it raises."""
+    """Register forward hooks ``(module, hook)`` and remove them afterwards, also on errors."""
     handles: list[Any] = []
     try:
         for module, hook in hooks:
@@ -48,13 +45,13 @@ def hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[No
 
 @contextmanager
 def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What layers return, by their names, after a forward pass in the body.
+    """The outputs of layers by name, filled by a forward pass in the body.
 
-    The model goes on with a copy, so that a layer that works in place (a ReLU, mostly) changes neither what is kept nor
-    its gradient. Of a tuple the first tensor is kept; of a layer that runs several times, the last output.
+    The model continues with a copy, so that an in-place layer (usually a ReLU) changes neither the output nor its
+    gradient. Of a tuple the first tensor is kept; of a layer that runs several times, the last output.
 
     Raises:
-        ValueError: no such layer; the message lists near names.
+        ValueError: no such layer; the message lists similar names.
     """
     outputs: dict[str, Tensor] = {}
     with hooked([(find_layer(model, name), partial(_keep, outputs, name)) for name in layers]):
@@ -62,25 +59,25 @@ def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The module of a dotted name, as ``backbone.layer4``.
+    """The module with a dotted name like ``backbone.layer4``.
 
     Raises:
-        ValueError: no such module; the message lists near names.
+        ValueError: no such module; the message lists similar names.
     """
     modules = dict(model.named_modules())
     modules.pop('', None)
     if name in modules:
         return modules[name]
-    near = difflib.get_close_matches(name, modules, n=4, cutoff=0.5)
+    similar = difflib.get_close_matches(name, modules, n=4, cutoff=0.5)
     last = name.rpartition('.')[2]
-    near += [other for other in modules if other.rpartition('.')[2] == last and other not in near]
-    some = [other for other in modules if other.count('.') <= 1]
-    hint = f'Near ones: {", ".join(near[:6])}.' if near else f'There are: {", ".join(some[:12])}, ...'
+    similar += [other for other in modules if other.rpartition('.')[2] == last and other not in similar]
+    top = [other for other in modules if other.count('.') <= 1]
+    hint = f'Similar names: {", ".join(similar[:6])}.' if similar else f'It has: {", ".join(top[:12])}, ...'
     raise ValueError(f'{type(model).__name__} has no layer {name!r}. {hint}')
 
 
 def output_of(outputs: dict[str, Tensor], layer: str) -> Tensor:
-    """What :func:`captured` kept of a layer; ValueError if the layer took no part in the forward pass."""
+    """The output of a layer from :func:`captured`; ValueError if the forward pass did not produce one."""
     if layer not in outputs:
         raise ValueError(f'The layer {layer!r} did not run, or returned no tensor, in this forward pass.')
     return outputs[layer]

@@ -1,212 +1,166 @@
-"""Say aloud what a checkpoint held for HOGA.
+"""Log how many keys of the HOGA cells a checkpoint matched.
 
-``init_cfg=dict(type='Pretrained')`` and ``load_from`` load with ``strict=False``: weights of a plain ResNet go into
-one with HOGA, whose cells keep their random start, and the log shows it only as one more wall of missing keys. So every
-cell counts its own keys while it is loaded, and one message sums up the load: a warning if anything is missing.
+``init_cfg=dict(type='Pretrained')`` and ``load_from`` load with ``strict=False``: with the checkpoint of a plain
+network every cell keeps its random start, and the log shows this only as a long list of missing keys. So each cell
+counts its keys while it is loaded, and one message per load gives the sum, as a warning unless all of them matched.
 
-A load has no end that a cell could see. The message comes when an enclosing :class:`mmhoga.backbones.ResNet` has been
-loaded, else with the first forward pass or the next load.
+A cell cannot see where a load ends. The message is logged when an enclosing backbone of :mod:`mmhoga.backbones` has
+been loaded, otherwise before the next forward pass of a cell or at the next load.
 """
 
 from __future__ import annotations
 
 import logging
-import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhoga.models.recognition import describe, describe_state
+from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_name
+from mmhoga.models.operations import OPERATIONS
 
 
 @dataclass
-class CellLoad:
-    """How one cell fared: ``matched`` of ``total`` keys were there with the right shape.
-
-    ``found`` describes the cell that the checkpoint has in its place, if it has one and that is another.
-    """
-
-    cell: weakref.ref[nn.Module]
-    matched: int
-    total: int
-    first_missing: str
-    found: str | None
-
-
-@dataclass
-class LoadingReport:
-    """What one call of ``load_state_dict`` brought, cell by cell.
+class Load:
+    """Counts of one call of ``load_state_dict``.
 
     Args:
-        load: the call's list of missing keys, which all modules of one call share: its identity tells calls apart, and
-            holding it keeps the identity from being used again.
-        backbone: keys that matched, and all keys, of the ResNet around the cells, if it is one of ours.
+        missing_keys: the list that all modules share during the call. Its identity tells calls apart, and holding the
+            list keeps that identity from being reused.
     """
 
-    load: list[str]
-    backbone: tuple[int, int] | None = None
-    cells: list[CellLoad] = field(default_factory=list)
-    triggers: list[ForwardTrigger] = field(default_factory=list)
+    missing_keys: list[str]
+    backbone: str = ''  # on all its keys
+    cells: int = 0
+    complete: int = 0  # cells
+    keys: int = 0  # of all cells
+    unmatched: list[str] = field(default_factory=list)
+    difference: str = ''
+    settings: set[str] = field(default_factory=set)  # without which incomplete cells cannot train fully
 
-    def add(self, cell: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
-        """Count what ``state_dict`` has for a cell whose keys begin with ``prefix``."""
-        total, missing = _missing(cell, state_dict, prefix)
-        first = missing[0] if missing else ''
-        found = describe_state(state_dict, prefix) if missing else None
-        self.cells.append(CellLoad(weakref.ref(cell), total - len(missing), total, first, found))
-        self.triggers.append(ForwardTrigger(cell))
+    def add_cell(self, cell: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, unmatched: list[str]) -> None:
+        self.cells += 1
+        self.complete += not unmatched
+        self.unmatched += unmatched
+        if unmatched:
+            self.difference = self.difference or _difference(cell, state_dict, prefix)
+            if cell.training and any(isinstance(m, _BatchNorm) and not m.training for m in cell.modules()):
+                self.settings.add('norm_eval=False')
+            if not cell.training and not any(parameter.requires_grad for parameter in cell.parameters()):
+                self.settings.add('frozen_stages=-1')
 
-    @property
-    def complete(self) -> bool:
-        return all(cell.matched == cell.total for cell in self.cells)
-
-    def message(self) -> str:
-        """One paragraph for the log."""
-        matched, total = (sum(getattr(c, key) for c in self.cells) for key in ('matched', 'total'))
-        if self.complete:
-            return f'HOGA weights: all {total} keys of {len(self.cells)} cells matched{self._whole_backbone()}.'
-        whole = sum(cell.matched == cell.total for cell in self.cells)
-        first = next(cell.first_missing for cell in self.cells if cell.first_missing)
-        if matched == 0:
-            why = 'The checkpoint was trained without HOGA, or its keys have another prefix'
-        else:
-            why = self._other_genotype() or 'The checkpoint was trained with HOGA at other places'
-        return (
-            f'HOGA weights: {matched} of {total} keys matched; {whole} of {len(self.cells)} cells are complete'
-            f'{self._whole_backbone()}. {why}. '
-            f'What did not match keeps its random initialisation (first: {first}). Expect a large drop in accuracy '
-            'unless it is trained at length: better load a checkpoint of a backbone that was trained with this very '
-            f'plugin, on ImageNet for example.{self._frozen()}'
-        )
-
-    def _whole_backbone(self) -> str:
-        if self.backbone is None:
-            return ''
-        matched, total = self.backbone
-        return f'; of the whole backbone, {"all" if matched == total else f"{matched} of"} {total} keys matched'
-
-    def _other_genotype(self) -> str | None:
-        """Both genotypes by name, of the first cell that met another one."""
-        for load in self.cells:
-            cell = load.cell()
-            if load.found is not None and cell is not None:
-                genotype = getattr(cell, 'genotype', None)
-                own = describe(genotype) if genotype is not None else 'the supernet of a search'
-                return f'The checkpoint was trained with another genotype ({load.found}) than the model has ({own})'
-        return None
-
-    def _frozen(self) -> str:
-        unmatched = [load.cell() for load in self.cells if load.matched < load.total]
-        cells = [cell for cell in unmatched if cell is not None]
-        frozen = [c for c in cells if not c.training and not any(p.requires_grad for p in c.parameters())]
-        still = [
-            cell
-            for cell in cells
-            if cell.training and any(isinstance(m, _BatchNorm) and not m.training for m in cell.modules())
-        ]
-        notes = []
-        if frozen:
-            notes.append(f'{len(frozen)} of these cells are frozen for good (frozen_stages)')
-        if still:
-            notes.append(f'in {len(still)} the batch norms keep their statistics (norm_eval=True)')
-        if not notes:
-            return ''
-        return f' Worse, {", and ".join(notes)}: without such a checkpoint, set frozen_stages=-1 and norm_eval=False.'
-
-    def emit(self) -> None:
-        """Log the message and detach from the cells."""
-        for trigger in self.triggers:
-            trigger.remove()
-        level = logging.INFO if self.complete else logging.WARNING
-        print_log(self.message(), logger='current', level=level)
+    def log(self) -> None:
+        level, matched = logging.INFO, self.keys - len(self.unmatched)
+        text = f'all {self.keys} keys of {self.cells} cells matched{self.backbone}.'
+        if self.unmatched:
+            level, reason = logging.WARNING, 'The checkpoint was trained without HOGA, or its keys have another prefix'
+            if matched:
+                reason = 'The checkpoint was trained with HOGA at other places'
+            text = (
+                f'{matched} of {self.keys} keys matched; {self.complete} of {self.cells} cells are complete'
+                f'{self.backbone}. {self.difference or reason}. The other keys keep their random initialisation '
+                f'(first: {self.unmatched[0]}). Expect a large drop in accuracy unless you train for long, or load a '
+                'backbone that was trained with this plugin, for example on ImageNet.'
+            )
+            if self.settings:
+                text += f' Otherwise set {" and ".join(sorted(self.settings))}, so that all of each cell can train.'
+        print_log(f'HOGA weights: {text}', logger='current', level=level)
 
 
-def _missing(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> tuple[int, list[str]]:
-    """How many keys a module has, and those that ``state_dict`` lacks or has in another shape."""
-    own = {
-        prefix + name: value
-        for name, value in module.state_dict(keep_vars=True).items()
-        # A counter that no forward pass reads, and that old checkpoints lack.
-        if not name.endswith('num_batches_tracked')
-    }
-    return len(own), [k for k, value in own.items() if k not in state_dict or state_dict[k].shape != value.shape]
+_pending: Load | None = None  # the load that is under way or not logged yet
 
 
-class ForwardTrigger:
-    """A forward pre-hook that reports once and takes itself off; a copied cell gets a copy of its own."""
-
-    def __init__(self, cell: nn.Module) -> None:
-        self._handle = cell.register_forward_pre_hook(self)
-
-    def __call__(self, cell: nn.Module, args: Any) -> None:
-        self.remove()
-        report_loading()
-
-    def remove(self) -> None:
-        self._handle.remove()
-
-
-# The load that is under way or has not been reported yet.
-_pending: LoadingReport | None = None
-
-
-def watch_loading(cell: nn.Module) -> None:
-    """Have every load of ``cell`` counted; called by HOGA cells when they are built."""
-    # The public name of this method is younger than the torch releases that mmcv 2.1 is used with.
-    cell._register_load_state_dict_pre_hook(_count, with_module=True)
-
-
-def report_when_loaded(module: nn.Module) -> None:
-    """Report on the cells inside the backbone ``module``, and on all its keys, as soon as it has been loaded."""
-    module._register_load_state_dict_pre_hook(_count_backbone, with_module=True)
-    module.register_load_state_dict_post_hook(_report)
+def watch_loading(module: nn.Module, *, backbone: bool = False) -> None:
+    """Count the keys of a HOGA cell in every load, or those of a backbone, which also ends the load."""
+    # The public name of this method is younger than torch 2.0.
+    module._register_load_state_dict_pre_hook(partial(_count, backbone), with_module=True)
+    if backbone:
+        module.register_load_state_dict_post_hook(_report)
+    else:
+        module.register_forward_pre_hook(_report)
 
 
 def report_loading() -> None:
-    """Log what the last load brought, if that has not been said yet."""
+    """Log the pending message, if there is one."""
     global _pending
     if _pending is not None:
-        report, _pending = _pending, None
-        if report.cells:
-            report.emit()
+        load, _pending = _pending, None
+        if load.cells:
+            load.log()
 
 
-def _count(
-    cell: nn.Module,
-    state_dict: dict[str, Any],
-    prefix: str,
-    local_metadata: dict,
-    strict: bool,
-    missing_keys: list[str],
-    *_: Any,
-) -> None:
-    _report_of(missing_keys).add(cell, state_dict, prefix)
-
-
-def _count_backbone(
-    backbone: nn.Module,
-    state_dict: dict[str, Any],
-    prefix: str,
-    local_metadata: dict,
-    strict: bool,
-    missing_keys: list[str],
-    *_: Any,
-) -> None:
-    total, missing = _missing(backbone, state_dict, prefix)
-    _report_of(missing_keys).backbone = total - len(missing), total
-
-
-def _report_of(load: list[str]) -> LoadingReport:
-    """The report on the load with this list of missing keys; one on another load is due now."""
-    global _pending
-    if _pending is None or _pending.load is not load:
-        report_loading()
-        _pending = LoadingReport(load)
-    return _pending
-
-
-def _report(module: nn.Module, incompatible_keys: Any) -> None:
+def _report(*_: Any) -> None:
     report_loading()
+
+
+def _count(backbone: bool, module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *arguments: Any) -> None:
+    missing_keys = arguments[2]  # after the metadata and strict
+    global _pending
+    if _pending is None or _pending.missing_keys is not missing_keys:
+        report_loading()
+        _pending = Load(missing_keys)
+    own = {prefix + name: value for name, value in module.state_dict(keep_vars=True).items() if _counts(name)}
+    unmatched = [k for k, value in own.items() if k not in state_dict or state_dict[k].shape != value.shape]
+    if backbone:
+        matched = f'{len(own) - len(unmatched)} of' if unmatched else 'all'
+        _pending.backbone = f'; of the whole backbone, {matched} {len(own)} keys matched'
+    else:
+        _pending.keys += len(own)
+        _pending.add_cell(module, state_dict, prefix, unmatched)
+
+
+def _counts(key: str) -> bool:
+    return not key.endswith('num_batches_tracked')  # old checkpoints lack it, and no forward pass reads it
+
+
+def _difference(cell: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> str:
+    """Why the keys of ``cell`` differ from those in the checkpoint; empty if the checkpoint has no cell there."""
+    rows, genotype = stored_operations(state_dict, prefix), getattr(cell, 'genotype', None)
+    theirs = [] if f'{prefix}alpha' in state_dict else rows
+    ours = [[[name] for name in row] for row in genotype.edges] if genotype else []
+    if not rows:
+        return ''
+    if _fits(genotype, theirs) if genotype else not theirs:
+        return 'The cells of the checkpoint have the same genotype, but another width, reduction or set of candidates'
+    return f'The checkpoint was trained with another genotype ({_name(theirs)}) than the model has ({_name(ours)})'
+
+
+def _name(rows: list[list[list[str]]]) -> str:
+    if not rows:
+        return 'the supernet of a search'
+    known = next((name for name, genotype in BUILTIN.items() if _fits(genotype, rows)), None)
+    return f'K = {len(rows)}, {known or [[" or ".join(names) or "unknown" for names in row] for row in rows]}'
+
+
+def stored_operations(state_dict: Mapping[str, Tensor], prefix: str) -> list[list[list[str]]]:
+    """For each edge of the cell whose keys begin with ``prefix``, the primitives with these keys; empty without a cell.
+
+    ``none`` and ``skip_connect`` have the same keys, and so have ``se`` and ``se_avgmax``.
+    """
+    phi = state_dict.get(f'{prefix}phi.0.weight')  # (C, C + C / K, 1, 1)
+    if phi is None or phi.dim() != 4 or phi.size(1) <= phi.size(0):
+        return []
+    channels = phi.size(1) - phi.size(0)
+    with torch.device('meta'):  # draws no random numbers
+        signatures = {name: _signature(OPERATIONS[name](channels).state_dict()) for name in PRIMITIVES}
+    rows = []
+    for k in range(phi.size(0) // channels):
+        prefixes = [f'{prefix}edges.{edge_name(j, k)}.' for j in range(k + 1)]
+        found = [_signature({k[len(p) :]: v for k, v in state_dict.items() if k.startswith(p)}) for p in prefixes]
+        rows.append([[name for name in PRIMITIVES if signatures[name] == edge] for edge in found])
+    return rows
+
+
+def _signature(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Keys, with the shapes of what does not depend on the reduction."""
+    return {k: v.shape if k.startswith('convs.') else None for k, v in state_dict.items() if _counts(k)}
+
+
+def _fits(genotype: Genotype, rows: list[list[list[str]]]) -> bool:
+    pairs = [(name, names) for edges, row in zip(genotype.edges, rows) for name, names in zip(edges, row)]
+    return genotype.num_groups == len(rows) and all(name in names for name, names in pairs)

@@ -1,18 +1,22 @@
-"""The candidate attention operations of section 3.2, and the table from name to class.
+"""The attention operations of section 3.2 and the table of their names.
 
-Every operation is ``gate(F) * F``: the identity has gate 1, zero has gate 0 (Eq. 9), and the others end in a sigmoid. A
-search exploits this: a mixed edge (Eq. 13) is one product, ``(sum_o w_o gate_o(F)) * F``.
+Three words: an *operation* is the module that an edge applies; a *primitive* is the name of an operation in a genotype;
+a *candidate* is a primitive that a search chooses from.
 
-An operation serves ``edges`` edges at once, each with weights of its own, stacked along the first dimension of every
-parameter and buffer. A derived cell has ``edges=1``; a supernet gives all edges that leave one node to one operation.
-Shapes: N images, E edges, C channels of a group, H x W pixels.
+Every operation is ``gate(F) * F``. The gate of the identity is 1, the gate of zero is 0 (Eq. 9), and the others end in
+a sigmoid. A mixed edge of a search (Eq. 13) is therefore one product, ``(sum_o mix_o gate_o(F)) * F``.
+
+An operation computes ``edges`` edges at once. Each edge has its own weights, stacked along the first dimension of every
+parameter and buffer. A derived cell has ``edges=1``; in a supernet one operation computes all edges that leave a node.
+Shapes: N images, E edges, C channels per group, H x W pixels.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
 from torch import Tensor, nn
 
@@ -20,16 +24,16 @@ from mmhoga.models.fast.kernels import channel_pool
 from mmhoga.models.fast.layers import NarrowBatchNorm2d, PointwiseConv2d
 
 
-class Source:
-    """A node's tensor and the statistics of it that several operations share, each computed once.
+class EdgeInput:
+    """The input tensor of one or more edges, and its statistics, each computed once for all operations.
 
     Args:
-        x: ``(N, E, C, H, W)``, one input an edge; or ``(N, 1, C, H, W)``, one input for all edges.
+        x: ``(N, E, C, H, W)``, one input per edge; or ``(N, 1, C, H, W)``, one input for all edges.
     """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
-        self._shared: dict[tuple, Tensor] = {}
+        self._computed: dict[tuple, Tensor] = {}
 
     def maps(self, edges: int) -> Tensor:
         """The input as maps for a convolution over all edges, ``(N, E * C, H, W)``."""
@@ -37,26 +41,24 @@ class Source:
 
     def avg(self, edges: int) -> Tensor:
         """F^c_avg of Eq. (4), ``(N, E * C, 1, 1)``."""
-        average = self._once(('avg',), lambda: mean(self.x, (-2, -1)))
-        return _per_edge(average, edges)
+        return _per_edge(self._once(('avg',), lambda: mean(self.x, (-2, -1))), edges)
 
     def max(self, edges: int) -> Tensor:
         """F^c_max of Eq. (5), ``(N, E * C, 1, 1)``."""
-        top = self._once(('max',), lambda: self.x.amax((-2, -1), keepdim=True))
-        return _per_edge(top, edges)
+        return _per_edge(self._once(('max',), lambda: self.x.amax((-2, -1), keepdim=True)), edges)
 
     def channel_pool(self, edges: int) -> Tensor:
         """[F^s_max; F^s_avg] of Eq. (6), ``(N, E * 2, H, W)``."""
         return self._once(('channel_pool', edges), lambda: _per_edge(channel_pool(self.x), edges))
 
     def _once(self, key: tuple, compute: Callable[[], Tensor]) -> Tensor:
-        if key not in self._shared:
-            self._shared[key] = compute()
-        return self._shared[key]
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]
 
 
 def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """``x.mean(dims, keepdim=True)``, dividing what is small: the mean's own derivative divides all of x's gradient."""
+    """``x.mean(dims, keepdim=True)``. Divides after summing, so that the backward pass scales the small tensor."""
     return x.sum(dims, keepdim=True) / math.prod([x.size(dim) for dim in dims])
 
 
@@ -65,13 +67,22 @@ def _per_edge(x: Tensor, edges: int) -> Tensor:
 
 
 class AttentionOperation(nn.Module):
-    """The contract: ``gate`` maps a :class:`Source` to a factor that broadcasts to ``(N, E, C, H, W)``.
+    """Base class of all operations: ``gate`` maps an :class:`EdgeInput` to a factor for the edge's input.
 
     Args:
         channels: C, the channels of one group.
-        edges: E, how many edges the operation serves at once.
+        edges: E, the number of edges that the operation computes at once.
         reduction: the squeeze of a channel MLP; at least one hidden unit remains.
-        affine: whether batch norms learn a scale and a shift (section 1 of DARTS' search: off while searching).
+        affine: whether batch norms learn a scale and a shift. A supernet turns this off, as DARTS does.
+
+    Example:
+        >>> import torch
+        >>> from mmhoga.models import AttentionOperation, EdgeInput
+        >>> class Half(AttentionOperation):
+        ...     def gate(self, edge_input):
+        ...         return edge_input.x.new_full((), 0.5)
+        >>> Half(channels=4)(EdgeInput(torch.ones(1, 1, 4, 2, 2))).unique()
+        tensor([0.5000])
     """
 
     def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
@@ -79,16 +90,17 @@ class AttentionOperation(nn.Module):
         self.channels = channels
         self.edges = edges
 
-    def gate(self, source: Source) -> Tensor:
-        raise NotImplementedError(f'{type(self).__name__} must define gate(source).')
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        """A factor that broadcasts to ``(N, E, C, H, W)``."""
+        raise NotImplementedError(f'{type(self).__name__} must define gate(edge_input).')
 
-    def forward(self, source: Source) -> Tensor:
-        """``(N, E, C, H, W)``, or with one shared input the same."""
-        # x comes first: of two memory formats the result takes that of the first operand.
-        return source.x * self.gate(source)
+    def forward(self, edge_input: EdgeInput) -> Tensor:
+        """``(N, E, C, H, W)``, also for one input that all edges share."""
+        # x comes first: the result takes the memory format of the first operand.
+        return edge_input.x * self.gate(edge_input)
 
     def edge_state(self, edge: int) -> dict[str, Tensor]:
-        """The state dict of the same operation with ``edges=1`` that does what this one does on ``edge``."""
+        """The state dict of an operation with ``edges=1`` that computes what this one computes on ``edge``."""
         return {
             name: value if value.dim() == 0 else value.chunk(self.edges)[edge]
             for name, value in self.state_dict().items()
@@ -98,18 +110,18 @@ class AttentionOperation(nn.Module):
 class Zero(AttentionOperation):
     """``none``: A_0 of Eq. (9)."""
 
-    def gate(self, source: Source) -> Tensor:
-        return source.x.new_zeros(())
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return edge_input.x.new_zeros(())
 
 
 class Identity(AttentionOperation):
     """``skip_connect``: A_1 of Eq. (9)."""
 
-    def gate(self, source: Source) -> Tensor:
-        return source.x.new_ones(())
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return edge_input.x.new_ones(())
 
-    def forward(self, source: Source) -> Tensor:
-        return source.x.expand(-1, self.edges, -1, -1, -1)
+    def forward(self, edge_input: EdgeInput) -> Tensor:
+        return edge_input.x.expand(-1, self.edges, -1, -1, -1)
 
 
 class ChannelAttention(AttentionOperation):
@@ -119,13 +131,13 @@ class ChannelAttention(AttentionOperation):
 
     def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
         super().__init__(channels, edges)
-        # The release squeezes 4 channels by 8 to no hidden unit at all, a constant gate of 0.5.
+        # The released code squeezes 4 channels by 8 to no hidden unit, which gives a constant gate of 0.5.
         hidden = max(1, channels // reduction)
         self.squeeze = PointwiseConv2d(edges * channels, edges * hidden, groups=edges, bias=self.bias)
         self.excite = PointwiseConv2d(edges * hidden, edges * channels, groups=edges, bias=self.bias)
 
-    def gate(self, source: Source) -> Tensor:
-        return self._sigmoid(self._mlp(source.avg(self.edges)))
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return self._sigmoid(self._mlp(edge_input.avg(self.edges)))
 
     def _mlp(self, pooled: Tensor) -> Tensor:
         """``(N, E * C, 1, 1)``, logits from pooled features."""
@@ -138,25 +150,19 @@ class ChannelAttention(AttentionOperation):
 class ChannelAttentionV2(ChannelAttention):
     """``se_avgmax``: Eq. (5), one MLP for both poolings."""
 
-    def gate(self, source: Source) -> Tensor:
-        return self._sigmoid(self._mlp(source.avg(self.edges)) + self._mlp(source.max(self.edges)))
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return self._sigmoid(self._mlp(edge_input.avg(self.edges)) + self._mlp(edge_input.max(self.edges)))
 
 
 class SpatialAttention(AttentionOperation):
-    """``spatial_3x3``, ``spatial_3x3_d2``: Eq. (6), f_s as in the released code.
+    """``spatial_3x3`` and ``spatial_3x3_d2``: Eq. (6), with f_s from the released code.
 
-    Dilation 1: twice depth-wise 3x3, point-wise, BN, with a ReLU between; the second squeezes 2 maps to 1. Dilation 2:
-    one dense 3x3 from 2 maps to 1, a 1x1, BN.
+    Dilation 1: depth-wise 3x3, point-wise and BN, twice, with a ReLU between; the second point-wise convolution maps
+    2 maps to 1. Dilation 2: a dense 3x3 from 2 maps to 1, a 1x1 and BN.
     """
 
     def __init__(
-        self,
-        channels: int,
-        edges: int = 1,
-        *,
-        dilation: int = 1,
-        reduction: int = 4,
-        affine: bool = True,
+        self, channels: int, edges: int = 1, *, dilation: int = 1, reduction: int = 4, affine: bool = True
     ) -> None:
         super().__init__(channels, edges)
         if dilation == 1:
@@ -172,25 +178,19 @@ class SpatialAttention(AttentionOperation):
                 NarrowBatchNorm2d(edges, affine=affine),
             )
 
-    def gate(self, source: Source) -> Tensor:
-        logits = self.convs(source.channel_pool(self.edges))  # (N, E, H, W)
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        logits = self.convs(edge_input.channel_pool(self.edges))  # (N, E, H, W)
         return logits.sigmoid().unsqueeze(2)  # (N, E, 1, H, W)
 
 
 class NormalizationAttention(AttentionOperation):
-    """``norm_3x3``, ``norm_3x3_d2``: Eq. (7), f_n as in the released code.
+    """``norm_3x3`` and ``norm_3x3_d2``: Eq. (7), with f_n from the released code.
 
-    Dilation 1: twice depth-wise 3x3, point-wise, BN, with a ReLU between. Dilation 2: once.
+    Dilation 1: depth-wise 3x3, point-wise and BN, twice, with a ReLU between. Dilation 2: once.
     """
 
     def __init__(
-        self,
-        channels: int,
-        edges: int = 1,
-        *,
-        dilation: int = 1,
-        reduction: int = 4,
-        affine: bool = True,
+        self, channels: int, edges: int = 1, *, dilation: int = 1, reduction: int = 4, affine: bool = True
     ) -> None:
         super().__init__(channels, edges)
         layers = _separable(channels, channels, edges, dilation, affine)
@@ -198,24 +198,24 @@ class NormalizationAttention(AttentionOperation):
             layers += [nn.ReLU(inplace=True), *_separable(channels, channels, edges, dilation, affine)]
         self.convs = nn.Sequential(*layers)
 
-    def gate(self, source: Source) -> Tensor:
-        logits = self.convs(source.maps(self.edges))
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        logits = self.convs(edge_input.maps(self.edges))
         return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, H, W)
 
 
 class CBAM(AttentionOperation):
-    """``cbam``: Eq. (8), channel attention v2 with biases, then a 7x7 spatial attention on what it passes."""
+    """``cbam``: Eq. (8), channel attention v2 with biases, then a 7x7 spatial attention on its output."""
 
     def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
         super().__init__(channels, edges)
         self.channel = _BiasedChannelAttentionV2(channels, edges, reduction=reduction)
         self.conv = nn.Conv2d(edges * 2, edges, 7, padding=3, groups=edges, bias=False)
-        # Affine also while searching, and slow statistics: CBAM's own code and the release agree on both.
+        # Affine also in a search, and with slow statistics: the code of CBAM and the released code agree on both.
         self.bn = NarrowBatchNorm2d(edges, momentum=0.01)
 
-    def gate(self, source: Source) -> Tensor:
-        channel = self.channel.gate(source)  # (N, E, C, 1, 1)
-        pooled = channel_pool(source.x, channel).flatten(1, 2)  # (N, E * 2, H, W)
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        channel = self.channel.gate(edge_input)  # (N, E, C, 1, 1)
+        pooled = channel_pool(edge_input.x, channel).flatten(1, 2)  # (N, E * 2, H, W)
         spatial = self.bn(self.conv(pooled)).sigmoid().unsqueeze(2)  # (N, E, 1, H, W)
         return channel * spatial
 
@@ -238,7 +238,7 @@ def _separable(inputs: int, outputs: int, edges: int, dilation: int, affine: boo
     ]
 
 
-#: From a primitive's name to its constructor ``(channels, edges=1, *, reduction, affine)``.
+#: The constructor ``(channels, edges=1, *, reduction, affine)`` of each primitive.
 OPERATIONS: dict[str, Callable[..., AttentionOperation]] = {
     'none': Zero,
     'skip_connect': Identity,
@@ -250,3 +250,10 @@ OPERATIONS: dict[str, Callable[..., AttentionOperation]] = {
     'se_avgmax': ChannelAttentionV2,
     'cbam': CBAM,
 }
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'Source':
+        warnings.warn('Source is now called EdgeInput: import that.', DeprecationWarning, stacklevel=2)
+        return EdgeInput
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,4 +1,4 @@
-"""The continuous relaxation of HOGA (section 3.3): every candidate on every edge, weighted by softmax(alpha)."""
+"""The supernet of HOGA (section 3.3): every candidate on every edge, weighted by the mix softmax(alpha)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, edge_name, num_edges, unknown_primitive
-from mmhoga.models.fast.batched_gates import FusedGates
+from mmhoga.models.fast.batched_gates import BatchedGates
 from mmhoga.models.hoga import HOGA, GroupAttention
-from mmhoga.models.operations import OPERATIONS, AttentionOperation, Source
+from mmhoga.models.operations import OPERATIONS, AttentionOperation, EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
-# torch.compile gives up on a function that needs more. Cells that are alike share theirs: a shape has two or three, by
-# what asks for gradients.
+# Recompile limit. Identical cells share 2 or 3 graphs per shape, one for each set of tensors that need gradients.
 MAX_GRAPHS = 64
 
 
 class MixedEdges(nn.Module):
-    """Eq. (13) for E edges that leave one node, or for the K edges F_k -> U_k: one product an edge.
+    """Eq. (13) for the E edges that leave one node, or for the K edges F_k -> U_k: one product per edge.
 
-    Where all of :data:`mmhoga.models.fast.batched_gates.LEARNED` are candidates they are computed together
-    (:class:`mmhoga.models.fast.batched_gates.FusedGates`); anything else contributes its own gate.
+    If all of :data:`mmhoga.models.fast.batched_gates.LEARNED` are candidates, ``batched_gates`` computes their gates
+    together. Other candidates, and all of them if it is None, compute their gates one by one.
 
     Args:
         channels: C/K, the channels of a group.
         edges: E.
-        primitives: the candidates' names; ``mixed[name]`` is the operation.
+        primitives: the candidates; ``mixed[name]`` is the operation.
         reduction: squeeze of the channel MLPs.
     """
 
@@ -39,24 +38,25 @@ class MixedEdges(nn.Module):
         self.primitives = tuple(primitives)
         for name in self.primitives:
             self.add_module(name, build_operation(name, channels, edges, reduction=reduction, affine=False))
-        self._fused = FusedGates.of({name: self[name] for name in self.primitives})
+        self.batched_gates = BatchedGates.of({name: self[name] for name in self.primitives})
 
     def __getitem__(self, name: str) -> AttentionOperation:
         return cast(AttentionOperation, self._modules[name])
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """``x`` ``(N, E or 1, C/K, H, W)``, ``weights`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
+    def forward(self, x: Tensor, mix: Tensor) -> Tensor:
+        """``x`` ``(N, E or 1, C/K, H, W)``, ``mix`` ``(E, M)`` to ``(N, E, C/K, H, W)``."""
         operations = {name: self[name] for name in self.primitives}
         gate: Any = 0
-        # A trace (the MACs are counted in one) cannot look into the fused form's own autograd functions.
-        if self._fused is not None and not torch.jit.is_tracing() and self._fused.serves(operations):
-            gate = self._fused(x, weights, operations)
-            for name in self._fused.served(operations):
+        batched = self.batched_gates
+        # Not in a trace, as in the count of MACs: it would fail on the autograd functions of the batched form.
+        if batched is not None and not torch.jit.is_tracing() and batched.is_applicable(operations):
+            gate = batched(x, mix, operations)
+            for name in batched.covered_names(operations):
                 del operations[name]
-        source = Source(x)
+        edge_input = EdgeInput(x)
         for name, operation in operations.items():
-            weight = weights[:, self.primitives.index(name)].view(-1, 1, 1, 1)
-            gate = gate + weight * operation.gate(source)
+            share = mix[:, self.primitives.index(name)].view(-1, 1, 1, 1)
+            gate = gate + share * operation.gate(edge_input)
         return gate * x
 
 
@@ -67,17 +67,28 @@ class SearchableHOGA(GroupAttention):
     Args:
         in_channels: C.
         num_groups: K.
-        primitives: the candidates, of :data:`mmhoga.genotype.PRIMITIVES` and of those that
-            :func:`mmhoga.models.register_primitive` added; alpha's columns, in this order.
-        summary, summary_reduction, output_reduction, operation_reduction: as in :class:`mmhoga.models.HOGA`, so that
-            the derived cell is the searched one.
+        primitives: the candidates, which are the columns of alpha in this order; names of
+            :data:`mmhoga.genotype.PRIMITIVES` or added by :func:`mmhoga.register_primitive`.
+        summary, summary_reduction, output_reduction, operation_reduction: of the derived cell, see :class:`HOGA`.
 
     Attributes:
         alpha: ``(K (K + 1) / 2, M)``, rows o_00; o_01, o_11; o_02, ... (:func:`mmhoga.genotype.edge_list`),
-            initialised to 1e-3 N(0, 1) (section 4.2). A search gives all its cells one and the same Parameter.
+            initialised to 1e-3 N(0, 1) (section 4.2). In a search all cells share one Parameter.
 
     Raises:
-        ValueError: K does not divide C; fewer than one candidate besides ``none``, a repeated or an unknown one.
+        ValueError: K does not divide C; no candidate besides ``none``, a repeated one or an unknown one.
+
+    Example:
+        >>> import torch
+        >>> from mmhoga.models import SearchableHOGA
+        >>> cell = SearchableHOGA(16, num_groups=2, primitives=['skip_connect', 'se', 'norm_3x3'])
+        >>> cell(torch.rand(2, 16, 7, 7)).shape, cell.alpha.shape
+        (torch.Size([2, 16, 7, 7]), torch.Size([3, 3]))
+        >>> with torch.no_grad():
+        ...     cell.alpha[:, 1] = 5
+        >>> print(cell.derive().genotype)
+        U0 <- se(F0)
+        U1 <- se(U0), se(F1)
     """
 
     _bundle_rows: Tensor
@@ -94,24 +105,13 @@ class SearchableHOGA(GroupAttention):
         operation_reduction: int = 4,
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            num_groups=num_groups,
-            summary=summary,
-            summary_reduction=summary_reduction,
-            output_reduction=output_reduction,
-            init_cfg=init_cfg,
+        around: dict[str, Any] = dict(
+            summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction
         )
+        super().__init__(in_channels, num_groups=num_groups, **around, init_cfg=init_cfg)
         self.primitives = _check_primitives(primitives)
         self.operation_reduction = operation_reduction
-        self._derived = partial(
-            HOGA,
-            in_channels,
-            summary=summary,
-            summary_reduction=summary_reduction,
-            output_reduction=output_reduction,
-            operation_reduction=operation_reduction,
-        )
+        self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
 
         def mixed(edges: int) -> MixedEdges:
@@ -129,15 +129,15 @@ class SearchableHOGA(GroupAttention):
         self._compiled_for: torch.Size | None = None
 
     def compile(self, **options: Any) -> None:
-        """In place: ``torch.compile`` for training mode and the first shape that comes. All else runs as written.
+        """Use ``torch.compile``, in place, for training mode and the first shape of input.
 
-        So validation, an epoch's last batch or a picture of another size costs no compilation of its own. The compiled
-        cell cannot be differentiated twice.
+        Other modes and shapes run eagerly, so that validation or the last batch of an epoch triggers no compilation.
+        The compiled cell cannot be differentiated twice.
 
         Args:
             options: of ``torch.compile``.
         """
-        from torch._dynamo import config  # not at the head: it looks for compilers, and says so, in every search
+        from torch._dynamo import config  # not at the top: the import looks for compilers and logs that
 
         limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
         setattr(config, limit, max(getattr(config, limit), MAX_GRAPHS))
@@ -150,40 +150,42 @@ class SearchableHOGA(GroupAttention):
         self._compiled_for = self._compiled_for or x.shape
         return self._compiled(self, x) if x.shape == self._compiled_for else super().forward(x)
 
-    def prepare(self) -> Sequence[Tensor]:
-        """softmax(alpha) for the edges of each bundle: those from the inputs, then those from each node."""
+    def edge_weights(self) -> Sequence[Tensor]:
+        """The mix for the edges of each bundle: the edges from the inputs, then those from each node."""
         return self.alpha.softmax(-1).index_select(0, self._bundle_rows).split(self._bundle_sizes)
 
-    def enter(self, groups: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
-        return list(self.inputs(groups, prepared[0]).unbind(1))
+    def input_messages(self, groups: Tensor, edge_weights: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.inputs(groups, edge_weights[0]).unbind(1))
 
-    def leave(self, source: int, node: Tensor, prepared: Sequence[Tensor]) -> list[Tensor]:
-        return list(self.nodes[source](node.unsqueeze(1), prepared[source + 1]).unbind(1))
+    def messages_from(self, j: int, node: Tensor, edge_weights: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.nodes[j](node.unsqueeze(1), edge_weights[j + 1]).unbind(1))
 
     def derive(self, genotype: Any = None) -> HOGA:
-        """The cell with one operation an edge, with this supernet's weights.
+        """The cell with one operation per edge and the weights of this supernet.
 
-        With a one-hot softmax(alpha) the two compute the same. Candidates' batch norms have no scale and shift; the
-        derived ones get 1 and 0.
+        With a one-hot mix the two compute the same. The batch norms of candidates have no scale and shift; those of the
+        derived cell start at 1 and 0.
 
         Args:
-            genotype: by default what alpha says (:func:`derive_genotype`).
+            genotype: by default that of alpha (:func:`derive_genotype`).
 
         Raises:
-            ValueError: a genotype with another K, or with an operation that is no candidate here.
+            ValueError: a genotype with another K, or with an operation that is not a candidate here.
         """
         if genotype is None:
             genotype = derive_genotype(self.alpha, self.primitives)
         genotype = Genotype.from_config(genotype)
         if genotype.num_groups != self.num_groups:
-            raise ValueError(f'The genotype has K = {genotype.num_groups}, this supernet K = {self.num_groups}.')
+            raise ValueError(
+                f'The genotype has K = {genotype.num_groups}, but this supernet has K = {self.num_groups}.'
+            )
         cell = self._derived(genotype=genotype).to(self.alpha)
         for name in ('summary_attention', 'phi', 'output_attention'):
             getattr(cell, name).load_state_dict(getattr(self, name).state_dict())
         for j, k in edge_list(self.num_groups):
             name = genotype.operation(j, k)
             if name not in self.primitives:
-                raise ValueError(f'{edge_name(j, k)} is {name!r}, no candidate here: {self.primitives}.')
+                raise ValueError(f'{edge_name(j, k)} is {name!r}, which is not among the candidates {self.primitives}.')
             mixed, index = (self.inputs, k) if j == k else (self.nodes[j], k - j - 1)
             candidate = cast(MixedEdges, mixed)[name]
             target = cell.edges[edge_name(j, k)]
@@ -194,25 +196,25 @@ class SearchableHOGA(GroupAttention):
 def derive_genotype(
     alpha: Tensor, primitives: Sequence[str] = PRIMITIVES, meta: Mapping[str, Any] | None = None
 ) -> Genotype:
-    """Discretise: the most likely operation of each edge but ``none`` (Eqs. 14, 16).
+    """Discretise alpha: the most likely operation of each edge except ``none`` (Eqs. 14, 16).
 
-    Eq. (16) prints argmin, the text says "most likely"; the release takes the argmax and leaves ``none`` out, so that
-    every edge carries something. Of equal weights the first primitive wins.
+    Eq. (16) prints argmin, but the text has "most likely". The released code takes the argmax without ``none``, so that
+    no edge is empty. Of equal values the first wins.
 
     Args:
         alpha: ``(K (K + 1) / 2, M)``.
-        primitives: its columns' names.
-        meta: what to record of its origin.
+        primitives: the names of its columns.
+        meta: the origin to record in the genotype.
     """
     primitives = list(primitives)
     rows = alpha.detach().double().cpu()
     num_groups = next((k for k in range(1, len(rows) + 1) if num_edges(k) == len(rows)), None)
     if num_groups is None or rows.dim() != 2 or rows.size(1) != len(primitives):
         raise ValueError(
-            f'alpha of shape {tuple(alpha.shape)} does not fit: expected K(K+1)/2 rows and {len(primitives)} columns.'
+            f'alpha has the shape {tuple(alpha.shape)}; expected K(K+1)/2 rows and {len(primitives)} columns.'
         )
     if not rows.isfinite().all():
-        raise ValueError('alpha has values that are not finite; no genotype can be derived from it.')
+        raise ValueError('alpha has values that are not finite: the search diverged. No genotype can be derived.')
     if 'none' in primitives and len(primitives) > 1:
         rows[:, primitives.index('none')] = -torch.inf
     best = iter(rows.argmax(1).tolist())
@@ -230,7 +232,7 @@ def _check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError(f'A primitive is named twice: {names}.')
     if not set(names) - {'none'}:
-        raise ValueError(f'There is nothing to choose from in primitives = {names}.')
+        raise ValueError(f'primitives = {names} leaves no choice: name at least one candidate besides none.')
     return names
 
 

@@ -1,4 +1,4 @@
-"""Where a plugin stands in a block, and what that does to initialisation and gradients."""
+"""The positions of plugins in a block, and their effect on initialisation and gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCKS = {'basic': (BasicBlock, 8), 'bottleneck': (Bottleneck, 16)}
 
 
 class Spy(nn.Module):
-    """Keeps its input, and answers with something that no norm or ReLU returns."""
+    """Stores its input; its output differs from that of any norm or ReLU."""
 
     _abbr_ = 'spy'
 
@@ -37,7 +37,7 @@ def build(kind, **arguments):
 
 
 def by_hand(block, x, position, act):
-    """The block of the ResNet paper, with ``act`` put in behind the conv of that number."""
+    """The block of the ResNet paper, with ``act`` after the convolution of that number."""
     y = x
     for i in range(1, len(block.positions) + 1):
         y = getattr(block, f'bn{i}')(getattr(block, f'conv{i}')(y))
@@ -51,7 +51,7 @@ def by_hand(block, x, position, act):
 @pytest.mark.parametrize(
     ('kind', 'position'), [(kind, position) for kind, (block, _) in BLOCKS.items() for position in block.positions]
 )
-def test_a_plugin_stands_behind_norm_and_relu_of_its_conv(kind, position):
+def test_a_plugin_follows_norm_and_relu_of_its_convolution(kind, position):
     block, x = build(kind, plugins=[plugin(position)])
     output = block(x)
     seen, expected = by_hand(block, x, position, lambda y: y.square() - 3)
@@ -67,7 +67,7 @@ def test_plugins_of_one_position_run_in_the_order_given():
     torch.testing.assert_close(block.spy_a.seen, block.spy_b.seen.square() - 3)
 
 
-def test_a_plugin_behind_the_last_norm_may_need_its_output_for_the_backward_pass():
+def test_a_plugin_after_the_last_norm_may_need_its_output_in_the_backward_pass():
     class Exponential(nn.Module):
         def __init__(self, in_channels):
             super().__init__()
@@ -86,7 +86,7 @@ def test_two_plugins_of_one_name_need_a_postfix():
 
 
 @pytest.mark.parametrize('kind', BLOCKS)
-def test_with_cp_changes_nothing_but_memory(kind):
+def test_with_cp_changes_only_memory(kind):
     results = []
     for with_cp in (False, True):
         torch.manual_seed(0)
@@ -130,7 +130,7 @@ def small(depth, cfg, position, **arguments):
         (8, SE, 'after_conv2', 0),
     ],
 )
-def test_zero_init_spares_the_norm_before_a_plugin_that_normalizes(depth, cfg, position, value):
+def test_zero_init_skips_the_norm_before_a_plugin_that_normalizes(depth, cfg, position, value):
     for zero, expected in ((True, value), (False, 1)):
         model = small(depth, cfg, position, zero_init_residual=zero)
         for block in model.layer1:
@@ -169,8 +169,8 @@ def test_every_parameter_of_a_fresh_model_gets_a_finite_gradient(cfg, depth, zer
             assert dead <= len(gradients) // 4, f'{dead} of {len(gradients)} parameters get no gradient'
 
 
-def test_why_the_norm_is_spared():
-    """With the norm zeroed, one shift is all of HOGA that gets a gradient."""
+def test_with_a_zeroed_norm_hoga_would_not_train():
+    """With a zeroed norm only one shift of HOGA gets a gradient."""
     model = small(18, HOGA, 'after_conv2')
     nn.init.zeros_(model.layer1[1].bn2.weight)
     backward(model)

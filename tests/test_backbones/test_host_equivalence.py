@@ -1,4 +1,4 @@
-"""mmhoga.ResNet against the hosts' own: the same keys in the same order, the same outputs from the same weights."""
+"""mmhoga.ResNet has the keys of the hosts in the same order, and the same outputs for the same weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL_STAGES = dict(out_indices=(0, 1, 2, 3))
 
 
 def randomize(module, seed=0):
-    """Weights and statistics at random, so that zero-initialised branches count too."""
+    """Random weights and statistics, so that zero-initialised branches matter too."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():

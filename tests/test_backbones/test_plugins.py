@@ -42,6 +42,6 @@ def test_no_plugins(nothing):
         ([plugin(stages=())], r"\['stages'\] has 0 entries"),
     ],
 )
-def test_mistakes_are_named(plugins, message):
+def test_invalid_plugins(plugins, message):
     with pytest.raises(ValueError, match=message):
         plugins_per_stage(plugins, 3, POSITIONS)

@@ -1,4 +1,4 @@
-"""The backbone's own duties: arguments, freezing, initialisation, sizes."""
+"""Arguments, freezing, initialisation and sizes of the backbone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def attention(name):
 
 
 def millions(model, classes=1000):
-    """Parameters with a linear head, as the paper's Table 4 counts them."""
+    """Parameters with a linear head, as in Table 4 of the paper."""
     return round((sum(p.numel() for p in model.parameters()) + (model.feat_dim + 1) * classes) / 1e6, 2)
 
 
@@ -62,7 +62,7 @@ def test_plugins_go_into_their_stages_only():
     assert found == [False, True, False, True]
 
 
-def test_configs_stay_as_they_were():
+def test_configs_are_not_changed():
     plugins = [dict(cfg=dict(type='mmhoga.HOGA', postfix='_1'), position='after_conv2', stages=(True, False))]
     before = copy.deepcopy(plugins)
     model = ResNet(18, base_channels=8, num_stages=2, plugins=plugins)
@@ -103,14 +103,14 @@ def test_bad_arguments(arguments, message):
 def test_frozen_stages_stay_frozen(deep_stem):
     model = ResNet(18, base_channels=8, deep_stem=deep_stem, frozen_stages=2, plugins=[HOGA])
     stem = model.stem if deep_stem else nn.ModuleList([model.conv1, model.bn1])
-    for _ in range(2):  # as built, and after train()
+    for _ in range(2):  # when built, and after train()
         for part, frozen in ((stem, True), (model.layer1, True), (model.layer2, True), (model.layer3, False)):
             assert all(p.requires_grad is not frozen for p in part.parameters())
             assert all(m.training is not frozen for m in part.modules() if isinstance(m, nn.BatchNorm2d))
         assert model.train() is model
 
 
-def test_frozen_stages_zero_freezes_the_stem_alone():
+def test_frozen_stages_zero_freezes_only_the_stem():
     model = ResNet(18, base_channels=8, frozen_stages=0)
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ['conv1.weight', 'bn1.weight', 'bn1.bias']

@@ -1,4 +1,4 @@
-"""The nets of Table 3, ResNeXt and PNAS cells on CIFAR-10: sizes beside the paper's, the cell by hand, gradients."""
+"""The networks of Table 3 (ResNeXt, PNAS cells) on CIFAR-10: sizes, the cell by its definition, gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BN = dict(type='BN')
 
 
 def resnext(cfg=None, *, base_channels=64, **arguments):
-    """ResNeXt-29 8x4d: of all three-stage Bottleneck nets that we counted, the nearest to all of its row in Table 3."""
+    """ResNeXt-29 8x4d: of the three-stage Bottleneck networks that we counted, the closest to its row in Table 3."""
     position = 'after_conv2' if cfg is HOGA else 'after_conv3'
     plugins = [] if cfg is None else [dict(cfg=cfg, position=position)]
     arguments = {'depth': 29, 'groups': 8, 'width_per_group': 4, **arguments}
@@ -55,14 +55,14 @@ def pnas_by_hand(n, width):
     return total + (channels + 1) * 10
 
 
-def test_resnext_has_1_72_million_parameters_where_the_paper_has_1_71():
+def test_resnext_has_1_72_million_parameters():
     assert parameters(resnext(), 1024) == resnext_by_hand(3, 64, 8, 4)
     assert round(parameters(resnext(), 1024) / 1e6, 2) == 1.72
     assert parameters(resnext(depth=11, groups=4, width_per_group=2), 1024) == resnext_by_hand(1, 64, 4, 2)
 
 
 @pytest.mark.parametrize(('width', 'millions'), [(42, 0.72), (40, 0.66)])
-def test_pnas_has_the_papers_size_at_a_width_that_four_groups_do_not_divide(width, millions):
+def test_pnas_has_the_size_of_the_paper_at_width_42(width, millions):
     total = parameters(pnas(base_channels=width), 4 * width)
     assert total == pnas_by_hand(6, width)
     assert round(total / 1e6, 2) == millions
@@ -75,8 +75,8 @@ def test_pnas_has_the_papers_size_at_a_width_that_four_groups_do_not_divide(widt
     [(resnext, {}, 0.52, 0.522), (pnas, dict(base_channels=42), 0.03, 0.035)],
     ids=['resnext', 'pnas'],
 )
-def test_what_se_adds_is_what_it_adds_in_the_paper(build, arguments, papers, millions):
-    """One more clue to nets that the paper does not describe: SE's size tells the widths at the blocks' ends."""
+def test_se_adds_as_many_parameters_as_in_the_paper(build, arguments, papers, millions):
+    """Evidence for networks that the paper does not describe: the size of SE depends on the widths of the blocks."""
     added = parameters(build(SE, **arguments), 0) - parameters(build(**arguments), 0)
     assert round(added / 1e6, 3) == millions
     assert abs(added / 1e6 - papers) < 0.01
@@ -139,7 +139,7 @@ def test_every_parameter_of_a_fresh_net_gets_a_finite_gradient(build, cfg):
         assert [name for name in dead if 'hoga' not in name and 'attention' not in name] == []
 
 
-def test_a_plugin_stands_behind_every_cell_of_its_stages():
+def test_a_plugin_follows_every_cell_of_its_stages():
     plugins = [dict(cfg=HOGA, position='after_cell', stages=(False, True, False))]
     model = CIFARPNASNet(base_channels=8, num_cells=2, plugins=plugins)
     cells = [name for name, _ in model.named_modules() if name.endswith('.hoga')]

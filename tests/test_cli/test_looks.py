@@ -230,7 +230,7 @@ def test_a_work_dir_is_enough(models, tmp_path):
 
 SMALL = 'small.png'
 BAD = {
-    'layer': (['--layer', 'backbone.layer33'], r"no layer 'backbone.layer33'. Near ones: backbone.layer3"),
+    'layer': (['--layer', 'backbone.layer33'], r"no layer 'backbone.layer33'. Similar names: backbone.layer3"),
     'class': (['--class', '10'], 'There is no class 10: this model has the classes 0 to 9'),
     'sample': (['--samples', '120'], '--samples 120: the data set of m has samples 0 to 119'),
     'no image file': (['--images', 'nowhere.png'], 'there is no image nowhere.png'),

@@ -8,7 +8,7 @@ from mmhoga.figures.attention_figure import attention_figure
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 from mmhoga.models import HOGA
-from mmhoga.models.operations import Source
+from mmhoga.models.operations import EdgeInput
 
 GENOTYPES = {
     'autola': 'autola',
@@ -53,7 +53,7 @@ def test_gates_are_those_of_the_operations(cell):
         assert gate.shape == (2, cell.group_channels, 6, 5)
         assert ((gate >= 0) & (gate <= 1)).all()
         source = x.unflatten(1, (cell.num_groups, -1))[:, k] if j == k else maps.nodes[:, j]
-        expected = cell.edges[edge_name(j, k)](Source(source.unsqueeze(1))).squeeze(1)
+        expected = cell.edges[edge_name(j, k)](EdgeInput(source.unsqueeze(1))).squeeze(1)
         torch.testing.assert_close(gate * source, expected)
         if name in ('none', 'skip_connect'):
             assert (gate == (name == 'skip_connect')).all()
@@ -81,7 +81,7 @@ def test_bad_input():
     assert hoga_cells(model) == ['attention']
     with pytest.raises(ValueError, match=r"'stage1' is a Conv2d, not a HOGA\. HOGA cells: attention"):
         attention_maps(model, x, 'stage1', model)
-    with pytest.raises(ValueError, match='Near ones: attention'):
+    with pytest.raises(ValueError, match='Similar names: attention'):
         attention_maps(model, x, 'atention', model)
     with pytest.raises(ValueError, match='did not run'):
         attention_maps(model, x, 'attention', model.stage1)

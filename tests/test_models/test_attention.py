@@ -1,4 +1,4 @@
-"""timm's attentions as plugins."""
+"""The attentions of timm as plugins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_se_squeezes_by_16_without_rounding(channels):
     assert sum(p.numel() for p in layer.parameters()) == 2 * channels * hidden + channels + hidden
 
 
-def test_se_is_the_papers_formula():
+def test_se_equals_its_formula():
     torch.manual_seed(0)
     layer, x = Attention(32, name='se'), torch.randn(2, 32, 5, 5)
     first, second = (conv.weight.flatten(1) for conv in (layer.layer.fc1, layer.layer.fc2))
@@ -54,12 +54,12 @@ def test_ge_theta_gathers_over_the_whole_map():
     x = torch.randn(2, 16, 7, 7)
     assert layer(x).shape == (2, 16, 7, 7)
     conv, norm = layer.layer.gather
-    gathered = (x * conv.weight[:, 0]).sum((2, 3), keepdim=True)  # one number a channel
+    gathered = (x * conv.weight[:, 0]).sum((2, 3), keepdim=True)  # one number per channel
     torch.testing.assert_close(conv(x), gathered)
     torch.testing.assert_close(layer.eval()(x), x * norm(gathered).sigmoid())
 
 
-def test_global_context_starts_as_timm_wants_after_a_backbones_init():
+def test_the_initialisation_of_timm_survives_that_of_the_backbone():
     from mmhoga.backbones import CIFARResNet
 
     plugins = [dict(cfg=dict(type='mmhoga.Attention', name='gca'), position='after_conv2')]
@@ -82,11 +82,11 @@ def test_an_unknown_name(name, message):
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
-        ('se', dict(reduction=16), r"'se'.*reduction.*It takes: .*rd_ratio=0.0625"),
+        ('se', dict(reduction=16), r"'se'.*reduction.*It accepts: .*rd_ratio=0.0625"),
         ('ge', dict(extra_params=True), r"'ge'.*spatial feature size.*feat_size"),
     ],
 )
-def test_arguments_that_the_attention_does_not_take(name, arguments, message):
+def test_invalid_arguments_of_an_attention(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         Attention(32, name=name, **arguments)
 

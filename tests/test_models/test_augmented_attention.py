@@ -1,4 +1,4 @@
-"""Attention-augmented convolution, against one that visits every pair of positions."""
+"""Attention-augmented convolution, compared with loops over all pairs of positions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from mmhoga.backbones import ResNet
 from mmhoga.models.augmented import AugmentedConv2d
 
-# Map size and attention_stride in ResNet-50: from the second stage on, which attends over maps of half its size.
+# Map size and attention_stride in ResNet-50, from the second stage, which attends over maps of half its size.
 STAGES = ((14, 2), (14, 1), (7, 1))
 
 
@@ -23,7 +23,7 @@ def augmented(in_channels=6, out_channels=8, kernel_size=3, *, padding=1, **argu
 
 
 def by_loops(layer, x, *, stride=1, attention_stride=1):
-    """The class's equations, one image, head, query and key at a time; no tensor of offsets anywhere."""
+    """The equations of the class, with loops over images, heads, queries and keys."""
     convolved = layer.conv(x)
     for s in (stride, attention_stride):
         x = pooled(x, s) if s > 1 else x
@@ -57,7 +57,7 @@ def by_loops(layer, x, *, stride=1, attention_stride=1):
 
 
 def pooled(x, stride):
-    """Each third-by-third window's sum by 9, zeros around the map."""
+    """3x3 average pooling with zero padding, by its definition."""
     padded = F.pad(x, (1, 1, 1, 1))
     columns = [
         torch.stack([padded[:, :, y : y + 3, z : z + 3].sum((2, 3)) / 9 for z in range(0, x.size(3), stride)], dim=-1)
@@ -77,7 +77,7 @@ def pooled(x, stride):
     ],
     ids=str,
 )
-def test_outputs_and_gradients_are_those_of_the_loops(size, arguments):
+def test_outputs_and_gradients_equal_those_of_the_loops(size, arguments):
     layer = augmented(**arguments)
     x = torch.randn(2, 6, *size, dtype=torch.float64, requires_grad=True)
     strides = {key: value for key, value in arguments.items() if 'stride' in key}
@@ -90,8 +90,8 @@ def test_outputs_and_gradients_are_those_of_the_loops(size, arguments):
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
-def test_without_relative_positions_attention_does_not_see_where_anything_is():
-    """Permuted inputs give permuted outputs; the learned offsets are all that breaks that."""
+def test_without_relative_positions_attention_is_permutation_equivariant():
+    """Permuted inputs give permuted outputs unless there are learned offsets."""
     layer, x = augmented(), torch.randn(1, 6, 4, 4, dtype=torch.float64)
     order = torch.randperm(16)
 
@@ -117,7 +117,7 @@ def resnet50(stages=STAGES, **arguments):
 
 @pytest.mark.parametrize(('ratios', 'millions'), [((0.25, 0.25), 24.30), ((0.2, 0.1), 25.78)])
 def test_parameters_of_resnet50(ratios, millions):
-    """Only 0.25 and 0.25 give the 24.30 M of Table 5; for 0.1, values are rounded to a multiple of the heads."""
+    """Only 0.25 and 0.25 give the 24.30 M of Table 5. With 0.1 the values are rounded to a multiple of the heads."""
     model = resnet50(key_ratio=ratios[0], value_ratio=ratios[1])
     total = sum(p.numel() for p in model.parameters()) + 2049 * 1000
     by_hand = 25_557_032
@@ -151,8 +151,8 @@ def test_every_parameter_of_a_fresh_network_gets_a_finite_gradient():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(value_ratio=0.1), r'value_ratio=0\.1 gives attention 0 of 8 .*num_heads=2'),
-        (dict(value_ratio=1.0), r'value_ratio=1\.0 gives attention 8 of 8 .*leave some to the convolution'),
+        (dict(value_ratio=0.1), r'value_ratio=0\.1 gives the attention 0 of 8 .*num_heads=2'),
+        (dict(value_ratio=1.0), r'value_ratio=1\.0 gives the attention 8 of 8 .*for both attention and convolution'),
         (dict(num_heads=16), r'0 of 8 output channels.*num_heads=16'),
     ],
     ids=str,
@@ -162,7 +162,7 @@ def test_bad_arguments(arguments, message):
         augmented(**arguments)
 
 
-def test_a_map_larger_than_the_embeddings_says_what_to_build():
+def test_a_map_larger_than_the_embeddings():
     layer = augmented(feat_size=4)
     layer(torch.rand(1, 6, 4, 3, dtype=torch.float64))
     with pytest.raises(ValueError, match=r'feat_size=4 and got one of 3 x 6\. Build it with feat_size=6'):

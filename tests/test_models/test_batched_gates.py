@@ -1,4 +1,4 @@
-"""The fused form against each candidate computing its own gate, and against the equations (test_supernet.py)."""
+"""Batched gates equal the gates of the single candidates; test_supernet.py compares them with the equations."""
 
 import copy
 import pickle
@@ -10,34 +10,34 @@ from textbook import supernet as textbook_supernet
 
 from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import OPERATIONS, AttentionOperation, SearchableHOGA
-from mmhoga.models.fast.batched_gates import LEARNED, FusedGates
+from mmhoga.models.fast.batched_gates import LEARNED, BatchedGates
 
 
 def apart(cell):
-    """A copy in which nothing is fused."""
+    """A copy that computes its gates one by one."""
     cell = copy.deepcopy(cell)
     for bundle in (cell.inputs, *cell.nodes):
-        assert bundle._fused is not None
-        bundle._fused = None
+        assert bundle.batched_gates is not None
+        bundle.batched_gates = None
     return cell
 
 
 def results(cell, x):
-    """Output, every gradient, every statistic."""
+    """Output, all gradients and all statistics."""
     x = x.clone().requires_grad_()
     y = cell(x)
     (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
     gradients = {name: parameter.grad for name, parameter in cell.named_parameters()}
-    statistics = {name: b.clone() for name, b in cell.named_buffers() if 'batch' in name or 'running' in name}
+    statistics = {name: b.clone() for name, b in cell.named_buffers() if 'num_batches' in name or 'running' in name}
     return dict(y=y, x=x.grad, **gradients, **statistics)
 
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize(('num_groups', 'width'), [(1, 8), (2, 16), (4, 16), (8, 16), (4, 64)])
-def test_all_of_it_to_1e_10(num_groups, width, training):
+def test_everything_agrees_to_1e_10(num_groups, width, training):
     cell = randomize(SearchableHOGA(width, num_groups=num_groups).double()).train(training)
     x = torch.randn(3, width, 5, 6, dtype=torch.float64)
-    for _ in range(2):  # the second time with statistics that have moved
+    for _ in range(2):  # the second time with changed statistics
         expected, actual = results(apart(cell), x), results(cell, x)
         assert expected.keys() == actual.keys() and 'inputs.cbam.bn.num_batches_tracked' in actual
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
@@ -47,40 +47,40 @@ def test_all_of_it_to_1e_10(num_groups, width, training):
 @pytest.mark.parametrize('order', [PRIMITIVES[::-1], (*LEARNED, 'none'), tuple(LEARNED), ('cbam', 'se', 'norm_3x3')])
 def test_candidates_in_any_order_and_number(order):
     cell = randomize(SearchableHOGA(8, num_groups=2, primitives=order).double())
-    assert (cell.inputs._fused is not None) == (set(LEARNED) <= set(order))
+    assert (cell.inputs.batched_gates is not None) == (set(LEARNED) <= set(order))
     x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
     torch.testing.assert_close(cell(x), textbook_supernet(copy.deepcopy(cell), x), rtol=1e-10, atol=1e-10)
 
 
-def test_a_candidate_of_ones_own_joins(monkeypatch):
+def test_a_registered_candidate_is_added(monkeypatch):
     class Dimmed(AttentionOperation):
-        def gate(self, source):
-            return source.x.new_full((), 0.5)
+        def gate(self, edge_input):
+            return edge_input.x.new_full((), 0.5)
 
     monkeypatch.setitem(OPERATIONS, 'dimmed', Dimmed)
     cell = randomize(SearchableHOGA(8, num_groups=2, primitives=('dimmed', *PRIMITIVES)).double())
     x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
     torch.testing.assert_close(cell(x), apart(cell)(x), rtol=1e-10, atol=1e-10)
     monkeypatch.setitem(OPERATIONS, 'se', Dimmed)
-    assert SearchableHOGA(8, num_groups=2).inputs._fused is None, "another class is not what is fused as 'se'"
+    assert SearchableHOGA(8, num_groups=2).inputs.batched_gates is None, "'se' has another class"
 
 
-def test_norms_that_were_changed_are_left_to_themselves():
+def test_changed_norms_turn_batching_off():
     cell = SearchableHOGA(8, num_groups=2)
     mixed = cell.inputs
     operations = {name: mixed[name] for name in mixed.primitives}
-    assert FusedGates.serves(operations)
+    assert BatchedGates.is_applicable(operations)
     mixed['norm_3x3'].convs[2].eval()  # as norm_eval does
-    assert not FusedGates.serves(operations)
+    assert not BatchedGates.is_applicable(operations)
     frozen = mixed['norm_3x3'].convs[2].running_mean.clone()
     cell(torch.randn(2, 8, 5, 5))
     assert torch.equal(mixed['norm_3x3'].convs[2].running_mean, frozen)
     synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(SearchableHOGA(8)).inputs
-    assert not FusedGates.serves({name: synchronized[name] for name in synchronized.primitives})
+    assert not BatchedGates.is_applicable({name: synchronized[name] for name in synchronized.primitives})
 
 
 def test_hessian_vector_products():
-    """What the second-order step needs: differentiate twice."""
+    """The second-order step differentiates twice."""
     cell = randomize(SearchableHOGA(8, num_groups=2).double())
     x = torch.randn(3, 8, 5, 5, dtype=torch.float64)
     products = []

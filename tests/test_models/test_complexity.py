@@ -1,4 +1,4 @@
-"""mmhoga.models.complexity against closed forms."""
+"""mmhoga.models.complexity, compared with closed forms."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_linear():
 
 
 class Toy(BaseModel):
-    """Called as the hosts' models are, and as mmpose's: ``data_samples`` has no default."""
+    """A model with the call of the hosts; as in mmpose, ``data_samples`` has no default."""
 
     def __init__(self):
         super().__init__()

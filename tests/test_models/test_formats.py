@@ -1,4 +1,4 @@
-"""Layers that go another way in channels_last, and arrive where torch's own do."""
+"""The layers with a path for channels_last equal those of torch."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def agree(ours, plain, x):
-    """Values, their format, gradients, and what the layer remembers."""
+    """Compare values, memory formats, gradients and states."""
     plain.load_state_dict(ours.state_dict())
     results = []
     for layer in (ours, plain):

@@ -5,24 +5,24 @@ from textbook import hoga as textbook_hoga
 from textbook import operation as textbook_operation
 
 from mmhoga.genotype import PRIMITIVES
-from mmhoga.models import HOGA, OPERATIONS, Source
+from mmhoga.models import HOGA, OPERATIONS, EdgeInput
 
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('name', PRIMITIVES)
-def test_each_operation_is_its_equation(name, training):
+def test_each_operation_equals_its_equation(name, training):
     torch.manual_seed(0)
     module = randomize(OPERATIONS[name](6, reduction=4).double()).train(training)
     x = torch.randn(3, 6, 5, 7, dtype=torch.float64)
     weights = {key: value.clone() for key, value in module.state_dict().items()}
     expected = textbook_operation(name, weights, x, training)
-    torch.testing.assert_close(module(Source(x.unsqueeze(1))).squeeze(1), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(module(EdgeInput(x.unsqueeze(1))).squeeze(1), expected, rtol=0, atol=1e-12)
 
 
 def test_every_operation_gates_between_zero_and_one():
     x = torch.randn(2, 1, 4, 6, 6)
     for name, build in OPERATIONS.items():
-        gate = build(4).gate(Source(x)).expand_as(x)
+        gate = build(4).gate(EdgeInput(x)).expand_as(x)
         assert gate.min() >= 0 and gate.max() <= 1, name
 
 
@@ -43,16 +43,16 @@ def test_equations_2_and_3(num_groups, summary, training):
         gradients = torch.autograd.grad((actual * probe).sum(), parameters, allow_unused=True)
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
         for gradient, expected_gradient in zip(gradients, expected_gradients):
-            if expected_gradient is None:  # behind an edge 'none'
+            if expected_gradient is None:  # after an edge with none
                 assert gradient is None or not gradient.any()
             else:
                 torch.testing.assert_close(gradient, expected_gradient, rtol=1e-8, atol=1e-9)
 
 
-def test_all_edges_none_leaves_the_shortcut_alone():
+def test_with_none_on_all_edges_only_the_shortcut_is_left():
     cell = HOGA(8, genotype=[['none'], ['none', 'none']]).eval()
     x = torch.randn(2, 8, 4, 4)
-    gate = cell.output_attention.gate(Source(x.unsqueeze(1))).squeeze(1)
+    gate = cell.output_attention.gate(EdgeInput(x.unsqueeze(1))).squeeze(1)
     torch.testing.assert_close(cell(x), gate * x)
 
 
@@ -70,14 +70,14 @@ def test_an_identity_cell_has_the_closed_form_of_eq_2():
 
 
 def test_squeezes_never_reach_zero_hidden_units():
-    cell = HOGA(16)  # 4 channels a group, squeezed by 16
+    cell = HOGA(16)  # 4 channels per group, squeezed by 16
     assert cell.summary_attention.squeeze.out_channels == 1
 
 
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(in_channels=18), 'K = 4 groups, which does not divide in_channels = 18'),
+        (dict(in_channels=18), 'K = 4 groups, but 4 does not divide in_channels = 18'),
         (dict(in_channels=16, summary='outputs'), "summary must be one of .* not 'outputs'"),
         (dict(in_channels=16, genotype='nothing'), 'Unknown genotype'),
     ],
@@ -87,7 +87,7 @@ def test_bad_arguments(kwargs, message):
         HOGA(**kwargs)
 
 
-def test_an_input_of_another_width_says_so():
+def test_an_input_of_another_width():
     with pytest.raises(ValueError, match=r'built for 16 channels and got an input of shape \(1, 32, 4, 4\)'):
         HOGA(16)(torch.rand(1, 32, 4, 4))
 

@@ -1,4 +1,4 @@
-"""Whatever is attached to a model is gone afterwards, also when the model raises."""
+"""Hooks and other changes are undone afterwards, also when the model raises."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ LOOKS = {
 
 @pytest.mark.parametrize('look', LOOKS.values(), ids=LOOKS)
 @pytest.mark.parametrize('fail', [False, True], ids=['runs', 'raises'])
-def test_a_model_is_as_it_was(look, fail):
+def test_a_model_is_restored(look, fail):
     model = in_use(hoga_net(fail=fail))
     before = state(model)
     x = torch.randn(2, 3, 8, 8)
@@ -34,8 +34,8 @@ def test_a_model_is_as_it_was(look, fail):
     assert torch.equal(torch.relu(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
 
 
-def test_the_test_would_notice():
-    """Without the context the same use does leave traces."""
+def test_the_comparison_detects_changes():
+    """Without the context the same use changes the model."""
     model = in_use(hoga_net())
     before = state(model)
     model(torch.randn(2, 3, 8, 8)).sum().backward()
@@ -45,7 +45,7 @@ def test_the_test_would_notice():
     assert before['hooks'] != state(model)['hooks']
 
 
-def test_backward_inside_does_not_reach_the_owners_gradients():
+def test_backward_inside_does_not_change_existing_gradients():
     model = in_use(hoga_net())
     before = state(model)
     with undisturbed(model):
@@ -54,7 +54,7 @@ def test_backward_inside_does_not_reach_the_owners_gradients():
     assert_same(before, state(model))
 
 
-def test_a_hook_that_cannot_be_attached_takes_the_others_along():
+def test_a_hook_that_cannot_be_registered_removes_the_others():
     model = in_use(hoga_net())
     before = state(model)
     with pytest.raises(AttributeError), hooked([(model.stage1, print), (None, print)]):
@@ -62,7 +62,7 @@ def test_a_hook_that_cannot_be_attached_takes_the_others_along():
     assert_same(before, state(model))
 
 
-def test_what_is_captured_is_what_the_layer_returned_though_a_relu_works_in_place():
+def test_an_in_place_relu_does_not_change_a_captured_output():
     model = hoga_net().eval()
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad(), captured(model, ['norm', 'stage2']) as outputs:
@@ -80,11 +80,11 @@ def test_capturing_does_not_change_the_result():
 
 
 def test_a_layer_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"Net has no layer 'stage3'. Near ones: stage2, stage1\b"):
+    with pytest.raises(ValueError, match=r"Net has no layer 'stage3'. Similar names: stage2, stage1\b"):
         find_layer(hoga_net(), 'stage3')
-    with pytest.raises(ValueError, match=r'Near ones: .*attention\.edges\.o_0_1'):
+    with pytest.raises(ValueError, match=r'Similar names: .*attention\.edges\.o_0_1'):
         find_layer(hoga_net(), 'o_0_1')
-    with pytest.raises(ValueError, match=r'There are: stage1, norm, relu'):
+    with pytest.raises(ValueError, match=r'It has: stage1, norm, relu'):
         find_layer(hoga_net(), 'xxxxxxxxxxxxxxxxxxxxxxxx')
     with pytest.raises(ValueError, match='has no layer'):
         find_layer(hoga_net(), '')
@@ -94,7 +94,7 @@ def test_outputs_as_maps():
     tokens = torch.arange(2 * 10 * 4.0).view(2, 10, 4)
     maps = as_maps(tokens)
     assert maps.shape == (2, 4, 3, 3)
-    assert torch.equal(maps[1, :, 2, 1], tokens[1, 1 + 7])  # behind the class token, row 2, column 1
+    assert torch.equal(maps[1, :, 2, 1], tokens[1, 1 + 7])  # after the class token, row 2, column 1
     assert as_maps(torch.zeros(2, 4)).shape == (2, 4, 1, 1)
     with pytest.raises(ValueError, match=r'backbone.x returns a tensor of shape \(2, 8, 4\)'):
         as_maps(torch.zeros(2, 8, 4), 'backbone.x')

@@ -10,7 +10,7 @@ def random(*shape):
 
 
 def norm(channels, training):
-    """Scratch for the batch's statistics, or running ones."""
+    """With space for the statistics of the batch, or with running statistics."""
     mean, var = (torch.zeros, torch.zeros) if training else (torch.randn, torch.rand)
     return Norm(mean(channels).double(), var(channels).double() + (not training), training, 1e-5)
 
@@ -21,7 +21,7 @@ def batch_norm(x, norm):
 
 
 def agree(kernel, plain, inputs):
-    """Values, first derivatives and second ones."""
+    """Compare values, first and second derivatives."""
     torch.testing.assert_close(kernel(*inputs), plain(*inputs))
     probe = torch.randn_like(plain(*inputs)).requires_grad_()
     firsts = [torch.autograd.grad(f(*inputs), inputs, probe, create_graph=True) for f in (kernel, plain)]

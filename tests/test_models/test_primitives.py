@@ -1,4 +1,6 @@
-"""A user's own primitive: what is registered works everywhere, what breaks the contract is named when built."""
+"""Registered primitives work everywhere, and a broken contract is an error when a cell is built."""
+
+import importlib
 
 import pytest
 import torch
@@ -7,15 +9,13 @@ from torch import nn
 
 import mmhoga.genotype
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError
-from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, SearchableHOGA, register_primitive
-from mmhoga.models import primitives as registry
+from mmhoga.models import HOGA, OPERATIONS, AttentionOperation, EdgeInput, SearchableHOGA, register_primitive
 
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    """What a test registers ends with it."""
+    """Forget the primitives of a test afterwards."""
     monkeypatch.setattr(mmhoga.genotype, '_OWN', {})
-    monkeypatch.setattr(registry, '_own', set())
     before = dict(OPERATIONS)
     yield
     OPERATIONS.clear()
@@ -25,13 +25,13 @@ def forget(monkeypatch):
 def register_scaled(name='scaled'):
     @register_primitive(name)
     class Scaled(AttentionOperation):
-        """One learned factor a channel."""
+        """One learned factor per channel."""
 
         def __init__(self, channels, edges=1, *, reduction, affine):
             super().__init__(channels, edges)
             self.factor = nn.Parameter(torch.randn(edges * channels))
 
-        def gate(self, source):
+        def gate(self, edge_input):
             return self.factor.view(1, self.edges, self.channels, 1, 1).sigmoid()
 
     return Scaled
@@ -50,8 +50,8 @@ def test_a_registered_primitive_is_searched_derived_and_written(tmp_path):
     torch.testing.assert_close(derived(x), supernet(x))
 
 
-def test_every_candidate_beside_ones_own_still_counts():
-    """With all built-in candidates these run fused, the user's own beside them."""
+def test_all_candidates_get_gradients_beside_a_registered_one():
+    """With all built-in candidates their gates are batched, and the registered one is added."""
     register_scaled()
     supernet = SearchableHOGA(8, num_groups=2, primitives=(*PRIMITIVES, 'scaled'))
     supernet(torch.randn(2, 8, 4, 4)).sum().backward()
@@ -62,7 +62,7 @@ def test_every_candidate_beside_ones_own_still_counts():
 def test_checking_leaves_random_numbers_alone():
     register_scaled()
     states = []
-    for _ in range(2):  # the second time it is known to be sound
+    for _ in range(2):  # the second time without a check
         torch.manual_seed(3)
         HOGA(8, genotype=[['scaled']])
         states.append(torch.get_rng_state())
@@ -75,11 +75,20 @@ def test_shapes_without_numbers():
         assert SearchableHOGA(8, primitives=['scaled', 'none']).alpha.is_meta
 
 
-def test_a_genotype_names_what_was_not_imported():
+def test_a_primitive_that_was_not_imported():
     with pytest.raises(GenotypeError, match=r"unknown operation 'scaled'.*import the module that registers it first"):
         Genotype([['scaled']])
     with pytest.raises(GenotypeError, match=r'primitives: unknown operation .*custom_imports'):
         SearchableHOGA(8, primitives=['scaled', 'se'])
+
+
+@pytest.mark.parametrize('module', ['mmhoga.models', 'mmhoga.models.operations'])
+def test_the_old_name_of_edge_input_still_works(module):
+    module = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match='Source is now called EdgeInput'):
+        assert module.Source is EdgeInput
+    with pytest.raises(AttributeError):
+        module.Sauce  # noqa: B018
 
 
 def test_bad_registrations():
@@ -89,7 +98,7 @@ def test_bad_registrations():
         register_primitive('se')(AttentionOperation)
     with pytest.raises(ValueError, match='letters, digits and underscores'):
         register_primitive('my op')(AttentionOperation)
-    with pytest.raises(TypeError, match='Name the primitive'):
+    with pytest.raises(TypeError, match='the argument is a name'):
         register_primitive(AttentionOperation)
 
 
@@ -99,12 +108,12 @@ class WrongSignature(AttentionOperation):
 
 
 class WrongShape(AttentionOperation):
-    def gate(self, source):
-        return source.x.mean((-2, -1))
+    def gate(self, edge_input):
+        return edge_input.x.mean((-2, -1))
 
 
 class NoTensor(AttentionOperation):
-    def gate(self, source):
+    def gate(self, edge_input):
         return 1.0
 
 
@@ -113,7 +122,7 @@ class NotStacked(AttentionOperation):
         super().__init__(channels, edges)
         self.factor = nn.Parameter(torch.ones(channels, edges))
 
-    def gate(self, source):
+    def gate(self, edge_input):
         return self.factor.mT[..., None, None]
 
 
@@ -121,12 +130,12 @@ class NotStacked(AttentionOperation):
     ('operation', 'error', 'message'),
     [
         (WrongSignature, TypeError, r"'bad' \(.*WrongSignature\) has the signature \(width\), but a cell calls it as"),
-        (WrongShape, ValueError, r'does not broadcast to \(3, 1, 4, 6, 5\)'),
+        (WrongShape, ValueError, r'does not broadcast to the shape of its input, \(3, 1, 4, 6, 5\)'),
         (NoTensor, TypeError, 'must return a tensor, not float'),
         (NotStacked, ValueError, r'does not stack the weights .*factor of one edge is \(2, 2\), but .* \(4, 1\)'),
     ],
 )
-def test_what_breaks_the_contract_is_named_when_built(operation, error, message):
+def test_a_broken_contract_is_an_error_when_built(operation, error, message):
     register_primitive('bad')(operation)
     with pytest.raises(error, match=message):
         SearchableHOGA(16, primitives=['skip_connect', 'bad'])

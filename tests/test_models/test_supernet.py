@@ -36,7 +36,7 @@ def test_equation_13_with_all_gradients(num_groups, training):
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('num_groups', [1, 2, 4, 8])
-def test_one_hot_supernet_is_the_derived_cell(num_groups, training):
+def test_a_one_hot_supernet_equals_the_derived_cell(num_groups, training):
     torch.manual_seed(0)
     genotype = random_genotype(num_groups, seed=num_groups)
     supernet = randomize(SearchableHOGA(16, num_groups=num_groups).double()).train(training)
@@ -57,14 +57,14 @@ def test_derived_statistics_follow_the_supernets():
     torch.testing.assert_close(derived.eval()(x), supernet.eval()(x))
 
 
-def test_alpha_has_a_row_an_edge_and_a_small_start():
+def test_alpha_has_one_row_per_edge_and_starts_small():
     torch.manual_seed(0)
     cell = SearchableHOGA(16, num_groups=4)
     assert cell.alpha.shape == (10, 9)
     assert 0 < cell.alpha.std() < 3e-3  # 1e-3 N(0, 1), section 4.2
 
 
-def test_derivation_takes_the_most_likely_but_none():
+def test_derivation_takes_the_most_likely_except_none():
     alpha = torch.zeros(3, 9)
     alpha[:, 0] = 9  # none, everywhere
     alpha[0, 4] = alpha[1, 8] = alpha[2, 1] = 1
@@ -72,7 +72,7 @@ def test_derivation_takes_the_most_likely_but_none():
 
 
 @pytest.mark.parametrize('alpha', [torch.zeros(4, 9), torch.zeros(3, 8), torch.full((1, 9), torch.nan)])
-def test_derivation_refuses_what_is_no_alpha(alpha):
+def test_derivation_rejects_an_invalid_alpha(alpha):
     with pytest.raises(ValueError, match='alpha'):
         derive_genotype(alpha)
 
@@ -83,9 +83,9 @@ def test_a_subset_of_primitives():
     genotype = derive_genotype(cell.alpha, cell.primitives)
     assert genotype.edges == (('skip_connect',), ('se', 'skip_connect'))
     assert isinstance(cell.derive(), HOGA)
-    with pytest.raises(ValueError, match="o_0_0 is 'cbam', no candidate here"):
+    with pytest.raises(ValueError, match="o_0_0 is 'cbam', which is not among the candidates"):
         cell.derive([['cbam'], ['se', 'se']])
-    with pytest.raises(ValueError, match='K = 4, this supernet K = 2'):
+    with pytest.raises(ValueError, match='K = 4, but this supernet has K = 2'):
         cell.derive('autola')
 
 

@@ -1,6 +1,6 @@
-"""Search with a candidate of one's own among mmhoga's, on handwritten digits; run from the top of the checkout.
+"""Search on handwritten digits with your own primitive among the candidates. Run in the top folder of the checkout:
 
-python tools/train.py docs/examples/own_primitive/search.py
+mmhoga train docs/examples/own_primitive/search.py
 """
 
 _base_ = '../../../configs/search/hoga-search_resnet8_1xb64-8e_digits.py'

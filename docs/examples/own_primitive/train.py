@@ -1,6 +1,6 @@
-"""Train what search.py found; run from the top of the checkout.
+"""Train with the genotype from search.py. Run in the top folder of the checkout:
 
-python tools/train.py docs/examples/own_primitive/train.py
+mmhoga train docs/examples/own_primitive/train.py
 """
 
 _base_ = '../../../configs/digits/hoga-resnet8_1xb96-8e_digits.py'

@@ -1,1 +1,1 @@
-"""Code that exists for speed alone; a test compares each part with the plain form that defines it."""
+"""Code that exists only for speed; tests compare each part with its plain definition."""

@@ -1,23 +1,23 @@
-"""Eq. (13) for all edges that leave one node, in about a tenth of the calls that candidate by candidate takes.
+"""Eq. (13) for all edges that leave one node, in about a tenth of the operator calls of one gate after the other.
 
-The weighted sum of one edge's gates, for channel c and pixel p, with w for softmax(alpha)::
+The mixed gate of one edge, for channel c and pixel p, with w for its mix::
 
     G[c, p] =   w_norm n[c, p] + w_norm2 n2[c, p]               normalization attention, dilations 1 and 2, Eq. (7)
               + w_skip + w_se s[c] + w_se2 s2[c]                identity, channel attentions, Eqs. (9), (4), (5)
               + w_spatial m[p] + w_spatial2 m2[p]               spatial attention, dilations 1 and 2, Eq. (6)
               + w_cbam b[c] q[p]                                CBAM, Eq. (8)
 
-All but the first line is a matrix product of rank 3, ``[A, 1, w_cbam b] @ [1; B; q]``.
+All but the first line is a matrix product of rank 3, ``[A, 1, w_cbam b] @ [1; B; q]``, with A and B the second and
+third line.
 
-- n and m are the same layers on other maps: depth-wise 3x3, point-wise, BN, ReLU, and again. They run as one on maps
-  ``[x; max_c x; mean_c x]``, C + 2 an edge, with point-wise weights that are block matrices.
-- So do n2 and m2: m2's dense 3x3 from 2 maps to 1 and its factor f are a depth-wise 3x3 and a point-wise ``[f, f]``.
-  CBAM's dense 7x7 is a depth-wise one and the sum of two maps.
+- n and m apply the same layers to different maps: depth-wise 3x3, point-wise, BN, ReLU, and again. They run as one on
+  the C + 2 maps ``[x; max_c x; mean_c x]`` per edge; the point-wise weights are block matrices.
+- So do n2 and m2. The dense 3x3 of m2 from 2 maps to 1, with its factor f, equals a depth-wise 3x3 and the point-wise
+  ``[f, f]``. The dense 7x7 of CBAM equals a depth-wise one and the sum of two maps.
 - s, s2 and b are MLPs on ``[max_p x; mean_p x]``: two matrix products with block matrices.
 
-A depth-wise and a point-wise convolution could be composed further, into one dense 3x3. That saves a call and takes
-several times the arithmetic: forward and backward, on a CPU in channels_last, the two took about 12 ms and the dense
-one 27 (C = 4, 4 edges, 64 x 32 x 32).
+Composing each depth-wise and point-wise convolution into one dense 3x3 saves a call but is slower: forward and backward
+took 27 ms instead of 12 ms (CPU, channels_last, C = 4, 4 edges, 64 x 32 x 32).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 from mmhoga.models.fast.layers import NarrowBatchNorm2d
-from mmhoga.models.fast.packing import Layout, Packing
+from mmhoga.models.fast.packing import Packing, positions
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -41,7 +41,7 @@ from mmhoga.models.operations import (
     SpatialAttention,
 )
 
-#: What is fused: all candidates that have weights.
+#: The candidates with weights, all of which must be there: each with its class.
 LEARNED: dict[str, type[AttentionOperation]] = {
     'norm_3x3': NormalizationAttention,
     'norm_3x3_d2': NormalizationAttention,
@@ -52,25 +52,25 @@ LEARNED: dict[str, type[AttentionOperation]] = {
     'cbam': CBAM,
 }
 
-# Up to so many channels a dense point-wise convolution is faster than one grouped by edges, zeros and all.
+# Up to this width a dense point-wise convolution, zeros included, is faster than one with a group per edge.
 DENSE_WIDTH = 48
 
 
-class FusedGates(nn.Module):
-    """The weighted gates of :data:`LEARNED`, zero and identity for E edges that share a source or have their own.
+class BatchedGates(nn.Module):
+    """The mixed gates of :data:`LEARNED`, zero and identity, for E edges with a shared input or one input each.
 
-    It owns no parameters: they stay with the operations, which come with each call.
+    It has no parameters: the operations keep them and are passed to each call.
 
     Args:
         channels: C, of a group.
         edges: E.
         hidden: units of each channel MLP.
-        primitives: the candidates' names, in the order of their weights.
+        primitives: the candidates, in the order of the columns of the mix.
     """
 
-    pairs: Tensor  # (E, 2E, 1, 1), adds up the two maps of an edge
-    selector: Tensor  # (M, 2 (C + 1) + 9 + 3), from an edge's weights to the coefficients of its gates in G
-    constant: Tensor  # of G's coefficients
+    pairs: Tensor  # (E, 2E, 1, 1), adds the two maps of each edge
+    selector: Tensor  # (M, 2 (C + 1) + 9 + 3), from the mix of an edge to the coefficients of its gates in G
+    constant: Tensor  # the coefficients that do not depend on the mix
 
     def __init__(self, channels: int, edges: int, hidden: int, primitives: Sequence[str]) -> None:
         super().__init__()
@@ -86,22 +86,22 @@ class FusedGates(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     @classmethod
-    def of(cls, operations: Mapping[str, Any]) -> FusedGates | None:
-        """For these candidates, or None where one of :data:`LEARNED` is missing or of another class."""
+    def of(cls, operations: Mapping[str, Any]) -> BatchedGates | None:
+        """For these candidates; None if one of :data:`LEARNED` is missing or has another class."""
         if any(type(operations.get(name)) is not kind for name, kind in LEARNED.items()):
             return None
         se = operations['se']
         return cls(se.channels, se.edges, se.squeeze.out_channels // se.edges, list(operations))
 
     @staticmethod
-    def served(operations: Mapping[str, Any]) -> list[str]:
-        """The names of those candidates whose gates are in G."""
+    def covered_names(operations: Mapping[str, Any]) -> list[str]:
+        """The candidates whose gates are in G."""
         return [name for name in operations if name in (*LEARNED, 'none', 'skip_connect')]
 
     @staticmethod
-    def serves(operations: Mapping[str, Any]) -> bool:
-        """Whether the batch norms are still what they were built as: alike, local to a process, all in one mode."""
-        norms = [norm for stage in _norms(operations) for row in stage for norm in row]
+    def is_applicable(operations: Mapping[str, Any]) -> bool:
+        """Whether the batch norms have one mode, are local to the process, and are otherwise as they were built."""
+        norms = [norm for layer in _norms(operations) for row in layer for norm in row]
         return all(
             type(norm) is NarrowBatchNorm2d
             and (norm.training, norm.momentum, norm.eps) == (norms[0].training, norms[0].momentum, norms[0].eps)
@@ -110,42 +110,42 @@ class FusedGates(nn.Module):
             for norm in norms
         )
 
-    def forward(self, x: Tensor, weights: Tensor, operations: Mapping[str, Any]) -> Tensor:
+    def forward(self, x: Tensor, mix: Tensor, operations: Mapping[str, Any]) -> Tensor:
         """G.
 
         Args:
             x: ``(N, E or 1, C, H, W)``.
-            weights: ``(E, M)``.
-            operations: the candidates by name; those that are not :meth:`served` are left out of G.
+            mix: ``(E, M)``.
+            operations: the candidates by name; those not in :meth:`covered_names` are ignored.
 
         Returns:
             ``(N, E, C, H, W)``.
         """
         packed = self.packing(_parameters(operations))
-        # All coefficients in G are linear in the weights.
-        coefficients = torch.addmm(self.constant, weights, self.selector)
-        mix, rank3, one = coefficients.split((2 * self.channels + 2, 9, 3), dim=1)
+        # All coefficients in G are linear in the mix.
+        coefficients = torch.addmm(self.constant, mix, self.selector)
+        local_mix, matrix, offset = coefficients.split((2 * self.channels + 2, 9, 3), dim=1)
 
-        gates = self._channel_gates(x, packed)  # (E, N, C, 3)
-        q = self._cbam_map(x, gates[..., 2].transpose(0, 1), operations['cbam'])
-        # Contiguous, since all that is multiplied with it would take on its strides.
-        mix = mix.view(self.edges, 2, self.channels + 1).transpose(0, 1).contiguous()[None, ..., None, None]
-        local = self._local_gates(x, packed, mix, operations).flatten(3)
-        first, spatial = local.split((self.channels, 1), dim=2)  # (N, E, C, P), (N, E, 1, P)
+        channel_gates = self._channel_gates(x, packed)  # (E, N, C, 3)
+        q = self._cbam_map(x, channel_gates[..., 2].transpose(0, 1), operations['cbam'])
+        # Contiguous, since products with it take its strides.
+        local_mix = local_mix.view(self.edges, 2, -1).transpose(0, 1).contiguous()[None, ..., None, None]
+        local_gates = self._local_gates(x, packed, local_mix, operations).flatten(3)
+        normalization, spatial = local_gates.split((self.channels, 1), dim=2)  # (N, E, C, P), (N, E, 1, P)
 
-        left = torch.baddbmm(one.view(-1, 1, 3), gates.flatten(1, 2), rank3.view(-1, 3, 3))
+        left = torch.baddbmm(offset.view(-1, 1, 3), channel_gates.flatten(1, 2), matrix.view(-1, 3, 3))
         left = left.view(self.edges, -1, self.channels, 3).transpose(0, 1)  # [A, 1, w_cbam b], (N, E, C, 3)
         right = torch.cat((self.constant[-2].expand_as(q), spatial, q), dim=2)  # [1; B; q], (N, E, 3, P)
-        total = torch.baddbmm(first.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
+        total = torch.baddbmm(normalization.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
         return total.view(len(x), self.edges, self.channels, *x.shape[-2:])
 
     def _channel_gates(self, x: Tensor, packed: Mapping[str, Tensor]) -> Tensor:
         """s, s2 and b, ``(E, N, C, 3)``."""
         pooled = pixel_pool(x).flatten(2).transpose(0, 1)  # (E or 1, N, 2C)
         hidden = torch.baddbmm(packed['squeeze_bias'], pooled.expand(self.edges, -1, -1), packed['squeeze']).relu()
-        # Both poolings bring the bias.
-        gates = torch.baddbmm(2 * packed['excite_bias'], hidden, packed['excite']).sigmoid()
-        return gates.unflatten(2, (self.channels, 3))
+        # Twice, since the MLP adds its bias for each of the two poolings.
+        logits = torch.baddbmm(2 * packed['excite_bias'], hidden, packed['excite'])
+        return logits.sigmoid().unflatten(2, (self.channels, 3))
 
     def _cbam_map(self, x: Tensor, b: Tensor, cbam: Any) -> Tensor:
         """q, ``(N, E, 1, P)``."""
@@ -154,9 +154,9 @@ class FusedGates(nn.Module):
         return cbam.bn(logits).sigmoid().flatten(2).unsqueeze(2)
 
     def _local_gates(
-        self, x: Tensor, packed: Mapping[str, Tensor], weights: Tensor, operations: Mapping[str, Any]
+        self, x: Tensor, packed: Mapping[str, Tensor], mix: Tensor, operations: Mapping[str, Any]
     ) -> Tensor:
-        """The weighted sums over dilations of n and m, ``(N, E, C + 1, H, W)``."""
+        """The mixed sums over dilations of n and m, ``(N, E, C + 1, H, W)``."""
         maps = torch.cat((x, channel_pool(x)), dim=2)
         maps = _channels_last(maps.expand(-1, self.edges, -1, -1, -1))  # (N, E * (C + 2), H, W)
 
@@ -164,48 +164,48 @@ class FusedGates(nn.Module):
             kernels = packed[f'depthwise{name}'], packed[f'pointwise{name}']
             return separable(maps, *kernels, groups=self.groups, **kwargs)
 
-        first, last = (JointNorm(norms, self.edges) for norms in _norms(operations))
-        near = layer(layer(maps, '1'), '2', norm=first.norm)
-        far = layer(maps, '_d2', dilation=2)
-        logits = torch.stack([part.unflatten(1, (self.edges, -1)) for part in (near, far)], dim=1)
-        gates = weighted_gates(logits, weights, last.norm)
-        update(first, last)
+        inner, last = (JointNorm(norms, self.edges) for norms in _norms(operations))
+        dilation_1 = layer(layer(maps, '1'), '2', norm=inner.norm)
+        dilation_2 = layer(maps, '_d2', dilation=2)
+        logits = torch.stack([part.unflatten(1, (self.edges, -1)) for part in (dilation_1, dilation_2)], dim=1)
+        gates = weighted_gates(logits, mix, last.norm)
+        update(inner, last)
         return gates
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """``(N, E, C, H, W)`` to ``(N, E * C, H, W)`` with the channels of a pixel side by side, in one copy."""
+    """``(N, E, C, H, W)`` to ``(N, E * C, H, W)`` in channels_last, in one copy."""
     edges, channels = x.shape[1:3]
     maps = x.permute(0, 3, 4, 1, 2).reshape(len(x), *x.shape[-2:], edges * channels).permute(0, 3, 1, 2)
-    return maps.contiguous(memory_format=torch.channels_last)  # where the reshape was a view
+    return maps.contiguous(memory_format=torch.channels_last)  # the reshape may have been a view
 
 
 def _norms(operations: Mapping[str, Any]) -> tuple[list[list[nn.BatchNorm2d]], list[list[nn.BatchNorm2d]]]:
-    """Those after the first and after the last point-wise convolutions, in rows of dilation."""
+    """The norms after the first and after the last point-wise convolutions, one row per dilation."""
     norm, norm_d2, spatial, spatial_d2 = (operations[name].convs for name in list(LEARNED)[:4])
     return [[norm[2], spatial[2]]], [[norm[6], spatial[6]], [norm_d2[2], spatial_d2[2]]]
 
 
 class JointNorm:
-    """Several batch norms as one; its channels are those of each row, for each edge, of each norm in the row."""
+    """Several batch norms as one. The order of its channels is: row, edge, norm in the row, channel of the norm."""
 
     def __init__(self, norms: Sequence[Sequence[nn.BatchNorm2d]], edges: int) -> None:
         self.rows, self.edges = norms, edges
         self.modules: list[Any] = [norm for row in norms for norm in row]
-        some = self.modules[0]
-        self.training, self.momentum = some.training, some.momentum
+        model = self.modules[0]
+        self.training, self.momentum = model.training, model.momentum
         if self.training:
-            mean, var = some.running_mean.new_zeros(2, sum(norm.num_features for norm in self.modules))
+            mean, var = model.running_mean.new_zeros(2, sum(norm.num_features for norm in self.modules))
         else:
             mean, var = (self._joined(key) for key in ('running_mean', 'running_var'))
-        self.norm = Norm(mean, var, self.training, some.eps)
+        self.norm = Norm(mean, var, self.training, model.eps)
 
     def _joined(self, key: str) -> Tensor:
         rows = [torch.cat([getattr(norm, key).view(self.edges, -1) for norm in row], dim=1) for row in self.rows]
         return torch.cat([row.flatten() for row in rows])
 
     def statistics(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The norms' running statistics, and beside each the batch's, after a forward pass in training mode."""
+        """The running statistics and those of the batch, in pairs, after a forward pass in training mode."""
         running, batch = [], []
         for key, joined in (('running_mean', self.norm.mean), ('running_var', self.norm.var)):
             for row, part in zip(self.rows, joined.view(len(self.rows), self.edges, -1)):
@@ -215,7 +215,7 @@ class JointNorm:
 
 
 def update(*norms: JointNorm) -> None:
-    """Move the running statistics towards the batch's, as batch norms do in training mode."""
+    """Update the running statistics as batch norms do in training mode."""
     if norms[0].training:
         running, batch = (list(chain(*lists)) for lists in zip(*(norm.statistics() for norm in norms)))
         torch._foreach_lerp_(running, batch, norms[0].momentum)
@@ -223,28 +223,30 @@ def update(*norms: JointNorm) -> None:
 
 
 def _parameters(operations: Mapping[str, Any]) -> list[Tensor]:
-    """What :func:`_packing` places, in its order."""
+    """The tensors for the blocks of :func:`_packing`, in the same order."""
     norm, norm_d2, spatial, spatial_d2, se, se2, cbam = (operations[name] for name in LEARNED)
-    near = [op.convs[i].weight for op in (norm, spatial) for i in (0, 1, 4, 5)]
-    far = [op.convs[i].weight for op, layers in ((norm_d2, (0, 1)), (spatial_d2, (0, 1, 1))) for i in layers]
-    mlps = [se, se2, cbam.channel, se2, cbam.channel]  # on the mean, and two on the maximum
+    dilation_1 = [op.convs[i].weight for op in (norm, spatial) for i in (0, 1, 4, 5)]
+    # The point-wise weight of m2 twice: [f, f].
+    dilation_2 = [op.convs[i].weight for op, layers in ((norm_d2, (0, 1)), (spatial_d2, (0, 1, 1))) for i in layers]
+    mlps = [se, se2, cbam.channel, se2, cbam.channel]  # three on the mean, two on the maximum
     weights = [getattr(mlp, layer).weight for layer in ('squeeze', 'excite') for mlp in mlps]
     biases = [cbam.channel.squeeze.bias] * 2 + [cbam.channel.excite.bias]
-    return [*near, *far, *weights, *biases]
+    return [*dilation_1, *dilation_2, *weights, *biases]
 
 
 def _selector(channels: int, primitives: Sequence[str]) -> Tensor:
-    """Where each candidate's weight stands: with n and m, with n2 and m2, in ``rank3``, in ``one``."""
-    near, far, rank3, one = torch.arange(2 * channels + 14).split((channels + 1, channels + 1, 9, 3))
+    """The coefficients that each candidate contributes: for n and m, for n2 and m2, for ``[A, 1, w_cbam b]``."""
+    sizes = (channels + 1, channels + 1, 9, 3)
+    dilation_1, dilation_2, matrix, offset = torch.arange(2 * channels + 14).split(sizes)
     places = {
-        'norm_3x3': near[:-1],
-        'spatial_3x3': near[-1:],
-        'norm_3x3_d2': far[:-1],
-        'spatial_3x3_d2': far[-1:],
-        'se': rank3[0],  # from s to A
-        'se_avgmax': rank3[3],  # from s2 to A
-        'cbam': rank3[8],
-        'skip_connect': one[0],
+        'norm_3x3': dilation_1[:-1],
+        'spatial_3x3': dilation_1[-1:],
+        'norm_3x3_d2': dilation_2[:-1],
+        'spatial_3x3_d2': dilation_2[-1:],
+        'se': matrix[0],  # from s to A
+        'se_avgmax': matrix[3],  # from s2 to A
+        'cbam': matrix[8],  # from b to w_cbam b
+        'skip_connect': offset[0],  # in A
     }
     selector = torch.zeros(len(primitives), 2 * channels + 14)
     for row, name in zip(selector, primitives):
@@ -254,10 +256,10 @@ def _selector(channels: int, primitives: Sequence[str]) -> Tensor:
 
 
 def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
-    """Where :func:`_parameters` go."""
+    """The blocks for the tensors of :func:`_parameters`."""
     c, maps = channels, channels + 2
     outputs = {'1': maps, '2': c + 1, '_d2': c + 1}
-    layout = Layout(
+    matrices = positions(
         {
             **{f'depthwise{layer}': (edges * maps, 1, 3, 3) for layer in outputs},
             **{f'pointwise{layer}': (edges * out, edges * maps // groups, 1, 1) for layer, out in outputs.items()},
@@ -269,37 +271,37 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     )
 
     def depthwise(layer: str, inputs: slice) -> Tensor:
-        return layout[f'depthwise{layer}'].view(edges, maps, 9)[:, inputs]
+        return matrices[f'depthwise{layer}'].view(edges, maps, 9)[:, inputs]
 
     def pointwise(layer: str, out: slice, inputs: slice) -> Tensor:
-        blocks = layout[f'pointwise{layer}']
+        blocks = matrices[f'pointwise{layer}']
         if groups == 1:
             blocks = blocks.view(edges, -1, edges, maps).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return blocks.view(edges, -1, maps)[:, out, inputs] if groups > 1 else blocks[:, out, inputs]
+        return blocks.reshape(edges, -1, maps)[:, out, inputs]
 
     x, pooled, logit = slice(c), slice(c, None), slice(c, c + 1)
-    tops, means = slice(0, None, 2), slice(1, None, 2)
-    near = [
+    dilation_1 = [
         block
-        for own, last in ((x, x), (pooled, logit))
+        for inputs, outputs_2 in ((x, x), (pooled, logit))
         for block in (
-            depthwise('1', own),
-            pointwise('1', own, own),
-            depthwise('2', own),
-            pointwise('2', last, own),
+            depthwise('1', inputs),
+            pointwise('1', inputs, inputs),
+            depthwise('2', inputs),
+            pointwise('2', outputs_2, inputs),
         )
     ]
-    far = [
+    dilation_2 = [
         depthwise('_d2', x),
         pointwise('_d2', x, x),
         depthwise('_d2', pooled),
         pointwise('_d2', logit, slice(c, c + 1)),
         pointwise('_d2', logit, slice(c + 1, c + 2)),
     ]
+    maxima, means = slice(0, None, 2), slice(1, None, 2)
     units = [slice(i * hidden, (i + 1) * hidden) for i in range(5)]
-    poolings = [means, means, means, tops, tops]
     gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
-    squeeze = [layout['squeeze'][:, rows, own].mT for rows, own in zip(poolings, units)]
-    excite = [layout['excite'][:, own, columns].mT for own, columns in zip(units, gates)]
-    biases = [layout['squeeze_bias'][:, 0, units[2]], layout['squeeze_bias'][:, 0, units[4]]]
-    return Packing(layout, [*near, *far, *squeeze, *excite, *biases, layout['excite_bias'][:, 0, gates[2]]])
+    squeeze = [matrices['squeeze'][:, pooling, unit].mT for pooling, unit in zip([means] * 3 + [maxima] * 2, units)]
+    excite = [matrices['excite'][:, unit, gate].mT for unit, gate in zip(units, gates)]
+    biases = [matrices['squeeze_bias'][:, 0, units[2]], matrices['squeeze_bias'][:, 0, units[4]]]
+    biases.append(matrices['excite_bias'][:, 0, gates[2]])
+    return Packing(matrices, [*dilation_1, *dilation_2, *squeeze, *excite, *biases])

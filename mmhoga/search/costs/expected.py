@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmhoga.genotype import Genotype, edge_list
 from mmhoga.models.complexity import Complexity, count
 from mmhoga.models.hooks import undisturbed
-from mmhoga.models.operations import Source
+from mmhoga.models.operations import EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.models.supernet import SearchableHOGA
 from mmhoga.search.costs.latency import LatencyTable
@@ -130,7 +130,7 @@ class OnMaps(nn.Module):
         self.operation = build_operation(name, channels, reduction=reduction)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.operation(Source(x.unsqueeze(1))).squeeze(1)
+        return self.operation(EdgeInput(x.unsqueeze(1))).squeeze(1)
 
 
 def cell_shapes(architecture: nn.Module, cells: Mapping[str, SearchableHOGA], input_shape: Sequence[int]) -> Any:
