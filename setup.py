@@ -56,7 +56,7 @@ EXTRAS = {
         BASES,
     ],
     'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
-    'analysis': ['matplotlib', 'scikit-learn'],
+    'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
     'tensorboard': ['tensorboard'],  # to watch a search there
     'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
     'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
@@ -72,7 +72,7 @@ setup(
     author='mmhoga contributors',
     python_requires='>=3.9',
     packages=find_packages(include=['mmhoga', 'mmhoga.*']),
-    package_data={'mmhoga': ['py.typed']},
+    package_data={'mmhoga': ['py.typed', 'report/templates/*']},
     entry_points={'console_scripts': ['mmhoga = mmhoga.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
     # Loose, so that nobody's torch is replaced. mmcv is absent on purpose: it comes as mmcv or as mmcv-lite,

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from mmhoga.cli.run.arguments import genotype_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.figures.genotype_drawing import differing_edges
-from mmhoga.figures.genotype_figure import check_drawing_path, save_drawing
+from mmhoga.figures.genotype_figure import check_drawing_path, differing_edges, save_drawing
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name
 from mmhoga.hosts import LaunchError
