@@ -72,6 +72,7 @@ def save_figure(
     np.savez_compressed(numbers, **{name: np.asarray(array) for name, array in arrays.items()})
     written = [path.with_suffix('.npz'), path.with_suffix('.json'), path]
     text = json.dumps(facts, indent=1, ensure_ascii=False) + '\n'
-    for target, content in zip(written, (numbers.getvalue(), text, picture.getvalue())):
+    contents: tuple[bytes | str, ...] = (numbers.getvalue(), text, picture.getvalue())
+    for target, content in zip(written, contents):
         write_atomic(target, content)
     return written

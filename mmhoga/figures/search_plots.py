@@ -48,7 +48,9 @@ def _alpha_panel(axes: Axes, history: SearchHistory, index: int) -> None:
     chosen = history.genotypes[-1].operation(source, target)
     for operation, values in zip(history.primitives, history.probabilities[:, index].T):
         picked = operation == chosen
-        emphasis = dict(linewidth=2.4, zorder=3) if picked else dict(linewidth=1.0, zorder=2, alpha=0.75)
+        emphasis: dict[str, Any] = (
+            dict(linewidth=2.4, zorder=3) if picked else dict(linewidth=1.0, zorder=2, alpha=0.75)
+        )
         axes.plot(history.epochs, values, marker=marker_of(history.epochs), **emphasis, **_line(operation))
     axes.axhline(1 / len(history.primitives), color=INK, linewidth=0.7, linestyle=':', alpha=0.6)
     whole_numbers(axes, 4)
@@ -110,7 +112,7 @@ def plot_entropy(history: SearchHistory, *, name: str = 'entropy') -> str:
     with figure_style():
         figure, axes = new_axes(3.0)
         marker = marker_of(history.epochs)
-        thin = dict(color=INK, linewidth=0.8, alpha=0.4, markersize=3)
+        thin: dict[str, Any] = dict(color=INK, linewidth=0.8, alpha=0.4, markersize=3)
         axes.plot(history.epochs, history.entropy, marker=marker, **thin)
         axes.plot(history.epochs, mean, color=series_colour(0), linewidth=2.6, marker=marker)
         axes.axhline(top, color=INK, linewidth=0.9, linestyle=':')

@@ -99,10 +99,13 @@ def format_count(value: int | None) -> str:
 
 
 def format_seconds(value: float | None) -> str:
-    """``0.0412 -> '41.2 ms'``; below 1 ms with three significant digits."""
+    """``0.0412 -> '41.2 ms'``; below 1 ms with three significant digits, from 90 s in minutes, from 90 min in hours."""
     if value is None:
         return NOT_MEASURED
-    return f'{value:.2f} s' if value >= 1 else f'{value * 1e3:.1f} ms' if value >= 1e-3 else f'{value * 1e3:.3g} ms'
+    for unit, size, least, digits in (('h', 3600, 5400, 1), ('min', 60, 90, 1), ('s', 1, 10, 0), ('s', 1, 1, 2)):
+        if value >= least:
+            return f'{value / size:.{digits}f} {unit}'
+    return f'{value * 1e3:.1f} ms' if value >= 1e-3 else f'{value * 1e3:.3g} ms'
 
 
 def summary(rows: Sequence[NetworkRow], metric: Metric, split: str, highlight: str | None) -> str:
@@ -155,10 +158,10 @@ def cautions(rows: Sequence[NetworkRow], metric: Metric, highlight: str | None) 
     for row in rows:
         missing = len(row.runs) - len(row.scores(metric))
         if row in ranked and missing:
-            found.append(f'{missing} of {len(row.runs)} runs of {_quoted(row)} has no {metric.title} yet.')
+            found.append(f'{_quoted(row)}: {missing} of {len(row.runs)} runs without {metric.title} yet.')
         unfinished = ', '.join(run.unfinished for run in row.runs if run.unfinished)
         if unfinished:
-            found.append(f'{_quoted(row)} has unfinished runs ({unfinished}), whose last value is shown.')
+            found.append(f'{_quoted(row)} has unfinished runs ({unfinished}), of which the last value is shown.')
     return found
 
 

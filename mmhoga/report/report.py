@@ -12,13 +12,21 @@ from typing import Any
 import jinja2
 
 from mmhoga.files import write_atomic
-from mmhoga.report.comparison import NetworkRow, cautions, network_complexity, score_source, summary
+from mmhoga.report.comparison import (
+    NetworkRow,
+    cautions,
+    format_count,
+    format_seconds,
+    network_complexity,
+    score_source,
+    summary,
+)
 from mmhoga.report.environment import describe_environment
 from mmhoga.report.metrics import pick_metric
 from mmhoga.report.report_numbers import report_numbers
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import SearchRun, read_search
-from mmhoga.report.sections import Size, comparison_content, provenance_content, search_content
+from mmhoga.report.sections import Size, comparison_content, environments, search_content
 from mmhoga.report.step_time import image_times, step_times
 
 _TEMPLATES = jinja2.Environment(
@@ -28,6 +36,7 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.filters.update(count=format_count, seconds=format_seconds)
 
 
 def write_report(
@@ -79,13 +88,18 @@ def write_report(
     if chosen:
         lead.append(summary(comparison, chosen, place, highlight))
     environment = environment or {}
+    runs = [('search', search.run)] if search and search.run else []
+    runs += [(row.name, run) for row in comparison for run in row.runs]
     html = _TEMPLATES.get_template('report.html').render(
         title=title,
         lead=' '.join(lead) or 'Nothing has been measured yet.',
         cautions=cautions(comparison, chosen, highlight) if chosen else [],
         search=search_content(search, reference, search_size) if search else None,
         comparison=comparison_content(comparison, chosen, place, highlight, notes) if comparison else None,
-        **provenance_content(search, comparison, environment, commands),
+        commands=commands,
+        runs=runs,
+        environments=environments(runs),
+        environment=environment,
     )
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

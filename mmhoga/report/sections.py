@@ -47,7 +47,8 @@ def search_content(search: SearchRun, reference: str, size: Size) -> dict[str, A
         'history': _history(history) if history else None,
         'progress': _progress({'search': [search.run]}, losses, metric, 'validation', 'search') if search.run else [],
         'loss_source': loss_source,
-        'cost': _cost(search, size),
+        'found': search,
+        'size': size,
     }
 
 
@@ -116,32 +117,6 @@ def _unit(networks: Mapping[str, Sequence[Run]]) -> str:
     return 'epoch' if all(run.by_epoch for runs in networks.values() for run in runs) else 'iteration'
 
 
-def _cost(search: SearchRun, size: Size) -> dict[str, str]:
-    run, (done, total) = search.run, search.epochs
-    state = ' (unfinished: still running, or stopped)' if search.unfinished else ''
-    step = run.step_time if run else None
-    facts = {
-        'epochs': f'{done} of {total}{state}' if total is not None else str(done),
-        'time per step, of alpha and weights': format_seconds(step),
-    }
-    if run is not None and run.train:
-        steps, exact = run.steps
-        facts['steps'] = f'{steps}' if exact else f'at least {steps} (not every step is logged)'
-        if step is not None:
-            seconds = step * steps
-            facts['training time'] = f'about {_duration(seconds)}, without validation'
-    if run is not None and run.peak_memory is not None:
-        facts['memory of the accelerator'] = f'{run.peak_memory:.0f} MiB at most'
-    facts['parameters of the supernet'], facts['MACs of the supernet'] = map(format_count, size)
-    return facts
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f'{seconds:.0f} s' if seconds >= 10 else f'{seconds:.1f} s'
-    return f'{seconds / 3600:.1f} h' if seconds >= 5400 else f'{seconds / 60:.1f} min'
-
-
 def comparison_content(
     rows: Sequence[NetworkRow], metric: Metric | None, split: str, highlight: str | None, notes: Sequence[str]
 ) -> dict[str, Any]:
@@ -162,7 +137,9 @@ def comparison_content(
         'numbers': 3 + timed,
         'colours': [series_colour(index) for index in range(len(rows))],
         'mark': highlight,
-        'legend': _legend(rows, timed),
+        'networks': rows,
+        'timed': timed,
+        'measured': any(row.step_time is not None for row in rows),
         'notes': notes,
         'names': list(networks),
         'metrics': metric_table(rows),
@@ -176,20 +153,6 @@ def comparison_content(
         content['scores'] = plots.plot_scores(values, label=title, format_value=metric.format)
         content['costs'] = _costs(rows, values, title)
     return content
-
-
-def _legend(rows: Sequence[NetworkRow], timed: bool) -> str:
-    logged = [row.name for row in rows if row.step_time is None and row.seconds_per_step is not None]
-    text = 'MACs: multiply-accumulates for one input. Time per step: median of a training step'
-    if any(row.step_time is not None for row in rows):
-        text += ' (forward, backward, update), measured on the CPU by turns in one process'
-        if logged:
-            text += f'; of {", ".join(logged)} from the logs, with the loading of data'
-    else:
-        text += ' (forward, backward, update, data) in the logs after the first epoch'
-    if timed:
-        text += '. Time per image: median of a forward pass of one image on the CPU, measured by turns in one process'
-    return f'{text}.'
 
 
 def _costs(rows: Sequence[NetworkRow], scores: Mapping[str, list[float]], ylabel: str) -> list[str]:
@@ -218,23 +181,7 @@ def runs_title(rows: Sequence[NetworkRow], metric: Metric | None) -> str:
     return f'seed{"s" if len(first) > 1 else ""} {", ".join(map(str, first))}'
 
 
-def provenance_content(
-    search: SearchRun | None, rows: Sequence[NetworkRow], environment: Mapping[str, Any], commands: Sequence[str]
-) -> dict[str, Any]:
-    """Commands, environments, configs, and what could not be read."""
-    searched = [('search', search.run)] if search and search.run else []
-    runs = searched + [(row.name, run) for row in rows for run in row.runs]
-    firsts = searched + [(row.name, row.runs[0]) for row in rows if row.runs]
-    configs = [(name if run.seed is None else f'{name}, seed {run.seed}', run.config_text) for name, run in firsts]
-    return {
-        'commands': commands,
-        'environments': [*_environments(runs), *([('Environment of this report', environment)] if environment else [])],
-        'configs': [(name, text) for name, text in configs if text],
-        'unreadable': [f'{run.work_dir}: {note}' for _, run in runs for note in run.notes],
-    }
-
-
-def _environments(runs: Sequence[tuple[str, Run]]) -> list[tuple[str, Mapping[str, str]]]:
+def environments(runs: Sequence[tuple[str, Run]]) -> list[tuple[str, dict[str, str]]]:
     """The environments in the runs' logs. Runs with the same one share it."""
     total = Counter(name for name, _ in runs)
     shared: dict[tuple[tuple[str, str], ...], Counter[str]] = {}
