@@ -103,7 +103,7 @@ def _progress(
     split: str,
     name: str,
 ) -> list[str]:
-    """Losses and validations over epochs, or over iterations if any run counts in those."""
+    """Losses and validations, over epochs or iterations as the runs count."""
     unit = _unit(networks)
     svgs = [plots.plot_curves(losses, xlabel=unit, ylabel='training loss', name=f'{name}-losses', log=True)]
     if metric:
@@ -114,7 +114,8 @@ def _progress(
 
 
 def _unit(networks: Mapping[str, Sequence[Run]]) -> str:
-    return 'epoch' if all(run.by_epoch for runs in networks.values() for run in runs) else 'iteration'
+    units = {'epoch' if run.by_epoch else 'iteration' for runs in networks.values() for run in runs}
+    return ' or '.join(sorted(units)) or 'epoch'
 
 
 def comparison_content(

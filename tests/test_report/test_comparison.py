@@ -51,8 +51,8 @@ def test_a_tie_has_no_winner(row, highlight):
     """Whoever is ahead by float rounding."""
     assert sum(TIE[0]) != sum(TIE[1])
     rows = [row('plain', 90.0, 90.0), row('a', *TIE[0]), row('b', *TIE[1])]
-    for rows in (rows, rows[::-1]):
-        sentence = comparison.summary(rows, ACCURACY, 'test', highlight)
+    for ordered in (rows, rows[::-1]):
+        sentence = comparison.summary(ordered, ACCURACY, 'test', highlight)
         assert 'the same mean, the highest of 3 networks.' in sentence
         assert sentence.count('“a”') == sentence.count('“b”') == 1 and 'Next' not in sentence
 
