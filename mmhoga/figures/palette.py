@@ -1,7 +1,7 @@
 """Labels and colours of operations, shared by every drawing, plot and page.
 
-The colours are mid-tones that stand out on white and on near-black alike. Colour is never the only distinction: drawings
-show the name, and lines differ in their dashes as well.
+The colours are mid-tones that stand out on white and on near-black alike. Colour is never the only distinction:
+drawings show the name, and lines differ in their dashes as well.
 """
 
 from __future__ import annotations
