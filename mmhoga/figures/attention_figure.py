@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from mmhoga.figures.attribution_figure import HEAT, overlay
@@ -47,9 +48,14 @@ def attention_figure(
         for node in range(groups):
             share = _over(image, maps.node_map(node)[index], padded)
             axes = grid[node + 1, node]
-            picture = overlay(image, share, scale=1.0, veil=0.25)
-            _panel(axes, picture, f'U{subscript(node)}\nmean magnitude {share.mean():.2f}')
-            _frame(axes, picture.shape)
+            _panel(
+                axes,
+                overlay(image, share, scale=1.0, veil=0.25),
+                f'U{subscript(node)}\nmean magnitude {share.mean():.2f}',
+            )
+            # A frame distinguishes a node from an edge.
+            outline = dict(transform=axes.transAxes, fill=False, edgecolor='#2b7fd4', linewidth=2.2, clip_on=False)
+            axes.add_patch(Rectangle((0, 0), 1, 1, **outline))
         # From two groups on, the lower left of the staircase is free.
         corner = grid[groups, 0] if groups > 1 else grid[1, 0].inset_axes((1.1, 0, 1, 1))
         corner.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
@@ -69,10 +75,3 @@ def _over(image: np.ndarray, values: Tensor, padded: Sequence[int]) -> np.ndarra
 def _panel(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation='nearest')
     axes.set_title(title, fontsize=7.5, pad=3)
-
-
-def _frame(axes: Axes, size: Sequence[int]) -> None:
-    """A frame, which distinguishes a node from an edge."""
-    height, width = size[:2]
-    xs, ys = [-0.5, width - 0.5, width - 0.5, -0.5, -0.5], [-0.5, -0.5, height - 0.5, height - 0.5, -0.5]
-    axes.plot(xs, ys, color='#2b7fd4', linewidth=2.2, clip_on=False)

@@ -23,7 +23,9 @@ class Metric:
         return f'{self.title} ({self.unit})' if self.unit else self.title
 
     def format(self, value: float) -> str:
-        """Without the unit. Equal up to float rounding means equal text."""
+        """Without the unit. Values that are equal up to float rounding have the same text."""
+        if 0 < abs(value) < 10**-self.digits:
+            return f'{value:.2g}'
         return f'{round(value, self.digits + 3):.{self.digits}f}'
 
     def same(self, first: float, second: float) -> bool:

@@ -84,6 +84,7 @@ def write_report(
         raise ValueError(f'highlight={highlight!r} is not a network of the comparison: {names}.')
     chosen = pick_metric([run for row in comparison for run in row.runs], metric)
     place = split or (score_source(comparison, chosen) if chosen else 'validation')
+    curves = split or 'validation'
     lead = [search.outcome] if search is not None and search.genotype is not None else []
     if chosen:
         lead.append(summary(comparison, chosen, place, highlight))
@@ -95,7 +96,9 @@ def write_report(
         lead=' '.join(lead) or 'Nothing has been measured yet.',
         cautions=cautions(comparison, chosen, highlight) if chosen else [],
         search=search_content(search, reference, search_size) if search else None,
-        comparison=comparison_content(comparison, chosen, place, highlight, notes) if comparison else None,
+        comparison=comparison_content(comparison, chosen, place, split or 'validation', highlight, notes)
+        if comparison
+        else None,
         commands=commands,
         runs=runs,
         environments=environments(runs),

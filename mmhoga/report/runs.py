@@ -34,7 +34,7 @@ class Run:
         work_dir: the folder that was read.
         train: logged training steps in order; ``time`` is seconds per step, averaged over the log's window.
         val: one row per validation; ``step`` is the epoch (the iteration in a run by iterations).
-        test: metrics of the last test into the same work_dir, or None.
+        test: metrics of the last test into the same work_dir, or None; a test before the last start does not count.
         seed: ``randomness.seed`` of the config, or None.
         config_path: the config as mmengine dumped it at the last start.
         notes: sentences on what could not be read.
@@ -176,7 +176,7 @@ def read_run(work_dir: str | os.PathLike) -> Run:
         work_dir=work_dir,
         train=train,
         val=val,
-        test=_read_test(work_dir),
+        test=_read_test(work_dir, since=logs[-1].parent.parent.name),
         seed=numbers.get('randomness.seed'),
         config_path=configs[-1] if configs else None,
         notes=tuple(notes),
@@ -235,10 +235,10 @@ def _merge(logs: list[list[dict[str, Any]]]) -> tuple[tuple[Row, ...], tuple[Row
     return tuple(train[step] for step in sorted(train)), tuple(val[step] for step in sorted(val))
 
 
-def _read_test(work_dir: Path) -> Row | None:
-    """mmengine writes a test's metrics to <timestamp>/<timestamp>.json."""
+def _read_test(work_dir: Path, since: str) -> Row | None:
+    """The metrics that mmengine wrote to <timestamp>/<timestamp>.json, unless the training went on after that."""
     for path in sorted(work_dir.glob('*/*.json'), reverse=True):
-        if path.stem == path.parent.name:
+        if path.stem == path.parent.name >= since:
             try:
                 metrics = json.loads(path.read_text(encoding='utf-8'))
             except (json.JSONDecodeError, UnicodeDecodeError):

@@ -119,9 +119,14 @@ def _unit(networks: Mapping[str, Sequence[Run]]) -> str:
 
 
 def comparison_content(
-    rows: Sequence[NetworkRow], metric: Metric | None, split: str, highlight: str | None, notes: Sequence[str]
+    rows: Sequence[NetworkRow],
+    metric: Metric | None,
+    split: str,
+    curve_split: str,
+    highlight: str | None,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
-    """The table, plots and notes of the networks."""
+    """The table, plots and notes of the networks. ``split`` labels final scores, ``curve_split`` their curves."""
     title = f'{split} {metric.axis}' if metric else 'metric'
     head = ['network', f'{title}, mean', 'lowest to highest', runs_title(rows, metric), 'parameters', 'MACs']
     timed = any(row.image_time is not None for row in rows)
@@ -145,7 +150,7 @@ def comparison_content(
         'names': list(networks),
         'metrics': metric_table(rows),
         'unit': _unit(networks),
-        'progress': _progress(networks, losses, metric, split, 'comparison'),
+        'progress': _progress(networks, losses, metric, curve_split, 'comparison'),
         'scores': '',
         'costs': [],
     }

@@ -70,6 +70,7 @@ def test_a_shared_place(row):
 def test_ties_print_alike():
     assert ACCURACY.format(98.515000001) == ACCURACY.format(98.514999999)
     assert not ACCURACY.same(98.51, 98.53)
+    assert (ACCURACY.format(0.0), ACCURACY.format(0.0004)) == ('0.00', '0.0004')
 
 
 def test_every_network_whose_range_overlaps_is_named(row):

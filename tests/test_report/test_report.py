@@ -351,3 +351,19 @@ def test_times_that_were_measured_differently_are_told_apart(tmp_path, rows):
         'measured on the CPU by turns in one process. Of searched it is from the logs, with the loading of data.'
         in words
     )
+
+
+def test_curves_of_validations_are_not_called_tests(tmp_path, rows):
+    tested = replace(rows[0], runs=tuple(replace(run, test={'accuracy/top1': 90.0}) for run in rows[0].runs))
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=[tested]).read_text()).words
+    assert '90.00 % test accuracy (90.00 in all 3 runs)' in words
+    assert 'validation accuracy (%)' in words and 'test accuracy (%), mean' in words
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=[tested], split='test').read_text()).words
+    assert 'validation' not in words
+
+
+def test_epochs_and_iterations_are_told_apart(tmp_path, rows, write_log):
+    steps = [{'loss': 1.0, 'iter': s, 'step': s} for s in (10, 20)]
+    mixed = [rows[0], NetworkRow('iterations', (read_run(write_log(tmp_path / 'i', steps)),))]
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=mixed).read_text()).words
+    assert 'that reached the epoch or iteration,' in words

@@ -127,6 +127,15 @@ def test_a_test_of_the_checkpoint_counts_more_than_the_last_validation(write_run
     assert run.tested('accuracy/top1')
 
 
+def test_a_test_before_the_last_start_does_not_count(tmp_path, write_log):
+    folder = write_log(tmp_path, [train_row(1, 1, 1.0), val_row(1, 50.0)], timestamp='20250101_000000')
+    (folder / '20250102_000000').mkdir()
+    (folder / '20250102_000000' / '20250102_000000.json').write_text('{"accuracy/top1": 51.0}')
+    assert read_run(folder).final('accuracy/top1') == 51.0
+    write_log(folder, [train_row(2, 2, 1.0), val_row(2, 60.0)], timestamp='20250103_000000')
+    assert read_run(folder).final('accuracy/top1') == 60.0 and read_run(folder).test is None
+
+
 @pytest.mark.parametrize('config', ['randomness = dict(seed=None)', 'x = 1', 'randomness = dict(', 'randomness = {}'])
 def test_a_config_without_a_seed(tmp_path, write_log, config):
     assert read_run(write_log(tmp_path, [train_row(1, 1, 2.0)], config=config)).seed is None
