@@ -144,7 +144,8 @@ def cautions(rows: Sequence[NetworkRow], metric: Metric, highlight: str | None) 
     row = _subject(ranked, highlight) if ranked else None
     if row in several:
         mine = row.scores(metric)
-        close = [other for other in several if other is not row and _overlap(mine, other.scores(metric))]
+        others = [other for other in several if other not in _level(ranked, row, metric)]
+        close = [other for other in others if _overlap(mine, other.scores(metric))]
         if close:
             ranges = 'that' if len(close) == 1 else 'those'
             found.append(

@@ -96,9 +96,7 @@ def write_report(
         lead=' '.join(lead) or 'Nothing has been measured yet.',
         cautions=cautions(comparison, chosen, highlight) if chosen else [],
         search=search_content(search, reference, search_size) if search else None,
-        comparison=comparison_content(comparison, chosen, place, split or 'validation', highlight, notes)
-        if comparison
-        else None,
+        comparison=comparison_content(comparison, chosen, place, curves, highlight, notes) if comparison else None,
         commands=commands,
         runs=runs,
         environments=environments(runs),

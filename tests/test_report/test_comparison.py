@@ -55,6 +55,7 @@ def test_a_tie_has_no_winner(row, highlight):
         sentence = comparison.summary(ordered, ACCURACY, 'test', highlight)
         assert 'the same mean, the highest of 3 networks.' in sentence
         assert sentence.count('“a”') == sentence.count('“b”') == 1 and 'Next' not in sentence
+        assert comparison.cautions(ordered, ACCURACY, highlight) == [], 'no order was claimed'
 
 
 def test_a_shared_place(row):
