@@ -1,4 +1,4 @@
-"""Write one self-contained HTML report of a search, of trained networks, or of both, from their work directories."""
+"""Write a self-contained HTML report of a search, of trained networks, or of both, from their work directories."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from mmhoga.report.report import report_from_work_dirs
 def report_main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = command_parser(__doc__ or '', 'mmhoga report --search work_dirs/demo/search --out search.html')
-    parser.add_argument('--search', metavar='WORK_DIR', help='of a search, finished or still running')
+    parser.add_argument('--search', metavar='WORK_DIR', help='work directory of a search, finished or running')
     parser.add_argument(
         '--network',
         nargs='+',
         action='append',
         default=[],
         metavar=('NAME', 'WORK_DIR'),
-        help='a network and the work directories of its runs, one a seed; once for each network',
+        help='a network and the work directories of its runs, one per seed; repeat for each network',
     )
-    parser.add_argument('--shape', nargs=3, type=int, metavar=('C', 'H', 'W'), help='of an input, to count MACs')
+    parser.add_argument('--shape', nargs=3, type=int, metavar=('C', 'H', 'W'), help='size of an input, to count MACs')
     parser.add_argument(
         '--measure',
         nargs='+',
         choices=['steps', 'images'],
         default=[],
-        help='time, here and now, by turns: training steps (in place of the times in the logs), images (of --shape)',
+        help='time training steps (instead of using the logs) or images (of --shape) on this machine',
     )
     parser.add_argument('--highlight', metavar='NAME', help='the network that the headline is about')
-    parser.add_argument('--metric', help='key in the logs, as accuracy/top1 (default: the first known one)')
-    parser.add_argument('--split', help='what the metric was measured on, for the labels, as test')
+    parser.add_argument('--metric', help='key in the logs, for example accuracy/top1 (default: the first known one)')
+    parser.add_argument('--split', help='data that the metric was measured on, for the labels (for example test)')
     parser.add_argument('--title', default='HOGA report')
-    parser.add_argument('--out', required=True, metavar='FILE.html', help='the numbers go beside it, FILE.json')
+    parser.add_argument(
+        '--out', required=True, metavar='FILE.html', help='the numbers are saved beside it as FILE.json'
+    )
     return run_command(_run, parser.parse_args(argv), _check_page)
 
 
@@ -53,7 +55,7 @@ def _run(args: argparse.Namespace) -> list[Path]:
         if not folders:
             raise LaunchError(f'--network {name}: give its name and the work directories of its runs.')
         if name in networks:
-            raise LaunchError(f'--network {name} is there twice: give all its work directories at once.')
+            raise LaunchError(f'--network {name} is given twice: give all its work directories at once.')
         networks[name] = folders
     path = report_from_work_dirs(
         args.out,

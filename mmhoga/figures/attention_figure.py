@@ -1,4 +1,4 @@
-"""A cell's gates over the image, in the places that the genotype's drawing gives the edges."""
+"""A cell's gates over the image, arranged like the edges in the genotype's drawing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from mmhoga.figures.attribution_figure import HEAT, overlay
@@ -20,14 +21,14 @@ from mmhoga.look.feature_maps import upsample
 def attention_figure(
     maps: CellMaps, images: Sequence[np.ndarray], titles: Sequence[str], name: str, padded: Sequence[int]
 ) -> Figure:
-    """One staircase an image: column k has the gates of the edges into U_k, and U_k itself at its foot.
+    """One staircase per image: column k has the gates of the edges into U_k, with U_k at the bottom.
 
     Args:
         maps: of N inputs.
         images: N of them, ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
-        titles: one an image.
+        titles: one per image.
         name: of the cell.
-        padded: height and width of the inputs, which may reach beyond the images at the right and at the bottom.
+        padded: height and width of the inputs, which may extend beyond the images on the right and at the bottom.
     """
     groups = maps.genotype.num_groups
     width, height = 1.75 * groups + 0.9, 1.85 * (groups + 1) + 0.5
@@ -47,10 +48,15 @@ def attention_figure(
         for node in range(groups):
             share = _over(image, maps.node_map(node)[index], padded)
             axes = grid[node + 1, node]
-            picture = overlay(image, share, scale=1.0, veil=0.25)
-            _panel(axes, picture, f'U{subscript(node)}\nmean magnitude {share.mean():.2f}')
-            _frame(axes, picture.shape)
-        # The lower left of the staircase is free from two groups on.
+            _panel(
+                axes,
+                overlay(image, share, scale=1.0, veil=0.25),
+                f'U{subscript(node)}\nmean magnitude {share.mean():.2f}',
+            )
+            # A frame distinguishes a node from an edge.
+            outline = dict(transform=axes.transAxes, fill=False, edgecolor='#2b7fd4', linewidth=2.2, clip_on=False)
+            axes.add_patch(Rectangle((0, 0), 1, 1, **outline))
+        # From two groups on, the lower left of the staircase is free.
         corner = grid[groups, 0] if groups > 1 else grid[1, 0].inset_axes((1.1, 0, 1, 1))
         corner.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
         corner.set_axis_off()
@@ -69,10 +75,3 @@ def _over(image: np.ndarray, values: Tensor, padded: Sequence[int]) -> np.ndarra
 def _panel(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation='nearest')
     axes.set_title(title, fontsize=7.5, pad=3)
-
-
-def _frame(axes: Axes, size: Sequence[int]) -> None:
-    """Tells a node from an edge."""
-    height, width = size[:2]
-    xs, ys = [-0.5, width - 0.5, width - 0.5, -0.5, -0.5], [-0.5, -0.5, height - 0.5, height - 0.5, -0.5]
-    axes.plot(xs, ys, color='#2b7fd4', linewidth=2.2, clip_on=False)

@@ -1,4 +1,4 @@
-"""Images as rows; for every network its Grad-CAM over the image and its guided back-propagation (paper, Fig. 4)."""
+"""Rows of images, with each network's Grad-CAM over the image and its guided back-propagation (paper, Fig. 4)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mmhoga.figures.figure_files import file_style
 from mmhoga.look.feature_maps import upsample
 
 HEAT = 'inferno'
-_SMALLEST = 96  # pixels of a side that is not enlarged
+_SMALLEST = 96  # images with a shorter side, in pixels, are enlarged
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What one network makes of one image.
+    """Attributions of one network for one image.
 
     Attributes:
         cam: Grad-CAM at the image's size, ``(H, W)``, unscaled.
         guided: guided back-propagation, ``(C, H, W)``, unscaled.
-        caption: the class it is for, and its probability.
+        caption: the explained class and its probability.
     """
 
     cam: np.ndarray
@@ -37,12 +37,12 @@ class Attribution:
 def attribution_figure(
     images: Sequence[np.ndarray], titles: Sequence[str], networks: Mapping[str, Sequence[Attribution]]
 ) -> Figure:
-    """Draw.
+    """One row per image.
 
     Args:
         images: ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
-        titles: one an image.
-        networks: by name, one attribution an image.
+        titles: one per image.
+        networks: by name, one attribution per image.
     """
     columns = 1 + 2 * len(networks)
     with file_style():
@@ -63,11 +63,11 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, scale: float | None = None, 
     """Heat over an image in grey, ``(H', W', 3)`` in [0, 1].
 
     Args:
-        image: ``(H, W, 3)`` or ``(H, W)`` in [0, 1]; a small one is enlarged in whole steps, so that its pixels stay
-            square and the heat over them smooth.
+        image: ``(H, W, 3)`` or ``(H, W)`` in [0, 1]; a small one is enlarged by a whole factor, so that its pixels stay
+            square and the heat smooth.
         heat: ``(H, W)``, shown as a share of ``scale``.
         scale: None: the heat's maximum.
-        veil: how much of the result is the image.
+        veil: share of the image in the result.
     """
     top = float(heat.max()) if scale is None else scale
     share = heat / top if top > 0 else np.zeros_like(heat)

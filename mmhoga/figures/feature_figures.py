@@ -1,4 +1,4 @@
-"""Figures of features: selectivity as overlaid distributions, t-SNE side by side."""
+"""Figures of features: overlaid distributions of selectivity, and t-SNE embeddings side by side."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def density(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def selectivity_figure(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """A panel a layer, a line a network; under it a mark at the mean.
+    """One panel per layer with one line per network, and a triangle at the mean.
 
     Args:
-        networks: by name, the index of every channel, by layer. Networks may have different layers.
+        networks: the index of every channel, by network and layer. Networks may have different layers.
     """
     layers = list(dict.fromkeys(layer for indices in networks.values() for layer in indices))
     columns = min(len(layers), 4)
@@ -65,9 +65,9 @@ def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.nda
     """The embeddings side by side, coloured by class.
 
     Args:
-        networks: by name, points ``(N, 2)`` and the score of their neighbours.
+        networks: by name, points ``(N, 2)`` and the share of points whose nearest neighbour has the same class.
         labels: ``(N,)``.
-        classes: their names.
+        classes: names of the classes.
     """
     columns = min(len(networks), 5)
     rows = -(-len(networks) // columns)
@@ -81,7 +81,7 @@ def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.nda
                 chosen = points[labels == label]
                 axes.scatter(*chosen.T, s=9, linewidths=0, alpha=0.85, color=palette(number % palette.N))
                 if len(present) <= 20:
-                    # The class' own name above its crowd, for those who do not tell the colours apart.
+                    # The class name above its points, for readers who cannot tell the colours apart.
                     axes.annotate(
                         classes[label],
                         np.median(chosen, axis=0),

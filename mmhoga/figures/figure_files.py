@@ -1,4 +1,4 @@
-"""A figure and the numbers behind it, as files that are written whole or not at all."""
+"""A figure and its numbers as files, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from matplotlib.figure import Figure
 from mmhoga.files import write_atomic
 
 SUFFIXES = ('.png', '.pdf')
-_STYLE: dict[Any, Any] = {
+#: Settings of every figure.
+BASE_STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'font.sans-serif': ['DejaVu Sans'],
     'font.size': 9.0,
-    'text.parse_math': False,  # a network's name may hold a dollar sign
+    'text.parse_math': False,  # a network's name may contain a dollar sign
     'axes.titlesize': 9.0,
     'axes.spines.top': False,
     'axes.spines.right': False,
-    'axes.linewidth': 0.7,
-    'figure.facecolor': 'white',
     'legend.frameon': False,
 }
 
 
 def file_style() -> Any:
-    """A context to draw figures for files in: matplotlib's defaults and ours, dark on white."""
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
+    """A context for drawing figures that are saved as files: matplotlib's defaults and ours, dark on white."""
+    style = {**matplotlib.rcParamsDefault, **BASE_STYLE, 'axes.linewidth': 0.7, 'figure.facecolor': 'white'}
+    return matplotlib.rc_context(style)
 
 
 def check_figure_path(path: str | os.PathLike, suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """The path, if a figure can go there; called before the computing starts.
+    """Return the path if a figure can be written there. Call this before long computations.
 
     Raises:
-        ValueError: none of the suffixes.
+        ValueError: another suffix.
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
@@ -60,10 +60,10 @@ def save_figure(
     *,
     dpi: int = 150,
 ) -> list[Path]:
-    """Write ``NAME.png`` (or ``.pdf``), ``NAME.npz`` with the arrays and ``NAME.json`` with what they are of.
+    """Write ``NAME.png`` (or ``.pdf``), ``NAME.npz`` with the arrays and ``NAME.json`` with their origin.
 
     Returns:
-        The three paths. The figure comes last: where it is, its numbers are.
+        The three paths. The figure is written last: where it exists, its numbers do too.
     """
     path = check_figure_path(path)
     picture, numbers = io.BytesIO(), io.BytesIO()

@@ -1,155 +1,196 @@
-"""The same drawing as a file: SVG as text, PNG and PDF through matplotlib, from one and the same layout."""
+"""Drawing of one or several genotypes (the paper's Fig. 3 and the tail of Eq. 3), for a page or as a file."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
-from matplotlib.path import Path as Curve
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
 from mmhoga.figures.figure_files import SUFFIXES, check_figure_path
-from mmhoga.figures.genotype_drawing import (
-    TITLE_HEIGHT,
-    difference_note,
-    differing_edges,
-    draw_comparison,
-    draw_genotype,
-    ring,
-)
-from mmhoga.figures.genotype_layout import FONT_SIZE, Box, Layout, Wire, layout, operation_name
-from mmhoga.figures.palette import FAMILIES
+from mmhoga.figures.genotype_layout import FONT_SIZE, Box, Layout, Wire, layout
+from mmhoga.figures.palette import FAMILIES, edge_label, style
+from mmhoga.figures.svg_figure import INK, SOFT, figure_style, to_svg
 from mmhoga.files import write_atomic
-from mmhoga.genotype import Genotype
+from mmhoga.genotype import Genotype, edge_list, edge_name
 
 _DPI = 72  # one unit of the layout is one point
-_INK, _LINE = '#1c2430', '#7b828b'
+_SMALL = FONT_SIZE - 1
+_TITLE_HEIGHT = 28.0  # above each of several drawings, and below them for the note
+
+
+def differing_edges(genotypes: Sequence[Genotype]) -> set[tuple[int, int]]:
+    """Edges (source, target) that some genotypes lack, or on which their operations differ."""
+    tables = [{edge: genotype.operation(*edge) for edge in edge_list(genotype.num_groups)} for genotype in genotypes]
+    return {edge for table in tables for edge in table if len({other.get(edge) for other in tables}) > 1}
+
+
+def difference_note(genotypes: Sequence[Genotype]) -> str:
+    """A sentence on the ringed edges."""
+    count = len(differing_edges(genotypes))
+    edges = max(len(edge_list(genotype.num_groups)) for genotype in genotypes)
+    return f'Ringed: the edges that differ, {count} of {edges}.' if count else 'All edges are the same.'
+
+
+def describe(genotype: Genotype) -> str:
+    """The genotype in words, for readers who cannot see the drawing."""
+    rows = []
+    for k, row in enumerate(genotype.edges):
+        terms = ', '.join(f'{style(name).label} ({edge_label(j, k)})' for j, name in enumerate(row))
+        rows.append(f'U{k}: {terms}')
+    return '; '.join(rows) + '.'
+
+
+def check_drawing_path(path: str | os.PathLike) -> Path:
+    """Return the path if a drawing can be written there. Raises as :func:`save_drawing`."""
+    return check_figure_path(path, ('.svg', *SUFFIXES))
 
 
 def save_drawing(
     genotype: Genotype | Mapping[str, Genotype], path: str | os.PathLike, *, title: str = 'Genotype'
 ) -> None:
-    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels a unit) or ``.pdf``; of several, by name, a comparison.
+    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels per unit) or ``.pdf`` file.
+
+    Several genotypes, by name, are drawn side by side.
 
     Raises:
         ValueError: another suffix.
         FileNotFoundError: the folder does not exist.
     """
     path = check_drawing_path(path)
-    if path.suffix == '.svg':
+    content: bytes | str
+    with figure_style():
         if isinstance(genotype, Genotype):
-            write_atomic(path, draw_genotype(genotype, title=title, alone=True))
+            figure, hints, words = *_drawing(layout(genotype), ()), describe(genotype)
         else:
-            write_atomic(path, draw_comparison(genotype))
-        return
-    figure = genotype_figure(genotype) if isinstance(genotype, Genotype) else comparison_figure(genotype)
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], dpi=3 * _DPI)
-    write_atomic(path, content.getvalue())
+            figure, hints = _comparison(genotype)
+            title = f'Genotypes {" and ".join(genotype)}'
+            words = ' '.join(f'{name}: {describe(item)}' for name, item in genotype.items())
+        if path.suffix == '.svg':
+            content = to_svg(figure, name='cell', title=title, description=words, hints=hints, alone=True)
+        else:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=path.suffix[1:], dpi=3 * _DPI, facecolor='white')
+            content = buffer.getvalue()
+    write_atomic(path, content)
 
 
-def check_drawing_path(path: str | os.PathLike) -> Path:
-    """The path, if a drawing can go there; errors as of :func:`save_drawing`."""
-    return check_figure_path(path, ('.svg', *SUFFIXES))
+def genotype_svg(
+    genotype: Genotype, *, name: str, title: str = 'Genotype', ringed: Collection[tuple[int, int]] = ()
+) -> str:
+    """The drawing as an SVG element of a page.
 
-
-def genotype_figure(genotype: Genotype) -> Figure:
-    """The drawing as a matplotlib figure, dark on white."""
+    Args:
+        genotype: any number of groups.
+        name: unique on the page.
+        title: read out by a screen reader.
+        ringed: edges (source, target) to stand out.
+    """
     plan = layout(genotype)
-    figure = Figure(figsize=(plan.width / _DPI, plan.height / _DPI), dpi=_DPI, facecolor='white')
-    _draw(figure.add_axes((0, 0, 1, 1)), plan)
-    return figure
+    with figure_style():
+        figure, hints = _drawing(plan, ringed)
+        # On a narrow page the drawing shrinks as long as the labels can be read, and scrolls from there on.
+        width = 0.74 * plan.width
+        return to_svg(figure, name=name, title=title, description=describe(genotype), hints=hints, min_width=width)
 
 
-def comparison_figure(genotypes: Mapping[str, Genotype]) -> Figure:
-    """Genotypes side by side, each under its name, ringed the edges that differ."""
+def _drawing(plan: Layout, ringed: Collection[tuple[int, int]]) -> tuple[Figure, dict[str, str]]:
+    """The figure, and the hints of its shapes by gid."""
+    figure = Figure(figsize=(plan.width / _DPI, plan.height / _DPI), dpi=_DPI)
+    return figure, _draw(figure.add_axes((0, 0, 1, 1)), plan, ringed)
+
+
+def _comparison(genotypes: Mapping[str, Genotype]) -> tuple[Figure, dict[str, str]]:
+    """Genotypes side by side, each under its name, with rings around the edges that differ."""
     plans = {name: layout(genotype) for name, genotype in genotypes.items()}
-    ringed = {operation_name(*edge) for edge in differing_edges(list(genotypes.values()))}
+    ringed = differing_edges(list(genotypes.values()))
     width = sum(plan.width for plan in plans.values())
-    height = max(plan.height for plan in plans.values()) + 2 * TITLE_HEIGHT
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor='white')
-    x = 0.0
-    for name, plan in plans.items():
-        bottom = height - TITLE_HEIGHT - plan.height
+    height = max(plan.height for plan in plans.values()) + 2 * _TITLE_HEIGHT
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    x, hints = 0.0, {}
+    for index, (name, plan) in enumerate(plans.items()):
+        bottom = height - _TITLE_HEIGHT - plan.height
         axes = figure.add_axes((x / width, bottom / height, plan.width / width, plan.height / height))
-        _draw(axes, plan)
-        for box in plan.boxes:
-            if box.name in ringed:
-                left, top, wide, high = ring(box)
-                style = 'round,pad=0,rounding_size=10'
-                axes.add_patch(
-                    FancyBboxPatch((left, top), wide, high, boxstyle=style, fill=False, edgecolor=_INK, linewidth=2)
-                )
+        hints.update(_draw(axes, plan, ringed, prefix=f'{index}-'))
         middle = (x + plan.width / 2) / width
-        figure.text(middle, 1 - 18 / height, name, size=FONT_SIZE, weight='bold', ha='center', color=_INK)
+        figure.text(middle, 1 - 18 / height, name, size=FONT_SIZE, weight='bold', ha='center')
         x += plan.width
-    figure.text(8 / width, 10 / height, difference_note(list(genotypes.values())), size=FONT_SIZE - 1, color=_INK)
-    return figure
+    figure.text(8 / width, 10 / height, difference_note(list(genotypes.values())), size=_SMALL)
+    return figure, hints
 
 
-def _draw(axes: Axes, plan: Layout) -> None:
-    axes.set_xlim(0, plan.width)
-    axes.set_ylim(plan.height, 0)
+def _draw(axes: Axes, plan: Layout, ringed: Collection[tuple[int, int]], prefix: str = '') -> dict[str, str]:
+    axes.set(xlim=(0, plan.width), ylim=(plan.height, 0))
     axes.set_axis_off()
     for wire in plan.wires:
-        axes.add_patch(_curve(wire))
-        axes.add_patch(Polygon(wire.head(), facecolor=_LINE, edgecolor='none'))
+        axes.add_patch(_arrow(wire))
+    names = {edge_name(*edge) for edge in ringed}
+    hints = {}
     for box in plan.boxes:
-        _draw_box(axes, box)
+        gid = prefix + box.name
+        axes.add_patch(_shape(box, gid))
+        for number, text in enumerate(box.lines):
+            _write(axes, box, number, text, f'{gid}-{number}')
+            hints[f'{gid}-{number}'] = box.hint
+        hints[gid] = box.hint
+        if box.name in names:
+            around = (box.x - 3.5, box.y - 3.5, box.width + 7, box.height + 7)
+            axes.add_patch(_plate(*around, 10, fill=False, edgecolor=INK, linewidth=2.2, gid=f'{gid}-ring'))
+    return hints
 
 
-def _curve(wire: Wire) -> PathPatch:
-    vertices, codes = [wire.points[0]], [Curve.MOVETO]
-    for piece in wire.rounded():
-        vertices += piece
-        codes += [Curve.LINETO] if len(piece) == 1 else [Curve.CURVE3, Curve.CURVE3]
-    return PathPatch(
-        Curve(vertices, codes),
-        fill=False,
-        edgecolor=_LINE,
+def _arrow(wire: Wire) -> FancyArrowPatch:
+    start, end = wire.points[0], wire.points[-1]
+    turn = start[0] != end[0] and start[1] != end[1]
+    first, last = (0, 90) if wire.points[1][1] == start[1] else (90, 0)
+    return FancyArrowPatch(
+        start,
+        end,
+        connectionstyle=f'angle,angleA={first},angleB={last},rad=9' if turn else 'arc3',
+        arrowstyle='-|>,head_length=5,head_width=3',
+        mutation_scale=1,
+        shrinkA=0,
+        shrinkB=0,
+        color=SOFT,
         linewidth=1.2,
         linestyle=(0, (1, 3)) if wire.dotted else '-',
+        joinstyle='miter',
     )
 
 
-def _draw_box(axes, box: Box) -> None:
-    x, y = box.centre
-    colour = FAMILIES[box.family].colour if box.family else _INK
-    if box.kind == 'legend':
-        axes.add_patch(_plate(box.x + 1, y - 6, 12, 12, 3, colour, box.family))
-        axes.text(box.x + 18, y, box.lines[0], size=FONT_SIZE - 2, va='center', color=_INK)
-        return
+def _shape(box: Box, gid: str) -> Patch:
     if box.kind in ('node', 'sum'):
-        axes.add_patch(
-            Circle(
-                (x, y), box.width / 2, facecolor='white', edgecolor=_INK, linewidth=1.5 if box.kind == 'node' else 0.7
-            )
+        node = box.kind == 'node'
+        edge = (INK, 1.0 if node else 0.45)
+        return Circle(
+            box.centre, box.width / 2, facecolor=(INK, 0.05), edgecolor=edge, linewidth=1.6 if node else 1.0, gid=gid
         )
+    if box.family is None:
+        look = dict(facecolor=(INK, 0.07), edgecolor=(INK, 0.45), linewidth=1.0)
     else:
-        radius = 7 if box.kind == 'operation' else 4
-        axes.add_patch(_plate(box.x, box.y, box.width, box.height, radius, colour, box.family))
-    weight = 'bold' if box.kind in ('group', 'node', 'operation') else 'normal'
-    rise = 6.5 if len(box.lines) == 2 else 0.0
-    axes.text(x, y - rise, box.lines[0], size=FONT_SIZE - 1, weight=weight, ha='center', va='center', color=_INK)
-    if len(box.lines) == 2:
-        axes.text(x, y + 7, box.lines[1], size=FONT_SIZE - 2, ha='center', va='center', color=_INK)
+        colour, none = FAMILIES[box.family].colour, box.family == 'none'
+        dash = (0, (1.5, 3)) if none else '-'
+        look = dict(facecolor=(colour, 0.0 if none else 0.17), edgecolor=colour, linewidth=1.3, linestyle=dash)
+    if box.kind == 'legend':
+        return _plate(box.x + 1, box.centre[1] - 6, 12, 12, 3, gid=gid, **look)
+    return _plate(box.x, box.y, box.width, box.height, 7 if box.kind == 'operation' else 4, gid=gid, **look)
 
 
-def _plate(
-    x: float, y: float, width: float, height: float, radius: float, colour: str, family: str | None
-) -> FancyBboxPatch:
-    fill = (colour, 0.0 if family == 'none' else 0.17 if family else 0.06)
-    return FancyBboxPatch(
-        (x, y),
-        width,
-        height,
-        boxstyle=f'round,pad=0,rounding_size={radius}',
-        facecolor=fill,
-        edgecolor=colour if family else _LINE,
-        linewidth=1.1,
-        linestyle=(0, (1.5, 3)) if family == 'none' else '-',
-    )
+def _plate(x: float, y: float, width: float, height: float, radius: float, **look) -> FancyBboxPatch:
+    return FancyBboxPatch((x, y), width, height, boxstyle=f'round,pad=0,rounding_size={radius}', **look)
+
+
+def _write(axes: Axes, box: Box, number: int, text: str, gid: str) -> None:
+    """One line of a box's label: the first may be bold, the second is small."""
+    x, y = box.centre
+    if box.kind == 'legend':
+        axes.text(box.x + 18, y, text, size=_SMALL, va='center_baseline', gid=gid)
+        return
+    bold = box.kind in ('group', 'node', 'operation') and number == 0
+    shift = 0.0 if len(box.lines) == 1 else 7.0 if number else -6.5
+    size, weight = (_SMALL if number else FONT_SIZE), ('bold' if bold else 'normal')
+    axes.text(x, y + shift, text, size=size, weight=weight, ha='center', va='center_baseline', gid=gid)

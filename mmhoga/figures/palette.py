@@ -1,7 +1,7 @@
-"""How an operation is called and coloured, the same in every drawing, plot and page.
+"""Labels and colours of operations, shared by every drawing, plot and page.
 
-The colours are mid-tones that stand out on white and on near-black alike. Colour is never the only sign: drawings
-carry the name, lines differ in dash as well.
+The colours are mid-tones that stand out on white and on near-black alike. Colour is never the only distinction:
+drawings show the name, and lines differ in their dashes as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TIMES = '\N{MULTIPLICATION SIGN}'
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of attention: one colour, one sentence for the legend."""
+    """A kind of attention, with its colour and its text in legends."""
 
     title: str
     colour: str
@@ -21,7 +21,7 @@ class Family:
 
 @dataclass(frozen=True)
 class OperationStyle:
-    """The look of one primitive: one or two lines of label, its family, whether its curve is dashed."""
+    """A primitive's label (one or two lines), its family, and whether its curve is dashed."""
 
     lines: tuple[str, ...]
     family: str
@@ -59,12 +59,12 @@ _STYLES = {
     'cbam': OperationStyle(('CBAM',), 'cbam'),
 }
 
-#: Colours of the networks in a comparison, in order; they repeat after the last.
+#: Colours of the networks in a comparison, in order. They repeat after the last one.
 SERIES = ('#2b7fd4', '#d3761a', '#22986a', '#a05bd6', '#cf4a5b', '#1f9cae', '#9b6b43', '#c45fa8')
 
 
 def style(operation: str) -> OperationStyle:
-    """The style of a primitive; one that is new here gets its own name as label and the colour of "other"."""
+    """The style of a primitive. An unknown one gets its name as label and the colour of "other"."""
     return _STYLES.get(operation) or OperationStyle(_two_lines(operation), 'other')
 
 

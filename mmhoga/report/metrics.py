@@ -1,7 +1,8 @@
-"""What runs are compared by."""
+"""Metrics by which runs are compared."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from mmhoga.report.runs import Run
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured quantity of which more is better: its key in the logs, name, unit, digits after the point."""
+    """A measured quantity, higher is better: its key in the logs, name, unit, digits after the point."""
 
     key: str
     title: str
@@ -22,11 +23,17 @@ class Metric:
         return f'{self.title} ({self.unit})' if self.unit else self.title
 
     def format(self, value: float) -> str:
-        """Without the unit."""
-        return f'{value:.{self.digits}f}'
+        """Without the unit. Values that are equal up to float rounding have the same text."""
+        if 0 < abs(value) < 10**-self.digits:
+            return f'{value:.2g}'
+        return f'{round(value, self.digits + 3):.{self.digits}f}'
+
+    def same(self, first: float, second: float) -> bool:
+        """Equal up to float rounding, or to the digits shown.."""
+        return math.isclose(first, second, rel_tol=1e-6) or self.format(first) == self.format(second)
 
 
-#: Metrics that a report may be about: the first of them that a run has.
+#: Known metrics. A report is about the first of them that its runs have.
 METRICS = (
     Metric('accuracy/top1', 'accuracy', '%', 2),
     Metric('coco/bbox_mAP', 'box AP'),
@@ -37,10 +44,10 @@ METRICS = (
 
 
 def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
-    """The metric to compare runs by: the one of that key, else the first of :data:`METRICS` or of theirs.
+    """The metric with that key, or else the first of :data:`METRICS`, or else the runs' own first one.
 
     Raises:
-        ValueError: no run has the metric that was asked for.
+        ValueError: no run measured ``key``.
     """
     measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
     if key is not None and key not in measured:

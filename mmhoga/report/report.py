@@ -1,4 +1,4 @@
-"""The report of a search and of the networks that were trained with what it found: one self-contained HTML file."""
+"""The report of a search and of trained networks: one self-contained HTML file, and its numbers as JSON."""
 
 from __future__ import annotations
 
@@ -9,16 +9,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from mmhoga.files import write_atomic
-from mmhoga.report import page, search_sections
-from mmhoga.report import report_sections as sections
-from mmhoga.report.comparison import NetworkRow, network_complexity, score_source
+from mmhoga.report.comparison import (
+    NetworkRow,
+    cautions,
+    format_count,
+    format_seconds,
+    network_complexity,
+    score_source,
+    summary,
+)
 from mmhoga.report.environment import describe_environment
 from mmhoga.report.metrics import pick_metric
 from mmhoga.report.report_numbers import report_numbers
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import SearchRun, read_search
+from mmhoga.report.sections import Size, comparison_content, environments, search_content
 from mmhoga.report.step_time import image_times, step_times
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters.update(count=format_count, seconds=format_seconds)
 
 
 def write_report(
@@ -34,51 +52,61 @@ def write_report(
     metric: str | None = None,
     split: str | None = None,
     reference: str = 'autola',
-    search_size: tuple[int | None, int | None] = (None, None),
+    search_size: Size = (None, None),
 ) -> Path:
-    """Write a report, whole or not at all, and beside it, as ``.json``, the numbers behind it.
+    """Write a report, completely or not at all, and its numbers beside it as ``.json``.
 
     Args:
-        path: the ``.html`` file; its folder is made if need be.
+        path: the ``.html`` file; its folder is created if needed.
         title: of the page.
         search: the search, finished or not.
         comparison: the networks, in the order of the table.
         environment: versions, threads, processor.
-        commands: what a reader types to get these numbers.
-        notes: what a reader must know of the comparison's numbers: what else ran on the machine, say.
+        commands: that reproduce these numbers.
+        notes: remarks on the comparison's numbers, for example what else ran on the machine.
         highlight: the name of the network that the headline is about; None: the best.
         metric: key of the metric in the logs; None: the first known one that the runs have.
-        split: what the metric was measured on, for the labels; None: ``test`` if tools/test.py measured it, else
-            ``validation``.
+        split: name of the data that the metric was measured on, for the labels; None: ``test`` if all values are from
+            tests, ``validation`` if none is.
         reference: a genotype to draw beside the searched one.
-        search_size: (parameters, multiply-accumulates) of the network in which the search took place.
+        search_size: (parameters, multiply-accumulates) of the supernet.
 
     Returns:
         ``path``, absolute.
 
     Raises:
-        ValueError: two networks of one name, a ``highlight`` that is none of them, or a metric that none has.
+        ValueError: two networks have the same name, ``highlight`` is not one of them, or no run has the metric.
     """
     names = [row.name for row in comparison]
     if len(set(names)) != len(names):
-        raise ValueError(f'Two networks of the comparison have one name: {names}.')
+        raise ValueError(f'Two networks of the comparison have the same name: {names}.')
     if highlight is not None and highlight not in names:
-        raise ValueError(f'highlight={highlight!r} is no network of the comparison: {names}.')
+        raise ValueError(f'highlight={highlight!r} is not a network of the comparison: {names}.')
     chosen = pick_metric([run for row in comparison for run in row.runs], metric)
     place = split or (score_source(comparison, chosen) if chosen else 'validation')
-    html = [
-        *sections.headline(search, comparison, chosen, place, highlight),
-        page.section('Genotype', search_sections.genotypes(search, reference)),
-        page.section('Search', search_sections.search(search, search_size)),
-        page.section('Comparison', sections.comparison(comparison, chosen, place, highlight, notes)),
-        page.section('How it was made', sections.provenance(search, comparison, environment or {}, commands)),
-    ]
+    curves = split or 'validation'
+    lead = [search.outcome] if search is not None and search.genotype is not None else []
+    if chosen:
+        lead.append(summary(comparison, chosen, place, highlight))
+    environment = environment or {}
+    runs = [('search', search.run)] if search and search.run else []
+    runs += [(row.name, run) for row in comparison for run in row.runs]
+    html = _TEMPLATES.get_template('report.html').render(
+        title=title,
+        lead=' '.join(lead) or 'Nothing has been measured yet.',
+        cautions=cautions(comparison, chosen, highlight) if chosen else [],
+        search=search_content(search, reference, search_size) if search else None,
+        comparison=comparison_content(comparison, chosen, place, curves, highlight, notes) if comparison else None,
+        commands=commands,
+        runs=runs,
+        environments=environments(runs),
+        environment=environment,
+    )
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = page.page(title, html)
-    numbers = report_numbers(search, comparison, environment or {})
+    numbers = report_numbers(search, comparison, environment)
     write_atomic(path.with_suffix('.json'), json.dumps(numbers, indent=1, ensure_ascii=False) + '\n')
-    write_atomic(path, text)
+    write_atomic(path, html)
     return path
 
 
@@ -99,19 +127,19 @@ def report_from_work_dirs(
         out: the ``.html`` file.
         title: of the page.
         search_dir: work_dir of the search.
-        networks: work_dirs, one a seed, of every network, by its name.
+        networks: for each network, by its name, the work_dirs of its runs, one per seed.
         shape: (C, H, W) of an input, for the multiply-accumulates.
-        measure_steps: time a training step of every network here and now, by turns, in place of the times in the logs,
-            which are not comparable if the runs were on a busy machine.
-        measure_images: time how long every network looks at one image of ``shape``, here and now, by turns.
+        measure_steps: time a training step of every network here and now, by turns. The times in the logs, which are
+            used otherwise, are not comparable if the machine was busy.
+        measure_images: likewise, time a forward pass of one image of ``shape``.
         options: further arguments of :func:`write_report`.
 
     Raises:
-        FileNotFoundError: a work_dir is missing, or holds no log or no search.
+        FileNotFoundError: a work_dir does not exist, or contains no log or no search.
         ValueError: ``measure_images`` without a ``shape``, or as :func:`write_report`.
     """
     if measure_images and shape is None:
-        raise ValueError('To time how long a network looks at an image, its size is needed: give the shape (C, H, W).')
+        raise ValueError('Timing an image needs its size: give the shape (C, H, W).')
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
     rows = []
@@ -132,15 +160,13 @@ def report_from_work_dirs(
     return write_report(out, title=title, search=search, comparison=rows, notes=notes, **options)
 
 
-def _size(
-    name: str, config: Path | None, shape: Sequence[int] | None, notes: list[str]
-) -> tuple[int | None, int | None]:
-    """(parameters, multiply-accumulates); a model that cannot be built here is no reason to have no report."""
+def _size(name: str, config: Path | None, shape: Sequence[int] | None, notes: list[str]) -> Size:
+    """(parameters, multiply-accumulates). A model that cannot be built here becomes a note, not an error."""
     if config is None:
         return None, None
     try:
         return network_complexity(config, shape)
-    except Exception as error:  # a host that is not installed, a genotype that has moved, an odd input size, ...
+    except Exception as error:  # a missing host, a genotype that was moved, an unsuitable input size, ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         notes.append(f'Parameters and MACs of {name} could not be counted: {reason}')
         return None, None

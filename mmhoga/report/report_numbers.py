@@ -1,4 +1,4 @@
-"""The numbers behind a report, as data: what its tables and plots show, for whoever draws or tests on their own."""
+"""The numbers of a report as data, for further plots and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmhoga.report.search_runs import SearchRun
 def report_numbers(
     search: SearchRun | None, rows: Sequence[NetworkRow], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A JSON document; None is what nobody measured."""
+    """A JSON document. None means not measured."""
     return {
         'search': None if search is None else _search(search),
         'networks': [_network(row) for row in rows],
@@ -51,17 +51,20 @@ def _network(row: NetworkRow) -> dict[str, Any]:
         'name': row.name,
         'parameters': row.params,
         'macs': row.macs,
-        'seconds_a_step': row.seconds_a_step,
+        'seconds_a_step': row.seconds_per_step,
         'seconds_an_image': row.image_time,
         'runs': [_run(run) for run in row.runs],
     }
 
 
 def _run(run: Run) -> dict[str, Any]:
+    steps, exact = run.steps
     return {
         'work_dir': str(run.work_dir),
         'seed': run.seed,
-        'steps': run.steps,
+        'steps': steps,
+        'steps_exact': exact,
+        'unfinished': run.unfinished,
         'final': {key: run.final(key) for key in run.metrics},
         'validations': [dict(row) for row in run.val],
         'losses': {key: dict(zip(('at', 'mean'), run.train_curve(key))) for key in run.losses},

@@ -1,7 +1,7 @@
-"""What a run left in its work_dir: the curves, final metrics, seed and config that mmengine wrote.
+"""The curves, final metrics, seed and config that mmengine wrote into a run's work_dir.
 
-A run that is still going, was killed, or was resumed reads like any other. Every start of a run has a folder of its
-own, named by its time; what a later one did again replaces what an earlier one had.
+Unfinished, killed and resumed runs are read like any other. Every start of a run writes a folder named by its time.
+What a later start repeated replaces what an earlier one had logged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import json
 import math
 import os
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmhoga.report.run_environment import recorded_environment
+from mmhoga.report.environment import recorded_environment
 
 Row = Mapping[str, Any]
 
@@ -31,13 +32,15 @@ class Run:
 
     Attributes:
         work_dir: the folder that was read.
-        train: logged training steps in order; ``time`` is seconds a step, averaged over the log's window.
-        val: one row a validation; ``step`` is the epoch (the iteration in a run by iterations).
-        test: metrics of the last ``tools/test.py`` into the same work_dir, if there was one.
-        seed: ``randomness.seed`` of the config; None if it has none.
-        max_epochs: ``train_cfg.max_epochs`` of the config; None if it has none.
+        train: logged training steps in order; ``time`` is seconds per step, averaged over the log's window.
+        val: one row per validation; ``step`` is the epoch (the iteration in a run by iterations).
+        test: metrics of the last test into the same work_dir, or None; a test before the last start does not count.
+        seed: ``randomness.seed`` of the config, or None.
         config_path: the config as mmengine dumped it at the last start.
-        notes: what could not be read, in words.
+        notes: sentences on what could not be read.
+        max_epochs: ``train_cfg.max_epochs`` of the config, or None.
+        max_iters: likewise.
+        checkpoint: epoch of the last checkpoint, or 0.
         environment: of the machine that it ran on, from the log of the last start.
     """
 
@@ -49,6 +52,8 @@ class Run:
     config_path: Path | None = None
     notes: tuple[str, ...] = ()
     max_epochs: int | None = None
+    max_iters: int | None = None
+    checkpoint: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -61,9 +66,8 @@ class Run:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every metric that was measured, in the order in which it was met."""
-        rows = (*self.val, *((self.test,) if self.test else ()))
-        keys = dict.fromkeys(key for row in rows for key in row)
+        """Every metric that was measured, in the order of the logs."""
+        keys = dict.fromkeys(key for row in self._measured for key in row)
         return tuple(key for key in keys if key not in _NOT_METRICS and not key.startswith('alpha/'))
 
     @property
@@ -72,10 +76,13 @@ class Run:
         keys = dict.fromkeys(key for row in self.train for key in row)
         return tuple(key for key in keys if 'loss' in key)
 
+    @property
+    def _measured(self) -> tuple[Row, ...]:
+        return (*self.val, *((self.test,) if self.test else ()))
+
     def final(self, metric: str) -> float | None:
-        """The metric of the test, or else of the last validation that has it; None if it was never measured."""
-        rows = (*self.val, *((self.test,) if self.test else ()))
-        values = [row[metric] for row in rows if is_number(row.get(metric))]
+        """The test's value, or else that of the last validation with this metric; None without either."""
+        values = [row[metric] for row in self._measured if is_number(row.get(metric))]
         return values[-1] if values else None
 
     def tested(self, metric: str) -> bool:
@@ -96,19 +103,51 @@ class Run:
         return [row['step'] for row in rows], [row[key] for row in rows]
 
     @property
-    def steps(self) -> int:
-        """Training steps so far, as far as they were logged."""
-        return int(self.train[-1]['step']) if self.train else 0
+    def completed(self) -> int:
+        """Epochs (iterations, in a run by iterations) that certainly ended."""
+        validated = max((int(row['step']) for row in self.val), default=0)
+        if not self.train:
+            return validated
+        if not self.by_epoch:
+            return max(validated, int(self.train[-1]['step']))
+        last = int(self.train[-1]['epoch'])
+        return last if last in (validated, self.checkpoint) else last - 1
+
+    @property
+    def unfinished(self) -> str:
+        """``3 of 8 epochs``; empty for a run that reached its end or was tested."""
+        total, unit = (self.max_epochs, 'epochs') if self.by_epoch else (self.max_iters, 'iterations')
+        if total is None or self.test is not None or self.completed >= total:
+            return ''
+        return f'{self.completed} of {total} {unit}'
+
+    @property
+    def steps(self) -> tuple[int, bool]:
+        """Training steps so far, and whether the number is exact. Otherwise it is the least that it can be.
+
+        Not every step is logged, but the first logged step of each epoch has the same place in it. The distance from
+        one to the next is therefore the length of an epoch.
+        """
+        logged = int(self.train[-1]['step']) if self.train else 0
+        if not self.by_epoch:
+            return self.completed, self.completed == self.max_iters
+        first: dict[int, int] = {}
+        for row in self.train:
+            first.setdefault(int(row['epoch']), int(row['step']))
+        epochs = sorted(first)
+        lengths = {(first[b] - first[a]) / (b - a) for a, b in zip(epochs, epochs[1:])}
+        if len(lengths) == 1 and self.completed == epochs[-1]:
+            return int(lengths.pop() * self.completed), True
+        return logged, False
 
     @property
     def peak_memory(self) -> float | None:
-        """Highest logged memory of an accelerator in MiB; None where there is none."""
-        values = [row['memory'] for row in self.train if is_number(row.get('memory'))]
-        return max(values) if values else None
+        """Highest logged memory of an accelerator in MiB, or None."""
+        return max((row['memory'] for row in self.train if is_number(row.get('memory'))), default=None)
 
     @property
     def step_time(self) -> float | None:
-        """Median of the logged seconds a training step after the first epoch (first row, in a run by iterations)."""
+        """Median of the logged seconds per training step after the first epoch (first row, in a run by iterations)."""
         rows = [row for row in self.train if row['epoch'] > 1] if self.by_epoch else self.train[1:]
         times = [row['time'] for row in rows if is_number(row.get('time'))]
         return statistics.median(times) if times else None
@@ -118,7 +157,7 @@ def read_run(work_dir: str | os.PathLike) -> Run:
     """Read the work_dir of a training run of any host.
 
     Raises:
-        FileNotFoundError: the folder, or any log in it, is missing; the message says what was looked for.
+        FileNotFoundError: the folder does not exist or contains no log.
     """
     work_dir = existing_work_dir(work_dir)
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -130,26 +169,35 @@ def read_run(work_dir: str | os.PathLike) -> Run:
     notes: list[str] = []
     train, val = _merge([_read_rows(path, notes) for path in logs])
     configs = sorted(work_dir.glob('*/vis_data/config.py'))
+    numbers = _config_numbers(configs[-1]) if configs else {}
+    last = work_dir / 'last_checkpoint'
+    saved = re.search(r'epoch_(\d+)\.pth', last.read_text(encoding='utf-8')) if last.is_file() else None
     return Run(
         work_dir=work_dir,
         train=train,
         val=val,
-        test=_read_test(work_dir),
-        seed=_read_number(configs[-1], 'randomness', 'seed') if configs else None,
+        test=_read_test(work_dir, since=logs[-1].parent.parent.name),
+        seed=numbers.get('randomness.seed'),
         config_path=configs[-1] if configs else None,
         notes=tuple(notes),
-        max_epochs=_read_number(configs[-1], 'train_cfg', 'max_epochs') if configs else None,
+        max_epochs=numbers.get('train_cfg.max_epochs'),
+        max_iters=numbers.get('train_cfg.max_iters'),
+        checkpoint=int(saved[1]) if saved else 0,
         environment=recorded_environment(work_dir),
     )
 
 
 def existing_work_dir(work_dir: str | os.PathLike) -> Path:
-    """The path, if there is such a folder; else FileNotFoundError."""
+    """Return the path of an existing folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise FileNotFoundError(
             f'No work_dir at {str(work_dir)!r} (absolute: {work_dir.resolve()}). '
-            'It is what tools/train.py got as --work-dir, by default work_dirs/<name of the config>.'
+            'It is the --work-dir of the training, by default work_dirs/<name of the config>.'
         )
     return work_dir
 
@@ -171,7 +219,7 @@ def _read_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def _merge(logs: list[list[dict[str, Any]]]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Later logs replace what they repeat: after a resume the last epoch, after a fresh start everything."""
+    """Let later logs replace what they repeat: the last epoch after a resume, everything after a fresh start."""
     train: dict[float, dict] = {}
     val: dict[float, dict] = {}
     for rows in logs:
@@ -187,10 +235,10 @@ def _merge(logs: list[list[dict[str, Any]]]) -> tuple[tuple[Row, ...], tuple[Row
     return tuple(train[step] for step in sorted(train)), tuple(val[step] for step in sorted(val))
 
 
-def _read_test(work_dir: Path) -> Row | None:
-    """mmengine dumps a test's metrics to <timestamp>/<timestamp>.json."""
+def _read_test(work_dir: Path, since: str) -> Row | None:
+    """The metrics that mmengine wrote to <timestamp>/<timestamp>.json, unless the training went on after that."""
     for path in sorted(work_dir.glob('*/*.json'), reverse=True):
-        if path.stem == path.parent.name:
+        if path.stem == path.parent.name >= since:
             try:
                 metrics = json.loads(path.read_text(encoding='utf-8'))
             except (json.JSONDecodeError, UnicodeDecodeError):
@@ -200,22 +248,23 @@ def _read_test(work_dir: Path) -> Row | None:
     return None
 
 
-def _read_number(config: Path, name: str, key: str) -> int | None:
-    """The whole number in ``name = dict(key=...)`` of a dumped config, without running it."""
+def _config_numbers(config: Path) -> dict[str, int]:
+    """Every whole number in ``name = dict(key=...)`` of a dumped config, as ``name.key``, without running the file."""
     try:
         statements = ast.parse(config.read_text(encoding='utf-8')).body
     except SyntaxError:
-        return None
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-            keywords = getattr(statement.value, 'keywords', [])
-            values = [getattr(word.value, 'value', None) for word in keywords if word.arg == key]
-            return values[0] if values and isinstance(values[0], int) else None
-    return None
+        return {}
+    return {
+        f'{ast.unparse(statement.targets[0])}.{word.arg}': word.value.value
+        for statement in statements
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+        for word in statement.value.keywords
+        if isinstance(word.value, ast.Constant) and type(word.value.value) is int
+    }
 
 
 def is_number(value: Any) -> bool:
-    """A finite one; JSON's true is none."""
+    """A finite int or float; bools are excluded."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

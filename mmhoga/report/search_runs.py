@@ -1,4 +1,4 @@
-"""What a search left in its work_dir: the genotype, and alpha at the end of every epoch."""
+"""A search's work_dir: its run, the genotype, and alpha at the end of every epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmhoga.search.records.history import SearchHistory, read_history
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A search: its run, the genotype and the history; each of the three may not be there yet."""
+    """A search. Its run, genotype and history may each be missing."""
 
     work_dir: Path
     run: Run | None
@@ -31,12 +31,24 @@ class SearchRun:
         return ', '.join(f'{count} {style(name).label}' for name, count in counts.most_common())
 
     @property
-    def extent(self) -> str:
-        """``20 epochs of search with seed 0``, as far as it is known."""
-        epochs = len(self.history.epochs) if self.history else None
-        text = f'{epochs} epoch{"s" if epochs != 1 else ""} of search' if epochs else 'The search'
-        seed = self.genotype.meta.get('seed') if self.genotype else None
-        return text if seed is None else f'{text} with seed {seed}'
+    def epochs(self) -> tuple[int, int | None]:
+        """(epochs in the history, epochs in the config)."""
+        return len(self.history.epochs) if self.history else 0, self.run.max_epochs if self.run else None
+
+    @property
+    def unfinished(self) -> bool:
+        done, total = self.epochs
+        return total is not None and done < total
+
+    @property
+    def outcome(self) -> str:
+        """``20 epochs of search with seed 0 chose 4 norm 3x3, ...``, as far as it is known."""
+        (done, total), seed = self.epochs, self.genotype.meta.get('seed') if self.genotype else None
+        number = f'{done} of {total}' if self.unfinished else f'{done}'
+        text = f'{number} epoch{"s" if number != "1" else ""} of search' if done else 'The search'
+        if seed is not None:
+            text += f' with seed {seed}'
+        return f'{text} chose {self.chosen}{" so far" if self.unfinished else ""}.'
 
 
 def read_search(work_dir: str | os.PathLike) -> SearchRun:
@@ -44,8 +56,8 @@ def read_search(work_dir: str | os.PathLike) -> SearchRun:
 
     Raises:
         FileNotFoundError: no such folder, or no search in it.
-        ValueError: ``search_history.json`` is damaged; the message names the file and the part.
-        mmhoga.genotype.GenotypeError: the same for ``genotype.json``.
+        ValueError: ``search_history.json`` is damaged.
+        mmhoga.genotype.GenotypeError: ``genotype.json`` is damaged.
     """
     work_dir = existing_work_dir(work_dir)
     genotype, history = work_dir / 'genotype.json', work_dir / 'search_history.json'
@@ -55,21 +67,16 @@ def read_search(work_dir: str | os.PathLike) -> SearchRun:
             f'No search in {str(work_dir)!r}: looked for genotype.json and search_history.json, which a search writes '
             'at the end of every epoch. '
             + (
-                f'There is one a stage: give one of {", ".join(stages)}.'
+                f'It has one per stage: give one of {", ".join(stages)}.'
                 if stages
                 else 'Is it the work_dir of a training run, or has the first epoch not ended?'
             )
         )
     found = Genotype.load(genotype) if genotype.is_file() else None
-    # The logs of a search with one alpha a stage are beside the folders of the stages.
+    # A search with one alpha per stage has its logs one folder up.
     logs = work_dir.parent if found is not None and 'stage' in found.meta else work_dir
     try:
         run = read_run(logs)
     except FileNotFoundError:
         run = None
-    return SearchRun(
-        work_dir=work_dir,
-        run=run,
-        genotype=found,
-        history=read_history(history) if history.is_file() else None,
-    )
+    return SearchRun(work_dir, run, found, read_history(history) if history.is_file() else None)

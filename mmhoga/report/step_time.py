@@ -1,4 +1,4 @@
-"""Seconds a training step and an image, measured by turns, so that what slows the machine down slows all alike."""
+"""Seconds per training step and per image. Networks take turns, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ Configs = Mapping[str, 'str | os.PathLike']
 def step_times(configs: Configs, *, rounds: int = 15, warmup: int = 3) -> dict[str, float]:
     """Median seconds of one training step (forward, backward, update) of each config's model, on the CPU.
 
-    Every network steps on one batch of its own training data, which is loaded before the clock starts; the networks
-    take turns.
+    Every network trains on one batch of its own training data, which is loaded before the clock starts.
 
     Args:
         configs: by name; any host's.
-        rounds: how many steps of each are counted.
-        warmup: how many steps of each go before.
+        rounds: timed steps of each.
+        warmup: steps of each before these.
     """
     return _by_turns(
         {name: _training_step(Config.fromfile(config)) for name, config in configs.items()}, rounds, warmup
@@ -41,13 +40,13 @@ def step_times(configs: Configs, *, rounds: int = 15, warmup: int = 3) -> dict[s
 
 
 def image_times(configs: Configs, shape: Sequence[int], *, rounds: int = 25, warmup: int = 5) -> dict[str, float]:
-    """Median seconds in which each config's model looks at one image: in eval mode, no post-processing, on the CPU.
+    """Median seconds of a forward pass of one image: eval mode, without post-processing, on the CPU.
 
     Args:
         configs: by name; any host's.
         shape: (C, H, W) of the input.
-        rounds: how many images of each are counted.
-        warmup: how many of each go before.
+        rounds: timed images of each.
+        warmup: images of each before these.
     """
     inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     with ExitStack() as stack:

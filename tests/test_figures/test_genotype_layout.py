@@ -1,13 +1,13 @@
-"""The geometry of the drawing: nothing overlaps, and the wires are those of Eqs. (2) and (3)."""
+"""Geometry of the drawing: nothing overlaps, and the wires are those of Eqs. (2) and (3)."""
 
 import itertools
 import random
 
 import pytest
 
-from mmhoga.figures.genotype_layout import FONT_SIZE, layout, operation_name, text_width
+from mmhoga.figures.genotype_layout import FONT_SIZE, layout, text_width
 from mmhoga.figures.palette import style
-from mmhoga.genotype import PRIMITIVES, Genotype, edge_list
+from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name
 
 
 def random_genotype(groups):
@@ -33,7 +33,7 @@ def test_no_two_boxes_overlap(drawn):
     assert clashes == []
 
 
-def test_boxes_stay_on_the_canvas_and_have_names_of_their_own(drawn):
+def test_boxes_stay_on_the_canvas_and_have_unique_names(drawn):
     _, plan = drawn
     assert len({box.name for box in plan.boxes}) == len(plan.boxes)
     for box in plan.boxes:
@@ -48,14 +48,14 @@ def test_text_fits_its_box(drawn):
             assert all(text_width(line, FONT_SIZE) <= box.width + 1 for line in box.lines), box.name
 
 
-def test_one_operation_an_edge_with_its_label(drawn):
+def test_each_edge_has_one_labelled_operation(drawn):
     genotype, plan = drawn
     boxes = {box.name: box for box in plan.boxes}
     edges = edge_list(genotype.num_groups)
     assert sum(box.kind == 'operation' for box in plan.boxes) == len(edges)
     for source, target in edges:
         name = genotype.operation(source, target)
-        box = boxes[operation_name(source, target)]
+        box = boxes[edge_name(source, target)]
         assert box.lines == style(name).lines
         assert name in box.hint
 
@@ -65,7 +65,7 @@ def test_wires_are_the_graph_of_the_paper(drawn):
     expected = {('sum', 'summary'), ('summary', 'concat'), ('concat', 'convs'), ('convs', 'residual'),
                 ('residual', 'output'), ('output', 'result')}  # fmt: skip
     for j, k in edge_list(genotype.num_groups):
-        expected |= {(f'F{k}' if j == k else f'U{j}', operation_name(j, k)), (operation_name(j, k), f'U{k}')}
+        expected |= {(f'F{k}' if j == k else f'U{j}', edge_name(j, k)), (edge_name(j, k), f'U{k}')}
     for k in range(genotype.num_groups):
         expected |= {(f'U{k}', 'sum'), (f'U{k}', 'concat')}
     wires = [(wire.source, wire.target) for wire in plan.wires]
@@ -79,6 +79,7 @@ def test_wires_run_straight_between_rims_and_under_no_box(drawn):
     for wire in plan.wires:
         for point, name in ((wire.points[0], wire.source), (wire.points[-1], wire.target)):
             assert _on_rim(point, boxes[name]), (wire.source, wire.target, point)
+        assert len(wire.points) <= 3, 'the drawing turns at most once'
         for (ax, ay), (bx, by) in zip(wire.points, wire.points[1:]):
             assert (ax == bx) != (ay == by)
             for box in plan.boxes:
@@ -98,15 +99,7 @@ def _on_rim(point, box):
     return on_side or on_end
 
 
-def test_only_the_wires_of_none_are_dotted():
+def test_wires_are_dotted_only_for_none():
     plan = layout(Genotype((('se',), ('none', 'cbam'))))
     dotted = {(wire.source, wire.target) for wire in plan.wires if wire.dotted}
     assert dotted == {('U0', 'o_0_1'), ('o_0_1', 'U1')}
-
-
-def test_rounded_corners_end_where_the_wire_ends():
-    for wire in layout(random_genotype(4)).wires:
-        pieces = wire.rounded()
-        assert pieces[-1] == (wire.points[-1],)
-        assert len(pieces) == 2 * (len(wire.points) - 2) + 1
-        assert wire.head()[0] == wire.points[-1]

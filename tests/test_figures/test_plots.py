@@ -1,4 +1,4 @@
-"""The plots: well-formed, the same each time, in the page's colour, and showing the numbers they were given."""
+"""Plots: well-formed, reproducible, in the page's colour, and with the numbers that they were given."""
 
 import json
 import re
@@ -10,12 +10,11 @@ from made_up_runs import history_data
 
 from mmhoga.figures import plots, search_plots
 from mmhoga.figures.svg_figure import INK
-from mmhoga.report.metrics import METRICS
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import read_search
 from mmhoga.search.records.history import read_history
 
-METRIC = METRICS[0]
+ACCURACY = 'test accuracy (%)'
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def _every_plot(history, networks):
         'choices': search_plots.plot_choices(history),
         'entropy': search_plots.plot_entropy(history),
         'losses': _losses(networks),
-        'scores': plots.plot_scores(scores, metric=METRIC, split='test'),
+        'scores': plots.plot_scores(scores, label=ACCURACY, format_value='{:.2f}'.format),
     }
 
 
@@ -66,7 +65,7 @@ def test_the_same_bytes_each_time_and_settings_untouched(history, networks):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_alpha_has_a_panel_an_edge_in_the_colours_of_the_operations(history):
+def test_alpha_has_one_panel_per_edge(history):
     texts = _texts(search_plots.plot_alpha(history))
     assert sum('→' in text for text in texts) == 10
     assert {'skip', 'SE avg+max', 'CBAM', '1/9'} <= set(texts)
@@ -88,7 +87,7 @@ def test_names_are_shown_as_they_are(networks):
 
 
 def test_scores_show_the_mean_and_what_is_missing():
-    texts = _texts(plots.plot_scores({'a': [97.0, 98.0], 'b': []}, metric=METRIC, split='test'))
+    texts = _texts(plots.plot_scores({'a': [97.0, 98.0], 'b': []}, label=ACCURACY, format_value='{:.2f}'.format))
     assert {'a', 'b', '97.50', 'not measured', 'test accuracy (%)'} <= set(texts)
 
 
@@ -114,7 +113,7 @@ def test_few_groups_and_a_single_epoch(tmp_path, groups):
 
 
 def test_the_history_of_the_genotype(history):
-    """A bar for every stretch: one an edge, and one more for every change."""
+    """A bar for every stretch: one per edge, and one more for every change."""
     stretches = [stretch for edge in history.edges for stretch in search_plots.choices(history, edge)]
     assert len(stretches) == len(history.edges) + len(history.changes()) > len(history.edges)
     for edge in history.edges:
@@ -127,9 +126,9 @@ def test_the_history_of_the_genotype(history):
 
 
 def test_scores_against_costs():
-    """Networks further to the right cost more; one without a cost is only in the legend."""
+    """A network without a cost is only in the legend."""
     points = {'small': (1e6, [90.0, 92.0]), 'large': (2e6, [95.0]), 'unknown': (None, [80.0]), 'untrained': (3e6, [])}
-    svg = plots.plot_cost(points, metric=METRIC, split='test', xlabel='MACs', name='cost')
+    svg = plots.plot_cost(points, xlabel='MACs', ylabel=ACCURACY, name='cost')
     texts = _texts(svg)
     assert {'small', 'large', 'unknown', 'MACs', 'test accuracy (%)'} <= set(texts)
     assert any(text.endswith('M') for text in texts)

@@ -1,13 +1,14 @@
-"""The report: whole or not there, escaped, alone, and without a number that was not measured."""
+"""The report: complete or absent, escaped, self-contained, and without a number that was not measured."""
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from made_up_runs import CONFIG, train_row
 
-from mmhoga.report import report, report_sections, search_sections
+from mmhoga.report import report, sections
 from mmhoga.report.comparison import NetworkRow
 from mmhoga.report.metrics import METRICS
 from mmhoga.report.report import report_from_work_dirs, write_report
@@ -172,9 +173,9 @@ def test_a_failure_leaves_the_old_report_and_no_other_file(tmp_path, rows, monke
 
 
 def test_names_must_be_one_of_a_kind_and_known(tmp_path, rows):
-    with pytest.raises(ValueError, match='one name'):
+    with pytest.raises(ValueError, match='the same name'):
         write_report(tmp_path / 'r.html', title='t', comparison=[rows[0], rows[0]])
-    with pytest.raises(ValueError, match="'hoga' is no network"):
+    with pytest.raises(ValueError, match="'hoga' is not a network"):
         write_report(tmp_path / 'r.html', title='t', comparison=rows, highlight='hoga')
 
 
@@ -185,7 +186,7 @@ def test_from_work_dirs(tmp_path, search_dir, write_run):
     )
     words = Page(path.read_text()).words
     assert 'seeds 4, 7' in words
-    assert 'python' in words and '78,042' in words
+    assert 'PyTorch' in words and '78,042' in words
     assert 'not measured' not in words
 
 
@@ -193,10 +194,10 @@ def test_values_are_under_their_seeds_only_if_none_is_missing(rows, tmp_path, wr
     metric = METRICS[0]
     unfinished = read_run(write_log(tmp_path / 'x', [train_row(1, 1, 1.0)], config=CONFIG.format(seed=2)))
     cut = NetworkRow('cut', (*rows[0].runs[:2], unfinished))
-    assert report_sections._runs(rows, metric) == 'seeds 0, 1, 2'
-    assert report_sections._runs([NetworkRow('one', rows[0].runs[:1])], metric) == 'seed 0'
-    assert report_sections._runs([*rows, cut], metric) == 'each run'
-    assert report_sections._runs([rows[0], NetworkRow('two', rows[0].runs[:2])], metric) == 'each run'
+    assert sections.runs_title(rows, metric) == 'seeds 0, 1, 2'
+    assert sections.runs_title([NetworkRow('one', rows[0].runs[:1])], metric) == 'seed 0'
+    assert sections.runs_title([*rows, cut], metric) == 'each run'
+    assert sections.runs_title([rows[0], NetworkRow('two', rows[0].runs[:2])], metric) == 'each run'
 
 
 def test_a_missing_work_dir_is_named(tmp_path):
@@ -208,9 +209,11 @@ def test_a_missing_work_dir_is_named(tmp_path):
 def test_none_that_comes_out_highest_is_explained(search_dir):
     history = read_search(search_dir).history
     history.alpha[-1, :, 0] = 100.0
-    assert 'next operation' in search_sections._none(history)
+    assert sections.none_is_first(history)
     history.alpha[-1, :, 0] = -100.0
-    assert search_sections._none(history) == ''
+    assert not sections.none_is_first(history)
+    history.alpha[-1] = 0.0
+    assert not sections.none_is_first(history), 'a tie is not higher'
 
 
 def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
@@ -220,10 +223,12 @@ def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
     path = report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir, shape=(3, 8, 8))
     words = Page(path.read_text()).words
     assert 'epochs 5 of 20 (unfinished: still running, or stopped)' in words
-    assert 'time a step, of alpha and weights 40.0 ms' in words
-    assert 'about 0.0 min: 24 steps; validation not counted' in words
-    assert 'parameters of the network that was searched 78,042' in words
-    (history := search_dir / 'search_history.json').write_text(history.read_text()[:-30])
+    assert '5 of 20 epochs of search with seed 0 chose' in words and 'so far.' in words
+    assert 'time per step, of alpha and weights 40.0 ms' in words
+    assert 'steps 24 training time about 960.0 ms, without validation' in words
+    assert 'parameters of the supernet 78,042' in words
+    history = search_dir / 'search_history.json'
+    history.write_text(history.read_text()[:-30])
     with pytest.raises(ValueError, match=r'search_history.json is not valid JSON, or was cut off'):
         report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir)
 
@@ -259,9 +264,9 @@ def test_where_the_runs_ran(tmp_path, search_dir, write_run):
         (folder / '20250101_000000' / '20250101_000000.log').write_text(LOG.replace('A100', gpu))
     path = report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir, networks={'plain': folders})
     words = Page(path.read_text()).words
-    assert 'Environment of the runs: search, plain Python 3.11.7 (main) GPU 0 NVIDIA A100 PyTorch 2.14.1' in words
-    assert 'Environment of the runs: plain Python 3.11.7 (main) GPU 0 NVIDIA T4' in words
-    assert 'Distributed launcher slurm' in words
+    assert 'Environment of the runs: search, plain (1 of 2 runs) Python 3.11.7 (main) GPU 0 NVIDIA A100' in words
+    assert 'Environment of the runs: plain (1 of 2 runs) Python 3.11.7 (main) GPU 0 NVIDIA T4' in words
+    assert 'launcher slurm processes 8' in words and 'GPU number' not in words
     assert '-fopenmp' not in words and 'numpy_random_seed' not in words and 'cudnn_benchmark' not in words
 
 
@@ -275,7 +280,7 @@ def test_measured_here_and_now(tmp_path, write_run, monkeypatch):
     )
     page = Page(path.read_text())
     assert {'500.0 ms', '250.0 ms', '50.0 ms', '25.0 ms'} <= set(page.text)
-    assert 'time an image' in page.words
+    assert 'time per image' in page.words and 'on the CPU' in page.words
     with pytest.raises(ValueError, match=r'give the shape \(C, H, W\)'):
         report_from_work_dirs(tmp_path / 'r.html', networks=networks, measure_images=True)
 
@@ -302,3 +307,63 @@ def test_every_epoch_in_numbers(tmp_path, search_dir):
     words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
     assert 'epoch mean entropy skip edges loss/trainB 1' in words
     assert re.search(r'not measured not measured 2 [\d.]+ 0 0 3 [\d.]+ 1 0.125 ', words)
+
+
+def test_one_loss_has_one_value(tmp_path, search_dir):
+    """The plot shows the means over epochs that the table has, not those of the logged steps."""
+    path = search_dir / 'search_history.json'
+    data = json.loads(path.read_text())
+    for record in data['epochs']:
+        record['loss'] = {'trainA': 0.25, 'trainB': 0.5}
+    path.write_text(json.dumps(data))
+    search = read_search(search_dir)
+    losses, source = sections._losses(search.run, search.history)
+    assert losses == {
+        'weights, on trainA': [([1, 2, 3, 4, 5], [0.25] * 5)],
+        'alpha, on trainB': [([1, 2, 3, 4, 5], [0.5] * 5)],
+    }
+    assert source == 'Losses are means over the epoch.'
+    losses, source = sections._losses(search.run, None)
+    assert losses['weights, on trainA'] == [search.run.train_curve('loss')] and 'logged' in source
+
+
+def test_a_search_of_one_epoch_has_one_mean_entropy(tmp_path, search_dir):
+    path = search_dir / 'search_history.json'
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, 'epochs': data['epochs'][:1]}))
+    words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
+    assert 'nats after epoch 1, the only one so far.' in words and '1 epoch of search' in words
+    assert 'No edge changed its operation.' in words
+
+
+def test_commands_are_complete_and_wrap(tmp_path):
+    command = 'mmhoga train config.py --cfg-options ' + 'x' * 300
+    html = write_report(tmp_path / 'r.html', title='t', commands=['make demo', command]).read_text()
+    assert command in Page(html).words
+    assert 'pre.commands { white-space: pre-wrap; overflow-wrap: anywhere; }' in html
+
+
+def test_times_that_were_measured_differently_are_told_apart(tmp_path, rows):
+    words = Page(
+        write_report(tmp_path / 'r.html', title='t', comparison=[replace(rows[0], step_time=0.5), rows[1]]).read_text()
+    ).words
+    assert (
+        'measured on the CPU by turns in one process. Of searched it is from the logs, with the loading of data.'
+        in words
+    )
+
+
+def test_curves_of_validations_are_not_called_tests(tmp_path, rows):
+    tested = replace(rows[0], runs=tuple(replace(run, test={'accuracy/top1': 90.0}) for run in rows[0].runs))
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=[tested]).read_text()).words
+    assert '90.00 % test accuracy (90.00 in all 3 runs)' in words
+    assert 'validation accuracy (%)' in words and 'test accuracy (%), mean' in words
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=[tested], split='test').read_text()).words
+    assert 'validation' not in words
+
+
+def test_epochs_and_iterations_are_told_apart(tmp_path, rows, write_log):
+    steps = [{'loss': 1.0, 'iter': s, 'step': s} for s in (10, 20)]
+    mixed = [rows[0], NetworkRow('iterations', (read_run(write_log(tmp_path / 'i', steps)),))]
+    words = Page(write_report(tmp_path / 'r.html', title='t', comparison=mixed).read_text()).words
+    assert 'that reached the epoch or iteration,' in words

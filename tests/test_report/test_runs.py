@@ -70,13 +70,42 @@ def test_values_logged_one_by_one_join_their_step(tmp_path, write_log):
 
 
 @pytest.mark.parametrize('tail', ['{"loss": 1.0, "ep', '{"loss": 1.0}\n', '[1, 2]\n', '\x00\x00'])
-def test_a_damaged_last_line_is_left_out_and_said(tmp_path, write_log, tail):
+def test_a_damaged_last_line_is_left_out_and_noted(tmp_path, write_log, tail):
     run = read_run(write_log(tmp_path, [train_row(1, 1, 2.0)], tail=tail))
     assert len(run.train) == 1
     assert run.notes == ('Line 2 of 20250101_000000/vis_data/scalars.json was cut off and was left out.',)
 
 
-def test_a_damaged_line_in_the_middle_is_left_out_and_said(tmp_path, write_log):
+def test_steps_are_counted_although_not_all_are_logged(tmp_path, write_log):
+    """Logs every 10 of 12 steps: the last line is step 94, but the run had 96."""
+    rows = [row for e in range(1, 9) for row in (train_row(12 * e - 2, e, 1.0), val_row(e, 90.0))]
+    assert read_run(write_log(tmp_path / 'whole', rows)).steps == (96, True)
+    assert read_run(write_log(tmp_path / 'cut', rows[:-1])).steps == (94, False), 'epoch 8 has not ended'
+    assert read_run(write_log(tmp_path / 'one', rows[:2])).steps == (10, False), 'the length of an epoch is unknown'
+    several = [train_row(12 * e + i - 12, e, 1.0) for e in (1, 2, 3) for i in (5, 10)]
+    assert read_run(write_log(tmp_path / 'several', [*several, val_row(3, 90.0)])).steps == (36, True)
+    resumed = write_log(tmp_path / 'resumed', rows[:9])
+    write_log(resumed, rows[8:], timestamp='20250102_000000')
+    assert read_run(resumed).steps == (96, True)
+
+
+def test_unfinished_runs_are_recognised(tmp_path, write_log):
+    config = 'train_cfg = dict(by_epoch=True, max_epochs=3)'
+    rows = [train_row(1, 1, 1.0), val_row(1, 90.0), train_row(2, 2, 1.0), train_row(3, 3, 1.0)]
+    folder = write_log(tmp_path / 'run', rows, config=config)
+    assert read_run(folder).unfinished == '2 of 3 epochs'
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_3.pth'))
+    assert read_run(folder).unfinished == '', 'the last epoch was saved, though not validated'
+    steps = [{'loss': 1.0, 'iter': s, 'step': s} for s in (10, 20)]
+    config = 'train_cfg = dict(by_epoch=False, max_iters=30)'
+    run = read_run(write_log(tmp_path / 'iterations', steps, config=config))
+    assert (run.unfinished, run.steps) == ('20 of 30 iterations', (20, False))
+    run = read_run(write_log(tmp_path / 'end', [*steps, {'coco/bbox_mAP': 0.4, 'step': 30}], config=config))
+    assert (run.unfinished, run.steps) == ('', (30, True))
+    assert read_run(write_log(tmp_path / 'unknown', rows)).unfinished == ''
+
+
+def test_a_damaged_line_in_the_middle_is_left_out_and_noted(tmp_path, write_log):
     """As two processes leave it that write at once, or a disk that was full for a while."""
     folder = write_log(tmp_path, [train_row(1, 1, 2.0), train_row(2, 1, 1.0)])
     (log,) = folder.glob('*/vis_data/scalars.json')
@@ -96,6 +125,15 @@ def test_a_test_of_the_checkpoint_counts_more_than_the_last_validation(write_run
     run = read_run(folder)
     assert run.final('accuracy/top1') == 12.5
     assert run.tested('accuracy/top1')
+
+
+def test_a_test_before_the_last_start_does_not_count(tmp_path, write_log):
+    folder = write_log(tmp_path, [train_row(1, 1, 1.0), val_row(1, 50.0)], timestamp='20250101_000000')
+    (folder / '20250102_000000').mkdir()
+    (folder / '20250102_000000' / '20250102_000000.json').write_text('{"accuracy/top1": 51.0}')
+    assert read_run(folder).final('accuracy/top1') == 51.0
+    write_log(folder, [train_row(2, 2, 1.0), val_row(2, 60.0)], timestamp='20250103_000000')
+    assert read_run(folder).final('accuracy/top1') == 60.0 and read_run(folder).test is None
 
 
 @pytest.mark.parametrize('config', ['randomness = dict(seed=None)', 'x = 1', 'randomness = dict(', 'randomness = {}'])

@@ -122,8 +122,8 @@ def test_no_search_in_a_work_dir(write_run):
         read_search(write_run('plain'))
 
 
-def test_one_alpha_a_stage(search_dir):
-    """The logs are one folder up; the search as a whole names its stages."""
+def test_one_alpha_per_stage(search_dir):
+    """The logs are one folder up, and the error for that folder names the stages."""
     stage = search_dir / 'layer1'
     stage.mkdir()
     for name in ('genotype.json', 'search_history.json'):
@@ -132,13 +132,13 @@ def test_one_alpha_a_stage(search_dir):
             data['meta']['stage'] = 'layer1'
         (stage / name).write_text(json.dumps(data))
         (search_dir / name).unlink()
-    with pytest.raises(FileNotFoundError, match=r'one a stage: give one of .*layer1'):
+    with pytest.raises(FileNotFoundError, match=r'one per stage: give one of .*layer1'):
         read_search(search_dir)
     assert read_search(stage).run.work_dir == search_dir
 
 
 def test_further_numbers_of_an_epoch(history_file):
-    """Whatever a search may record beside alpha; what is no number is no matter."""
+    """Numbers recorded beside alpha are kept, everything else is left out."""
     first, second = history_data()['epochs'][:2]
     first.update(skip_edges=3, params=1200, loss={'trainA': 0.5, 'val': 0.75, 'note': 'x'}, flag=True, macs=None)
     history = read_history(history_file(epochs=[first, second]))
