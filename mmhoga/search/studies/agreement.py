@@ -51,8 +51,8 @@ def agreement(genotypes: Sequence[Genotype]) -> Agreement:
 def agreement_table(result: Agreement, candidates: int) -> str:
     """The agreement as text, with that of genotypes drawn at random from ``candidates`` operations per edge."""
     lines = [
-        f'{result.count} genotypes: two of them have the same operation on {result.pairwise:.0%} of the edges, on average '
-        f'(by chance {1 / candidates:.0%}).'
+        f'{result.count} genotypes: two of them have the same operation on {result.pairwise:.0%} of the edges, on '
+        f'average (by chance {1 / candidates:.0%}).'
     ]
     for edge, operations in result.edges.items():
         lines.append(f'  {edge_name(*edge):8} ' + ', '.join(f'{count} x {name}' for name, count in operations))
