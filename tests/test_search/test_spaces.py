@@ -84,7 +84,7 @@ def test_an_imagenet_supernet_at_full_width():
 
 def test_what_a_latency_table_must_hold(toy):
     model = SearchModel(toy())
-    found = dict(candidates(model, (1, 8, 8)))
-    assert set(found) == {(name, 4, 4, 4) for name in PRIMITIVES if name not in ('none', 'skip_connect')}
-    for module in found.values():
+    modules = dict(candidates(model, (1, 8, 8)))
+    assert set(modules) == {(name, 4, 4, 4) for name in PRIMITIVES if name not in ('none', 'skip_connect')}
+    for module in modules.values():
         assert module(torch.randn(2, 4, 4, 4)).shape == (2, 4, 4, 4)

@@ -68,10 +68,10 @@ def test_an_epoch_covers_the_data():
 
 def test_a_short_stream_starts_again():
     """Two batches per pass and five per epoch: each pass covers the data, in another order."""
-    found = batches(stream(8, epochs=1), 0, 0) + batches(stream(8, epochs=1, **FIVE), 0, 2)
+    joined = batches(stream(8, epochs=1), 0, 0) + batches(stream(8, epochs=1, **FIVE), 0, 2)
     whole = batches(stream(8, epochs=1, **FIVE))
     assert len(whole) == 5
-    assert all(torch.equal(a, b) for a, b in zip(found, whole))
+    assert all(torch.equal(a, b) for a, b in zip(joined, whole))
     for i in (0, 2):
         assert sorted(torch.cat(whole[i : i + 2])[:, 0].tolist()) == list(range(8))
     assert not torch.equal(whole[0], whole[2])

@@ -23,8 +23,8 @@ def test_the_papers_genotype_is_not_a_collapse():
 
 @pytest.mark.parametrize(('limit', 'collapsed'), [(9, True), (10, False), (0.9, True), (1.0, False), (None, False)])
 def test_a_limit_is_a_number_or_a_share(limit, collapsed):
-    found = CollapseWatch(max_skips=limit).findings([entry(uniform('skip_connect'))], PRIMITIVES)
-    assert bool(found) == collapsed
+    findings = CollapseWatch(max_skips=limit).findings([entry(uniform('skip_connect'))], PRIMITIVES)
+    assert bool(findings) == collapsed
 
 
 def test_a_ranking_is_stable_when_no_learned_candidate_overtakes_another():

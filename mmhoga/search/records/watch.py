@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Candidates without parameters: their alpha says how strong the edge is, not which operation is best.
+#: Candidates without parameters: their alpha measures how strong the edge is, not which operation is best.
 PARAMETER_FREE = ('none', 'skip_connect')
 ACTIONS = ('warn', 'stop')
 

@@ -37,7 +37,7 @@ def agreement(genotypes: Sequence[Genotype]) -> Agreement:
         ValueError: fewer than two genotypes, or different K.
     """
     if len(genotypes) < 2:
-        raise ValueError(f'Agreement needs at least two genotypes, not {len(genotypes)}.')
+        raise ValueError(f'Agreement needs at least two genotypes; found {len(genotypes)}.')
     sizes = {genotype.num_groups for genotype in genotypes}
     if len(sizes) > 1:
         raise ValueError(f'Agreement needs genotypes with the same K; here K = {", ".join(map(str, sorted(sizes)))}.')
@@ -51,8 +51,8 @@ def agreement(genotypes: Sequence[Genotype]) -> Agreement:
 def agreement_table(result: Agreement, candidates: int) -> str:
     """The agreement as text, with that of genotypes drawn at random from ``candidates`` operations per edge."""
     lines = [
-        f'{result.count} genotypes: a pair has the same operation on {result.pairwise:.0%} of the edges on average '
-        f'({1 / candidates:.0%} by chance).'
+        f'{result.count} genotypes: two of them have the same operation on {result.pairwise:.0%} of the edges, on '
+        f'average (by chance {1 / candidates:.0%}).'
     ]
     for edge, operations in result.edges.items():
         lines.append(f'  {edge_name(*edge):8} ' + ', '.join(f'{count} x {name}' for name, count in operations))
