@@ -77,9 +77,7 @@ def main() -> None:
     parser.add_argument('--config', default='configs/search/hoga-search_resnet8_1xb64-8e_digits.py')
     parser.add_argument('--images', type=int, help='replace the data set by this many images of noise')
     parser.add_argument('--batch', type=int, help='batch size (default: that of the config)')
-    parser.add_argument(
-        '--workers', type=int, default=0, help='workers of each loader (default: %(default)s)'
-    )
+    parser.add_argument('--workers', type=int, default=0, help='workers of each loader (default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=4)
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args()

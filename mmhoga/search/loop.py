@@ -28,7 +28,7 @@ class SearchLoop(EpochBasedTrainLoop):
     epoch is one pass over trainA. trainB is reshuffled for each epoch, and again within an epoch if it is shorter.
 
     A run that was killed, or that SIGTERM stopped (it saves and exits with 143), ends after ``--resume`` exactly where
-    an uninterrupted one ends; docs/search.md explains how.
+    an uninterrupted one ends; docs/searching.md explains how.
 
     Several processes average alpha's gradient in one reduction. A first-order step on alpha computes no weight
     gradient, and no step on alpha communicates one, except with ``unroll='joint'``.
