@@ -30,7 +30,6 @@ MAY_IMPORT = {
     'mmhoga.models.fast': {'torch', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
     'mmhoga.models.fast.layers': {'torch'},
-    'mmhoga.models.fast.packing': {'torch'},
     'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels', 'mmhoga.models.fast.layers'},
     'mmhoga.backbones': {
         'torch',

@@ -61,39 +61,33 @@ class ResidualBlock(BaseModule):
         super().__init__()
         self.with_cp = with_cp
         layers = self.layout(channels, width, stride, dilation, groups, style)
-        self.conv_names, self.norm_names, widths = [], [], []
+        self.norm_names = []
         for i, layer in enumerate(layers, start=1):
-            out_channels = layer['out_channels']
             cfg = conv_cfg if conv3x3_cfg is None or layer['kernel_size'] != 3 else conv3x3_cfg
             self.add_module(f'conv{i}', build_conv_layer(cfg, in_channels, bias=False, **layer))
-            name, norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels, postfix=i)
+            in_channels = layer['out_channels']
+            name, norm = build_norm_layer(norm_cfg or dict(type='BN'), in_channels, postfix=i)
             self.add_module(name, norm)
-            self.conv_names.append(f'conv{i}')
             self.norm_names.append(name)
-            widths.append(out_channels)
-            in_channels = out_channels
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
         self.plugin_names = [
-            [add_plugin(self, p['cfg'], size) for p in plugins if p['position'] == position]
-            for position, size in zip(self.positions, widths)
+            [add_plugin(self, p['cfg'], layer['out_channels']) for p in plugins if p['position'] == position]
+            for position, layer in zip(self.positions, layers)
         ]
         after_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]
         if zero_init_residual and not any(getattr(plugin, 'normalizes_input', False) for plugin in after_last_norm):
             self.init_cfg = dict(type='Constant', val=0, override=dict(name=self.norm_names[-1]))
 
-    def layout(
-        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
-    ) -> tuple[dict[str, int], ...]:
+    def layout(self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str) -> list[dict]:
         """The arguments of ``build_conv_layer`` for each convolution of the branch."""
         raise NotImplementedError(f'{type(self).__name__} must define layout(...).')
 
     def _residual(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        last = self.norm_names[-1]
-        for conv, norm, plugins in zip(self.conv_names, self.norm_names, self.plugin_names):
-            x = getattr(self, norm)(getattr(self, conv)(x))
-            if norm != last:
+        for i, (norm, plugins) in enumerate(zip(self.norm_names, self.plugin_names), start=1):
+            x = getattr(self, norm)(getattr(self, f'conv{i}')(x))
+            if i < len(self.norm_names):
                 x = self.relu(x)
             for plugin in plugins:
                 x = getattr(self, plugin)(x)
@@ -116,13 +110,11 @@ class BasicBlock(ResidualBlock):
     expansion = 1
     positions = ('after_conv1', 'after_conv2')
 
-    def layout(
-        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
-    ) -> tuple[dict[str, int], ...]:
-        return (
+    def layout(self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str) -> list[dict]:
+        return [
             dict(out_channels=channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation),
             dict(out_channels=channels, kernel_size=3, padding=1),
-        )
+        ]
 
 
 class Bottleneck(ResidualBlock):
@@ -135,15 +127,13 @@ class Bottleneck(ResidualBlock):
     expansion = 4
     positions = ('after_conv1', 'after_conv2', 'after_conv3')
 
-    def layout(
-        self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str
-    ) -> tuple[dict[str, int], ...]:
+    def layout(self, channels: int, width: int, stride: int, dilation: int, groups: int, style: str) -> list[dict]:
         stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
-        return (
+        return [
             dict(out_channels=width, kernel_size=1, stride=stride1),
             dict(out_channels=width, kernel_size=3, stride=stride2, padding=dilation, dilation=dilation, groups=groups),
             dict(out_channels=channels * self.expansion, kernel_size=1),
-        )
+        ]
 
 
 def build_shortcut(

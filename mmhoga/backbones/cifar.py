@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from torch import nn
 
 from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock
 from mmhoga.backbones.resnet import ResNet
@@ -22,10 +20,8 @@ class CIFARResNet(ResNet):
     Args:
         depth: 6n + 2: 20, 32, 44, 56, 110, ...
         base_channels: width of the stem and the first stage, which doubles in each later stage.
-        groups, width_per_group: for :class:`CIFARResNeXt`.
         out_indices: the stages to return, by default the last.
-        in_channels, frozen_stages, conv_cfg, norm_cfg, norm_eval, plugins, with_cp, zero_init_residual, init_cfg: as in
-            :class:`ResNet`; a plugin's ``stages`` has three entries.
+        kwargs: as in :class:`ResNet`, except ``num_stages`` and ``deep_stem``; a plugin's ``stages`` has three entries.
 
     Raises:
         ValueError: a depth that is not 6n + 2, and the errors of :class:`ResNet`.
@@ -33,53 +29,26 @@ class CIFARResNet(ResNet):
     Shape: ``(N, in_channels, H, W)`` to a tuple with, for stage i, ``(N, base_channels * 2^i, H / 2^i, W / 2^i)``.
     """
 
+    block: type[ResidualBlock] = BasicBlock
+    layers = 6  # of one block per stage
+    small_inputs = True
+
     def __init__(
-        self,
-        depth: int,
-        *,
-        in_channels: int = 3,
-        base_channels: int = 16,
-        groups: int = 1,
-        width_per_group: int | None = None,
-        out_indices: Sequence[int] = (2,),
-        frozen_stages: int = -1,
-        conv_cfg: dict | None = None,
-        norm_cfg: dict | None = None,
-        norm_eval: bool = False,
-        plugins: Sequence[Mapping[str, Any]] | None = None,
-        with_cp: bool = False,
-        zero_init_residual: bool = True,
-        init_cfg: dict | list | None = None,
+        self, depth: int, *, base_channels: int = 16, out_indices: Sequence[int] = (2,), **kwargs: Any
     ) -> None:
         super().__init__(
-            depth,
-            in_channels=in_channels,
-            base_channels=base_channels,
-            groups=groups,
-            width_per_group=width_per_group,
-            num_stages=3,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            conv_cfg=conv_cfg,
-            norm_cfg=norm_cfg,
-            norm_eval=norm_eval,
-            plugins=plugins,
-            with_cp=with_cp,
-            zero_init_residual=zero_init_residual,
-            init_cfg=init_cfg,
+            depth, base_channels=base_channels, num_stages=3, out_indices=out_indices, deep_stem=False, **kwargs
         )
 
     def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
-        n = max(1, (depth - 2) // 6)
-        if depth != 6 * n + 2:
+        n = max(1, (depth - 2) // self.layers)
+        nearest = self.layers * n + 2
+        if depth != nearest:
             raise ValueError(
-                f'A CIFARResNet has depth 6n + 2, not {depth}: the nearest are {6 * n + 2} and {6 * n + 8}.'
+                f'A {type(self).__name__} has depth {self.layers}n + 2, not {depth}: the nearest are {nearest} and '
+                f'{nearest + self.layers}.'
             )
-        return BasicBlock, (n, n, n)
-
-    def _make_stem(self, in_channels: int, channels: int, *, conv_cfg: dict | None, norm_cfg: dict) -> None:
-        self._make_conv_stem(in_channels, channels, kernel_size=3, stride=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        self.maxpool = nn.Identity()
+        return self.block, (n, n, n)
 
 
 @MODELS.register_module()
@@ -95,10 +64,5 @@ class CIFARResNeXt(CIFARResNet):
     Shape: ``(N, in_channels, H, W)`` to a tuple with, for stage i, ``(N, 4 * base_channels * 2^i, H / 2^i, W / 2^i)``.
     """
 
-    def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
-        n = max(1, (depth - 2) // 9)
-        if depth != 9 * n + 2:
-            raise ValueError(
-                f'A CIFARResNeXt has depth 9n + 2, not {depth}: the nearest are {9 * n + 2} and {9 * n + 11}.'
-            )
-        return Bottleneck, (n, n, n)
+    block = Bottleneck
+    layers = 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import BaseModule, Sequential
@@ -69,6 +69,7 @@ class ResNet(BaseModule):
         101: (Bottleneck, (3, 4, 23, 3)),
         152: (Bottleneck, (3, 8, 36, 3)),
     }
+    small_inputs: ClassVar[bool] = False  # a 3x3 stem without stride and pooling
 
     def __init__(
         self,
@@ -104,14 +105,11 @@ class ResNet(BaseModule):
             ]
         super().__init__(init_cfg)
         block, stage_blocks = self.architecture(depth)
-        if strides is None:
-            strides = (1, 2, 2, 2)[:num_stages]
-        if dilations is None:
-            dilations = (1,) * num_stages
+        strides = strides or (1, 2, 2, 2)[:num_stages]
+        dilations = dilations or (1,) * num_stages
+        stage_conv_cfgs = stage_conv_cfgs or (None,) * num_stages
         if out_indices is None:
             out_indices = (num_stages - 1,)
-        if stage_conv_cfgs is None:
-            stage_conv_cfgs = (None,) * num_stages
         per_stage = dict(strides=strides, dilations=dilations, stage_conv_cfgs=stage_conv_cfgs)
         _check_stages(num_stages, len(stage_blocks), per_stage, out_indices, frozen_stages)
         if style not in ('pytorch', 'caffe'):
@@ -182,17 +180,13 @@ class ResNet(BaseModule):
                 in_channels = out_channels
             self.stem = nn.Sequential(*layers)
         else:
-            self._make_conv_stem(in_channels, channels, kernel_size=7, stride=2, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-
-    def _make_conv_stem(
-        self, in_channels: int, channels: int, *, kernel_size: int, stride: int, conv_cfg: dict | None, norm_cfg: dict
-    ) -> None:
-        geometry = dict(kernel_size=kernel_size, stride=stride, padding=kernel_size // 2)
-        self.conv1 = build_conv_layer(conv_cfg, in_channels, channels, **geometry, bias=False)
-        self.norm1_name, norm1 = build_norm_layer(norm_cfg, channels, postfix=1)
-        self.add_module(self.norm1_name, norm1)
-        self.relu = nn.ReLU(inplace=True)
+            kernel, stride = (3, 1) if self.small_inputs else (7, 2)
+            geometry = dict(kernel_size=kernel, stride=stride, padding=kernel // 2)
+            self.conv1 = build_conv_layer(conv_cfg, in_channels, channels, **geometry, bias=False)
+            self.norm1_name, norm1 = build_norm_layer(norm_cfg, channels, postfix=1)
+            self.add_module(self.norm1_name, norm1)
+            self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity() if self.small_inputs else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     @property
     def norm1(self) -> nn.Module:

@@ -22,8 +22,8 @@ took 27 ms instead of 12 ms (CPU, channels_last, C = 4, 4 edges, 64 x 32 x 32).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -31,7 +31,6 @@ from torch import Tensor, nn
 
 from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
 from mmhoga.models.fast.layers import NarrowBatchNorm2d
-from mmhoga.models.fast.packing import Packing, positions
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -59,15 +58,11 @@ DENSE_WIDTH = 48
 class BatchedGates(nn.Module):
     """The mixed gates of :data:`LEARNED`, zero and identity, for E edges with a shared input or one input each.
 
-    It has no parameters: the operations keep them and are passed to each call.
-
-    Args:
-        channels: C, of a group.
-        edges: E.
-        hidden: units of each channel MLP.
-        primitives: the candidates, in the order of the columns of the mix.
+    It has no parameters: the operations keep them and are passed to each call. ``hidden`` is the number of units of a
+    channel MLP; ``primitives`` are the candidates in the order of the columns of the mix.
     """
 
+    index: Tensor  # of the elements of :func:`_parameters` in the matrices, one after the other
     pairs: Tensor  # (E, 2E, 1, 1), adds the two maps of each edge
     selector: Tensor  # (M, 2 (C + 1) + 9 + 3), from the mix of an edge to the coefficients of its gates in G
     constant: Tensor  # the coefficients that do not depend on the mix
@@ -76,8 +71,9 @@ class BatchedGates(nn.Module):
         super().__init__()
         self.channels, self.edges = channels, edges
         self.groups = 1 if edges * (channels + 2) <= DENSE_WIDTH else edges
-        self.packing = _packing(channels, edges, hidden, self.groups)
+        self.shapes, blocks = _layout(channels, edges, hidden, self.groups)
         buffers = {
+            'index': torch.cat([block.flatten() for block in blocks]),
             'pairs': torch.eye(edges).repeat_interleave(2, dim=1)[..., None, None],
             'selector': _selector(channels, primitives),
             'constant': torch.eye(2 * channels + 14)[-2],  # the 1 in [A, 1, w_cbam b]
@@ -111,17 +107,11 @@ class BatchedGates(nn.Module):
         )
 
     def forward(self, x: Tensor, mix: Tensor, operations: Mapping[str, Any]) -> Tensor:
-        """G.
+        """G, ``(N, E, C, H, W)``, from ``x`` ``(N, E or 1, C, H, W)`` and ``mix`` ``(E, M)``.
 
-        Args:
-            x: ``(N, E or 1, C, H, W)``.
-            mix: ``(E, M)``.
-            operations: the candidates by name; those not in :meth:`covered_names` are ignored.
-
-        Returns:
-            ``(N, E, C, H, W)``.
+        Operations that are not in :meth:`covered_names` are ignored.
         """
-        packed = self.packing(_parameters(operations))
+        packed = self._matrices(operations)
         # All coefficients in G are linear in the mix.
         coefficients = torch.addmm(self.constant, mix, self.selector)
         local_mix, matrix, offset = coefficients.split((2 * self.channels + 2, 9, 3), dim=1)
@@ -138,6 +128,16 @@ class BatchedGates(nn.Module):
         right = torch.cat((self.constant[-2].expand_as(q), spatial, q), dim=2)  # [1; B; q], (N, E, 3, P)
         total = torch.baddbmm(normalization.flatten(0, 1), left.flatten(0, 1), right.flatten(0, 1))
         return total.view(len(x), self.edges, self.channels, *x.shape[-2:])
+
+    def _matrices(self, operations: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The parameters as a few block matrices, all other elements of which are zero.
+
+        Each element is written at most once, so the gradient is a gather, which is deterministic on every device.
+        """
+        values = torch.cat([parameter.flatten() for parameter in _parameters(operations)])
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        parts = values.new_zeros(sum(sizes)).index_copy(0, self.index, values).split(sizes)
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
 
     def _channel_gates(self, x: Tensor, packed: Mapping[str, Tensor]) -> Tensor:
         """s, s2 and b, ``(E, N, C, 3)``."""
@@ -169,7 +169,8 @@ class BatchedGates(nn.Module):
         dilation_2 = layer(maps, '_d2', dilation=2)
         logits = torch.stack([part.unflatten(1, (self.edges, -1)) for part in (dilation_1, dilation_2)], dim=1)
         gates = weighted_gates(logits, mix, last.norm)
-        update(inner, last)
+        if inner.training:
+            update(inner, last)
         return gates
 
 
@@ -204,26 +205,21 @@ class JointNorm:
         rows = [torch.cat([getattr(norm, key).view(self.edges, -1) for norm in row], dim=1) for row in self.rows]
         return torch.cat([row.flatten() for row in rows])
 
-    def statistics(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The running statistics and those of the batch, in pairs, after a forward pass in training mode."""
-        running, batch = [], []
-        for key, joined in (('running_mean', self.norm.mean), ('running_var', self.norm.var)):
-            for row, part in zip(self.rows, joined.view(len(self.rows), self.edges, -1)):
-                running += [getattr(norm, key).view(self.edges, -1) for norm in row]
-                batch += part.split([norm.num_features // self.edges for norm in row], dim=1)
-        return running, batch
 
-
-def update(*norms: JointNorm) -> None:
-    """Update the running statistics as batch norms do in training mode."""
-    if norms[0].training:
-        running, batch = (list(chain(*lists)) for lists in zip(*(norm.statistics() for norm in norms)))
-        torch._foreach_lerp_(running, batch, norms[0].momentum)
-        torch._foreach_add_([module.num_batches_tracked for norm in norms for module in norm.modules], 1)
+def update(*joints: JointNorm) -> None:
+    """Update the running statistics as batch norms do, after a forward pass in training mode."""
+    running, batch = [], []
+    for joint in joints:
+        for key, joined in (('running_mean', joint.norm.mean), ('running_var', joint.norm.var)):
+            for row, part in zip(joint.rows, joined.view(len(joint.rows), joint.edges, -1)):
+                running += [getattr(norm, key).view(joint.edges, -1) for norm in row]
+                batch += part.split([norm.num_features // joint.edges for norm in row], dim=1)
+    torch._foreach_lerp_(running, batch, joints[0].momentum)
+    torch._foreach_add_([module.num_batches_tracked for joint in joints for module in joint.modules], 1)
 
 
 def _parameters(operations: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors for the blocks of :func:`_packing`, in the same order."""
+    """The tensors for the blocks of :func:`_layout`, in the same order."""
     norm, norm_d2, spatial, spatial_d2, se, se2, cbam = (operations[name] for name in LEARNED)
     dilation_1 = [op.convs[i].weight for op in (norm, spatial) for i in (0, 1, 4, 5)]
     # The point-wise weight of m2 twice: [f, f].
@@ -255,20 +251,21 @@ def _selector(channels: int, primitives: Sequence[str]) -> Tensor:
     return selector
 
 
-def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
-    """The blocks for the tensors of :func:`_parameters`."""
+def _layout(channels: int, edges: int, hidden: int, groups: int) -> tuple[dict[str, tuple[int, ...]], list[Tensor]]:
+    """The shapes of the matrices, and for each tensor of :func:`_parameters` the positions of its elements in them."""
     c, maps = channels, channels + 2
     outputs = {'1': maps, '2': c + 1, '_d2': c + 1}
-    matrices = positions(
-        {
-            **{f'depthwise{layer}': (edges * maps, 1, 3, 3) for layer in outputs},
-            **{f'pointwise{layer}': (edges * out, edges * maps // groups, 1, 1) for layer, out in outputs.items()},
-            'squeeze': (edges, 2 * c, 5 * hidden),
-            'excite': (edges, 5 * hidden, 3 * c),
-            'squeeze_bias': (edges, 1, 5 * hidden),
-            'excite_bias': (edges, 1, 3 * c),
-        }
-    )
+    shapes: dict[str, tuple[int, ...]] = {
+        **{f'depthwise{layer}': (edges * maps, 1, 3, 3) for layer in outputs},
+        **{f'pointwise{layer}': (edges * out, edges * maps // groups, 1, 1) for layer, out in outputs.items()},
+        'squeeze': (edges, 2 * c, 5 * hidden),
+        'excite': (edges, 5 * hidden, 3 * c),
+        'squeeze_bias': (edges, 1, 5 * hidden),
+        'excite_bias': (edges, 1, 3 * c),
+    }
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    parts = torch.arange(sum(sizes)).split(sizes)
+    matrices = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
 
     def depthwise(layer: str, inputs: slice) -> Tensor:
         return matrices[f'depthwise{layer}'].view(edges, maps, 9)[:, inputs]
@@ -302,6 +299,5 @@ def _packing(channels: int, edges: int, hidden: int, groups: int) -> Packing:
     gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
     squeeze = [matrices['squeeze'][:, pooling, unit].mT for pooling, unit in zip([means] * 3 + [maxima] * 2, units)]
     excite = [matrices['excite'][:, unit, gate].mT for unit, gate in zip(units, gates)]
-    biases = [matrices['squeeze_bias'][:, 0, units[2]], matrices['squeeze_bias'][:, 0, units[4]]]
-    biases.append(matrices['excite_bias'][:, 0, gates[2]])
-    return Packing(matrices, [*dilation_1, *dilation_2, *squeeze, *excite, *biases])
+    biases = [matrices['squeeze_bias'][:, 0, unit] for unit in (units[2], units[4])]
+    return shapes, [*dilation_1, *dilation_2, *squeeze, *excite, *biases, matrices['excite_bias'][:, 0, gates[2]]]
