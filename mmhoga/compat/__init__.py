@@ -21,7 +21,6 @@ mmengine when it resolves ``type='mmhoga.X'``.
 """
 
 from mmhoga.compat.checkpoint import allow_mmengine_checkpoints
-from mmhoga.compat.mmcv_ext import install_stand_in, require_mmcv
-from mmhoga.compat.ssd_head import repair_ssd_head
+from mmhoga.compat.import_hooks import install_stand_in, repair_ssd_head, require_mmcv
 
 __all__ = ['allow_mmengine_checkpoints', 'install_stand_in', 'repair_ssd_head', 'require_mmcv']

@@ -97,58 +97,42 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     return groups
 
 
-def roi_align_forward(
+def _roi_align(
     input: Tensor,
     rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
+    *,
     aligned_height: int,
     aligned_width: int,
     spatial_scale: float,
     sampling_ratio: int,
     pool_mode: int,
     aligned: bool,
-) -> None:
-    """Write RoIAlign of input (N, C, H, W) at rois (R, 5) into ``output`` (R, C, h, w)."""
+) -> Tensor:
     if pool_mode != 1:
         raise NotImplementedError(
             "RoIAlign with pool_mode='max' needs a compiled mmcv. Install one, or remove 'pool_mode' from the config "
             "to use the default, 'avg'."
         )
-    input = _at_least_float32(input)
     size = (aligned_height, aligned_width)
-    roi_align = _torchvision_ops().roi_align
-    output.copy_(roi_align(input, rois.to(input), size, spatial_scale, sampling_ratio, aligned))
+    return _torchvision_ops().roi_align(input, rois.to(input), size, spatial_scale, sampling_ratio, aligned)
+
+
+def roi_align_forward(
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **options: Any
+) -> None:
+    """Write RoIAlign of input (N, C, H, W) at rois (R, 5) into ``output`` (R, C, h, w)."""
+    output.copy_(_roi_align(_at_least_float32(input), rois, **options))
 
 
 def roi_align_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grad_input: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, **options: Any
 ) -> None:
     """Write the gradient of RoIAlign's input into ``grad_input`` (N, C, H, W)."""
     # RoIAlign is linear in its input, so the gradient can be taken at zero.
     grad_output = _at_least_float32(grad_output)
     with torch.enable_grad():
         zeros = grad_output.new_zeros(grad_input.shape, requires_grad=True)
-        output = _torchvision_ops().roi_align(
-            zeros,
-            rois.to(zeros.dtype),
-            (aligned_height, aligned_width),
-            spatial_scale,
-            sampling_ratio,
-            aligned,
-        )
-        (gradient,) = torch.autograd.grad(output, zeros, grad_output)
+        (gradient,) = torch.autograd.grad(_roi_align(zeros, rois, **options), zeros, grad_output)
     grad_input.copy_(gradient)
 
 
@@ -189,22 +173,14 @@ def get_compiler_version() -> str:
     return 'none (mmhoga stands in for mmcv._ext)'
 
 
-def get_compiling_cuda_version() -> str:
-    """See :func:`get_compiler_version`."""
-    return 'none (mmhoga stands in for mmcv._ext)'
-
-
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    operation.__name__: operation
-    for operation in (
-        nms,
-        softnms,
-        nms_match,
-        roi_align_forward,
-        roi_align_backward,
-        sigmoid_focal_loss_forward,
-        sigmoid_focal_loss_backward,
-        get_compiler_version,
-        get_compiling_cuda_version,
-    )
-}
+OPERATIONS: dict[str, Callable[..., Any]] = dict(
+    nms=nms,
+    softnms=softnms,
+    nms_match=nms_match,
+    roi_align_forward=roi_align_forward,
+    roi_align_backward=roi_align_backward,
+    sigmoid_focal_loss_forward=sigmoid_focal_loss_forward,
+    sigmoid_focal_loss_backward=sigmoid_focal_loss_backward,
+    get_compiler_version=get_compiler_version,
+    get_compiling_cuda_version=get_compiler_version,
+)

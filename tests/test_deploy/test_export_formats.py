@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmhoga.backbones import CIFARResNet
-from mmhoga.compat import mmcv_ext  # noqa: F401 (mmdet imports with mmcv-lite)
+from mmhoga.compat import import_hooks  # noqa: F401 (mmdet imports with mmcv-lite)
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.models import HOGA, SearchableHOGA
 

@@ -1,8 +1,13 @@
-"""A stand-in for ``mmcv._ext``, used only if there is no compiled module.
+"""Two finders in ``sys.meta_path``, which load neither torch nor a host: for ``mmcv._ext``, and for mmdet's SSD.
 
-``mmcv.ops`` imports ``mmcv._ext`` and asserts that it has every operation by name. The finder below is the last in
-``sys.meta_path``, so a compiled module comes first, and a broken one raises its own error. ``import mmhoga`` imports
-this module, which loads neither torch nor mmcv; :mod:`mmhoga.compat.mmcv_ops` is imported together with ``mmcv.ops``.
+``mmcv.ops`` imports ``mmcv._ext`` and asserts that it has every operation by name. The stand-in's finder is the last,
+so a compiled module comes first, and a broken one raises its own error. :mod:`mmhoga.compat.mmcv_ops` is imported
+together with ``mmcv.ops``.
+
+mmdet 3.3's SSD cannot predict: ``'SSDHead' object has no attribute 'loss_cls'``. The base class reads an option of
+``self.loss_cls``, which SSDHead never sets because it computes its loss itself
+(https://github.com/open-mmlab/mmdetection/issues/11780). The repair adds ``loss_cls = None`` to SSDHead when mmdet's
+module is imported. A subclass that sets ``loss_cls`` keeps it.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable
 
-NAME = 'mmcv._ext'
+MMCV_EXT = 'mmcv._ext'
+SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
 class _StandInLoader(Loader):
@@ -27,7 +33,7 @@ class _StandInLoader(Loader):
 
 class _StandInFinder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != NAME:
+        if fullname != MMCV_EXT:
             return None
         return ModuleSpec(fullname, _StandInLoader(), origin='mmhoga.compat')
 
@@ -54,6 +60,44 @@ def install_stand_in() -> None:
     """Make ``import mmcv._ext`` find the stand-in if there is no compiled module. Idempotent."""
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(_StandInFinder())
+
+
+class _LossOrNone:
+    """The submodule ``loss_cls`` of the head, or None if it has none."""
+
+    def __get__(self, head: Any, owner: type) -> Any:
+        return None if head is None else head.__dict__['_modules'].get('loss_cls')
+
+
+def _repair(module: ModuleType) -> None:
+    module.SSDHead.loss_cls = _LossOrNone()  # type: ignore[attr-defined]
+
+
+class _RepairingFinder(MetaPathFinder):
+    """Finds the module through the other finders and repairs it after its execution."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname != SSD_HEAD:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _repair(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def repair_ssd_head() -> None:
+    """Repair SSDHead now if it is already imported, otherwise once it is. Idempotent."""
+    if SSD_HEAD in sys.modules:
+        _repair(sys.modules[SSD_HEAD])
+    elif not any(isinstance(finder, _RepairingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _RepairingFinder())
 
 
 def require_mmcv() -> None:
