@@ -10,10 +10,8 @@ import pytest
 
 from mmhoga.cli.make_data import make_data_main
 from mmhoga.datasets.synthetic import coco_files
-from mmhoga.datasets.synthetic.canvas import run_lengths
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
-from mmhoga.datasets.synthetic.people import KEYPOINTS, SKELETON, draw_people
-from mmhoga.datasets.synthetic.shapes import SHAPES, draw_shapes
+from mmhoga.datasets.synthetic.pictures import KEYPOINTS, SHAPES, SKELETON, draw_people, draw_shapes, run_lengths
 
 pytest.importorskip('xtcocotools')
 from xtcocotools.coco import COCO

@@ -14,14 +14,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmhoga.datasets.synthetic import people, shapes
+from mmhoga.datasets.synthetic import pictures
 
 Draw = Callable[[np.random.RandomState, int], 'tuple[np.ndarray, list[dict[str, Any]]]']
 
 #: Kind -> (function that draws an image, categories, prefix of the annotation files, default size in pixels).
 KINDS: dict[str, tuple[Draw, list[dict[str, Any]], str, int]] = {
-    'shapes': (shapes.draw_shapes, shapes.CATEGORIES, 'instances', 96),
-    'people': (people.draw_people, people.CATEGORIES, 'person_keypoints', 128),
+    'shapes': (pictures.draw_shapes, pictures.SHAPE_CATEGORIES, 'instances', 96),
+    'people': (pictures.draw_people, pictures.PERSON_CATEGORIES, 'person_keypoints', 128),
 }
 _OLD_NAMES = {'figures': 'people'}
 SPLITS = ('train', 'val')
@@ -103,8 +103,8 @@ def written_recipe(root: Path) -> Recipe | None:
 def _write_split(folder: Path, recipe: Recipe, split: str) -> dict[str, Any]:
     """Draw and save the images of a split; returns the content of the annotation file."""
     draw, categories, _, _ = KINDS[recipe.kind]
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for i in range(1, getattr(recipe, split) + 1):
         image, objects = draw(np.random.RandomState([recipe.seed, SPLITS.index(split), i]), recipe.size)
         name = f'{i:06d}.png'

@@ -1,4 +1,4 @@
-"""A classification data set of the boxes of a detection data set, to pre-train a detector's backbone."""
+"""Classification data sets: handwritten digits, and the boxes of a detection data set."""
 
 from __future__ import annotations
 
@@ -14,8 +14,49 @@ from mmhoga.registry import DATASETS
 
 
 @DATASETS.register_module()
+class Digits(BaseDataset):
+    """UCI's "Optical Recognition of Handwritten Digits", 1,797 images that are part of scikit-learn.
+
+    ``img`` is ``(8, 8, 1)`` uint8, the 17 grey levels of the originals scaled to 0..255. ``gt_label`` is the digit.
+
+    Args:
+        split: ``'train'`` (1,438 images) or ``'test'`` (359), a fixed random split stratified by digit.
+        pipeline, **kwargs: as in mmengine's BaseDataset.
+
+    Raises:
+        ValueError: an unknown split.
+        ImportError: scikit-learn is not installed.
+    """
+
+    METAINFO = {'classes': tuple('0123456789')}
+    test_fraction = 0.2
+
+    def __init__(self, split: str = 'train', pipeline: tuple | list = (), **kwargs: Any) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(f"Digits has the splits 'train' and 'test', not {split!r}.")
+        self.split = split
+        super().__init__(pipeline=list(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise ImportError('Digits needs scikit-learn: pip install mmhoga[cls]') from error
+        digits = load_digits()
+        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+        random = np.random.RandomState(0)  # NumPy guarantees its stream; a Generator's may change
+        chosen = []
+        for label in range(10):
+            members = random.permutation(np.flatnonzero(digits.target == label))
+            count = round(len(members) * self.test_fraction)
+            chosen.append(members[:count] if self.split == 'test' else members[count:])
+        indices = np.sort(np.concatenate(chosen))
+        return [{'img': images[i], 'gt_label': int(digits.target[i])} for i in indices]
+
+
+@DATASETS.register_module()
 class CocoCrops(BaseDataset):
-    """Each box of a COCO annotation file, with a margin, as a square image with a class.
+    """Each box of a COCO annotation file, with a margin, as a square image, to pre-train a detector's backbone.
 
     ``img`` is ``(size, size, 3)`` uint8 BGR, ``gt_label`` the position of the category in the file. Crowd boxes are
     left out. All images stay in memory, so use it for small data sets such as those of ``mmhoga make-data``.
