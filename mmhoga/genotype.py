@@ -125,9 +125,8 @@ class Genotype:
                 return cls.load(text)
             if text in BUILTIN:
                 return BUILTIN[text]
-            hint = _nearest(text, BUILTIN)
             raise GenotypeError(
-                f'Unknown genotype {text!r}.{hint} Built-in names: {names}. A file must end in ".json".'
+                f'Unknown genotype {text!r}.{_nearest(text, BUILTIN)} Built-in names: {names}. A file ends in ".json".'
             )
         if isinstance(value, Mapping):
             return cls.from_dict(value)
@@ -200,7 +199,11 @@ class Genotype:
         write_atomic(path, self.to_json())
 
     def __str__(self) -> str:
-        return '\n'.join(f'U{k} <- {", ".join(_terms(k, row))}' for k, row in enumerate(self.edges))
+        lines = []
+        for k, row in enumerate(self.edges):
+            terms = [f'{name}({"F" if j == k else "U"}{j})' for j, name in enumerate(row)]
+            lines.append(f'U{k} <- {", ".join(terms)}')
+        return '\n'.join(lines)
 
 
 def uniform(operation: str, num_groups: int = 4) -> Genotype:
@@ -223,25 +226,18 @@ def edge_list(num_groups: int) -> list[tuple[int, int]]:
     return [(j, k) for k in range(num_groups) for j in range(k + 1)]
 
 
-def _terms(k: int, row: Iterable[str]) -> list[str]:
-    return [f'{name}({"F" if j == k else "U"}{j})' for j, name in enumerate(row)]
-
-
 def _check_rows(rows: Any) -> tuple[tuple[str, ...], ...]:
     _check_list(rows, '"edges" must be a list of rows')
     if not rows:
         raise GenotypeError('"edges" is empty; a genotype has at least one row, for K = 1.')
-    return tuple(_check_row(k, row) for k, row in enumerate(rows))
-
-
-def _check_row(k: int, row: Any) -> tuple[str, ...]:
-    _check_list(row, f'Row {k} must be a list of {k + 1} names')
-    if len(row) != k + 1:
-        raise GenotypeError(f'Row {k} has {len(row)} entries, expected {k + 1} (o_0k .. o_kk): {list(row)}.')
-    for j, name in enumerate(row):
-        if not isinstance(name, str) or name not in known_primitives():
-            raise GenotypeError(f'Row {k}, entry {j}: {unknown_primitive(name)}')
-    return tuple(row)
+    for k, row in enumerate(rows):
+        _check_list(row, f'Row {k} must be a list of {k + 1} names')
+        if len(row) != k + 1:
+            raise GenotypeError(f'Row {k} has {len(row)} entries, expected {k + 1} (o_0k .. o_kk): {list(row)}.')
+        for j, name in enumerate(row):
+            if not isinstance(name, str) or name not in known_primitives():
+                raise GenotypeError(f'Row {k}, entry {j}: {unknown_primitive(name)}')
+    return tuple(tuple(row) for row in rows)
 
 
 def _check_list(value: Any, requirement: str) -> None:

@@ -29,8 +29,7 @@ MAY_IMPORT = {
     'mmhoga.models.complexity': {'torch', 'mmengine', 'mmhoga.models.hooks'},
     'mmhoga.models.fast': {'torch', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
-    'mmhoga.models.fast.layers': {'torch'},
-    'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels', 'mmhoga.models.fast.layers'},
+    'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels'},
     'mmhoga.backbones': {
         'torch',
         'mmengine',

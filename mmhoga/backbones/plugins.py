@@ -8,9 +8,6 @@ from typing import Any
 from mmcv.cnn import build_plugin_layer
 from torch import nn
 
-REQUIRED = ('cfg', 'position')
-ALLOWED = (*REQUIRED, 'stages')
-
 
 def plugins_per_stage(
     plugins: Sequence[Mapping[str, Any]] | None, num_stages: int, positions: Sequence[str]
@@ -34,8 +31,32 @@ def plugins_per_stage(
         raise ValueError(f'plugins must be a list of dicts, not one dict: write plugins=[{dict(plugins)}].')
     stages: list[list[Mapping[str, Any]]] = [[] for _ in range(num_stages)]
     for index, plugin in enumerate(plugins or ()):
-        _check_plugin(plugin, f'plugins[{index}]', num_stages, positions)
-        chosen = plugin.get('stages') or (True,) * num_stages
+        where = f'plugins[{index}]'
+        if not isinstance(plugin, Mapping):
+            raise ValueError(f'{where} must be a dict with the keys cfg, position and stages, not {plugin!r}.')
+        missing = sorted({'cfg', 'position'} - set(plugin))
+        unknown = sorted(set(plugin) - {'cfg', 'position', 'stages'})
+        if missing or unknown:
+            problem = f'lacks {missing}' if missing else f'has unknown keys {unknown}'
+            raise ValueError(
+                f'{where} {problem}: {dict(plugin)}. A plugin is dict(cfg=dict(type=...), position=..., '
+                "stages=...), where stages is optional; the plugin's own arguments, and postfix, go into cfg."
+            )
+        if not isinstance(plugin['cfg'], Mapping) or 'type' not in plugin['cfg']:
+            raise ValueError(f"{where}['cfg'] must be a dict with a 'type', not {plugin['cfg']!r}.")
+        if plugin['position'] not in positions:
+            raise ValueError(
+                f"{where}['position'] is {plugin['position']!r}, which this block does not have. "
+                f'Its positions: {", ".join(positions)}.'
+            )
+        chosen = plugin.get('stages')
+        if chosen is None:
+            chosen = (True,) * num_stages
+        if len(chosen) != num_stages:
+            raise ValueError(
+                f"{where}['stages'] has {len(chosen)} entries, {tuple(chosen)}, but the backbone has {num_stages} "
+                'stages: give one True or False per stage, or leave stages out for all of them.'
+            )
         for stage, wanted in zip(stages, chosen):
             if wanted:
                 stage.append(plugin)
@@ -58,29 +79,3 @@ def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> st
         )
     block.add_module(name, plugin)
     return name
-
-
-def _check_plugin(plugin: Any, where: str, num_stages: int, positions: Sequence[str]) -> None:
-    if not isinstance(plugin, Mapping):
-        raise ValueError(f'{where} must be a dict with the keys {ALLOWED}, not {plugin!r}.')
-    missing = [key for key in REQUIRED if key not in plugin]
-    unknown = [key for key in plugin if key not in ALLOWED]
-    if missing or unknown:
-        problem = f'lacks {missing}' if missing else f'has unknown keys {unknown}'
-        raise ValueError(
-            f'{where} {problem}: {dict(plugin)}. A plugin is dict(cfg=dict(type=...), position=..., '
-            "stages=...), where stages is optional; the plugin's own arguments, and postfix, go into cfg."
-        )
-    if not isinstance(plugin['cfg'], Mapping) or 'type' not in plugin['cfg']:
-        raise ValueError(f"{where}['cfg'] must be a dict with a 'type', not {plugin['cfg']!r}.")
-    if plugin['position'] not in positions:
-        raise ValueError(
-            f"{where}['position'] is {plugin['position']!r}, which this block does not have. "
-            f'Its positions: {", ".join(positions)}.'
-        )
-    chosen = plugin.get('stages')
-    if chosen is not None and len(chosen) != num_stages:
-        raise ValueError(
-            f"{where}['stages'] has {len(chosen)} entries, {tuple(chosen)}, but the backbone has {num_stages} stages: "
-            'give one True or False per stage, or leave stages out for all of them.'
-        )

@@ -24,8 +24,6 @@ class PNASCell(BaseModule):
         in_channels: C_in, which divides ``out_channels``.
         out_channels: C_out.
         stride: 1 or 2, of all branches. With 2, a 1x1 convolution follows the pooling.
-        norm_cfg: for mmcv's builder.
-        plugins: checked by :func:`plugins_per_stage`.
 
     Raises:
         ValueError: two plugins would get the same name.

@@ -105,16 +105,21 @@ class ResNet(BaseModule):
             ]
         super().__init__(init_cfg)
         block, stage_blocks = self.architecture(depth)
-        strides = strides or (1, 2, 2, 2)[:num_stages]
-        dilations = dilations or (1,) * num_stages
-        stage_conv_cfgs = stage_conv_cfgs or (None,) * num_stages
-        if out_indices is None:
-            out_indices = (num_stages - 1,)
+        strides = (1, 2, 2, 2)[:num_stages] if strides is None else strides
+        dilations = (1,) * num_stages if dilations is None else dilations
+        out_indices = (num_stages - 1,) if out_indices is None else out_indices
+        stage_conv_cfgs = (None,) * num_stages if stage_conv_cfgs is None else stage_conv_cfgs
         per_stage = dict(strides=strides, dilations=dilations, stage_conv_cfgs=stage_conv_cfgs)
         _check_stages(num_stages, len(stage_blocks), per_stage, out_indices, frozen_stages)
         if style not in ('pytorch', 'caffe'):
             raise ValueError(f"style must be 'pytorch' or 'caffe', not {style!r}.")
-        width_per_group = _width_per_group(groups, width_per_group, base_width, block)
+        if groups != 1 and block is not Bottleneck:
+            raise ValueError(f'groups={groups} needs Bottleneck blocks: set depth to 50, 101 or 152.')
+        if width_per_group and base_width and width_per_group != base_width:
+            raise ValueError(
+                f'width_per_group={width_per_group} and base_width={base_width} are names of one argument: give one.'
+            )
+        width_per_group = width_per_group or base_width or 4
 
         self.deep_stem = deep_stem
         self.out_indices = tuple(out_indices)
@@ -207,7 +212,10 @@ class ResNet(BaseModule):
     def train(self, mode: bool = True) -> ResNet:
         """Training mode, except for frozen stages and, with ``norm_eval``, for batch norms."""
         super().train(mode)
-        for module in self._frozen_modules():
+        frozen = [getattr(self, name) for name in self.res_layers[: max(0, self.frozen_stages)]]
+        if self.frozen_stages >= 0:
+            frozen += [self.stem] if self.deep_stem else [self.conv1, self.norm1]
+        for module in frozen:
             module.eval()
             module.requires_grad_(False)
         if mode and self.norm_eval:
@@ -215,12 +223,6 @@ class ResNet(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        frozen = [getattr(self, name) for name in self.res_layers[: max(0, self.frozen_stages)]]
-        if self.frozen_stages >= 0:
-            frozen += [self.stem] if self.deep_stem else [self.conv1, self.norm1]
-        return frozen
 
 
 def _check_stages(
@@ -240,17 +242,3 @@ def _check_stages(
         )
     if not -1 <= frozen_stages <= num_stages:
         raise ValueError(f'frozen_stages must be -1 (none) to {num_stages} (all stages), not {frozen_stages}.')
-
-
-def _width_per_group(
-    groups: int, width_per_group: int | None, base_width: int | None, block: type[ResidualBlock]
-) -> int:
-    if groups != 1 and block is not Bottleneck:
-        raise ValueError(
-            f'groups={groups} makes a ResNeXt, which needs Bottleneck blocks: set depth to 50, 101 or 152.'
-        )
-    if width_per_group and base_width and width_per_group != base_width:
-        raise ValueError(
-            f'width_per_group={width_per_group} and base_width={base_width} are two names of one argument: give one.'
-        )
-    return width_per_group or base_width or 4

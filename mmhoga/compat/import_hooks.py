@@ -1,8 +1,7 @@
 """Two finders in ``sys.meta_path``, which load neither torch nor a host: for ``mmcv._ext``, and for mmdet's SSD.
 
-``mmcv.ops`` imports ``mmcv._ext`` and asserts that it has every operation by name. The stand-in's finder is the last,
-so a compiled module comes first, and a broken one raises its own error. :mod:`mmhoga.compat.mmcv_ops` is imported
-together with ``mmcv.ops``.
+``mmcv.ops`` asserts that ``mmcv._ext`` has every operation by name. The stand-in's finder is the last, so a compiled
+module comes first, and a broken one raises its own error.
 
 mmdet 3.3's SSD cannot predict: ``'SSDHead' object has no attribute 'loss_cls'``. The base class reads an option of
 ``self.loss_cls``, which SSDHead never sets because it computes its loss itself

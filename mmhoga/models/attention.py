@@ -16,8 +16,6 @@ NAMES = (
     *('se', 'ese', 'eca', 'ecam', 'ceca', 'ge', 'gc', 'gca', 'cbam', 'lcbam'),
     *('sk', 'splat', 'lambda', 'bottleneck', 'halo', 'nl', 'bat'),
 )
-# timm rounds the squeezed width of SE to multiples of 8; the paper of SE does not.
-DEFAULTS: dict[str, dict[str, Any]] = {'se': dict(rd_divisor=1)}
 
 
 @MODELS.register_module()
@@ -38,7 +36,6 @@ class Attention(BaseModule):
     The source of timm calls its CBAM "sort-of" and reports mixed results with such layers.
 
     Args:
-        in_channels: C.
         name: ``'se'``, ``'cbam'``, ``'ge'``, ``'gc'``, ``'eca'`` or another name of timm.
         kwargs: for the attention, e.g. ``rd_ratio=1 / 8``.
 
@@ -57,12 +54,14 @@ class Attention(BaseModule):
 
     def __init__(self, in_channels: int, *, name: str, **kwargs: Any) -> None:
         super().__init__()
-        self.layer = _build(name, in_channels, {**DEFAULTS.get(name, {}), **kwargs})
+        if name == 'se':  # timm rounds the squeezed width to multiples of 8; the paper of SE does not
+            kwargs.setdefault('rd_divisor', 1)
+        self.layer = _build(name, in_channels, kwargs)
 
     def init_weights(self) -> None:
         """Restore the initialisation of timm, which the ``init_cfg`` of the backbone has overwritten."""
         super().init_weights()
-        reset = getattr(self.layer, 'reset_parameters', None)
+        reset: Any = getattr(self.layer, 'reset_parameters', None)
         if reset is not None:
             reset()
 
@@ -75,9 +74,8 @@ def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:
     try:
         from timm.layers import get_attn
     except ImportError as error:
-        raise ImportError(
-            f'The attention {name!r} comes from timm, which is not installed: pip install mmhoga[attention]'
-        ) from error
+        message = f'The attention {name!r} comes from timm, which is not installed: pip install mmhoga[attention]'
+        raise ImportError(message) from error
     try:
         factory = get_attn(name) if isinstance(name, str) else None
     except AssertionError:

@@ -30,7 +30,6 @@ class AugmentedConv2d(BaseModule):
             by ``attention_stride``. The learned embeddings r of relative positions have ``2 * feat_size - 1`` entries.
         key_ratio, value_ratio: the channels of the keys and of the values of all heads, as shares of ``out_channels``
             (kappa and upsilon). The values are rounded to a multiple of ``num_heads``.
-        num_heads: the number of heads.
         min_head_channels: the least number of key channels per head.
         attention_stride: attend over a map pooled by this factor (3x3 average) and resize the result, to save memory.
 
@@ -84,12 +83,6 @@ class AugmentedConv2d(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         convolved = self.conv(x)
-        attended = self._attend(x)
-        if self.attention_stride > 1:
-            attended = F.interpolate(attended, size=convolved.shape[-2:], mode='bilinear', align_corners=False)
-        return torch.cat((convolved, attended), dim=1)
-
-    def _attend(self, x: Tensor) -> Tensor:
         for stride in self.strides:
             x = F.avg_pool2d(x, 3, stride=stride, padding=1)
         height, width = x.shape[-2:]
@@ -109,7 +102,10 @@ class AugmentedConv2d(BaseModule):
         relative = along_h.unsqueeze(-1) + along_w.unsqueeze(-2)  # (N, heads, H, W, H, W)
         logits = q @ k.transpose(2, 3) + relative.flatten(4).flatten(2, 3)
         attended = (logits.softmax(-1) @ v).transpose(2, 3).flatten(1, 2)  # (N, values, H * W)
-        return self.out(attended.unflatten(2, (height, width)))
+        attended = self.out(attended.unflatten(2, (height, width)))
+        if self.attention_stride > 1:
+            attended = F.interpolate(attended, size=convolved.shape[-2:], mode='bilinear', align_corners=False)
+        return torch.cat((convolved, attended), dim=1)
 
     def _relative(self, embeddings: Tensor, size: int) -> Tensor:
         """Entry (i, j) is the embedding of the offset j - i: ``(size, size, d)``."""

@@ -52,13 +52,8 @@ def count_parts(model: nn.Module, shape: Sequence[int]) -> dict[str, Complexity]
     device = next((tensor.device for tensor in model.parameters()), torch.device('cpu'))
     inputs = torch.randn(1, *shape, device=device)
     with undisturbed(model), called_with_tensors_only(model, shape), torch.no_grad():
-        macs = (
-            FlopAnalyzer(model, inputs)
-            .unsupported_ops_warnings(False)
-            .uncalled_modules_warnings(False)
-            .tracer_warnings('none')
-            .by_module()
-        )
+        analyzer = FlopAnalyzer(model, inputs).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        macs = analyzer.tracer_warnings('none').by_module()
     params = parameter_count(model)
     return {name: Complexity(params[name], macs[name]) for name, _ in model.named_modules()}
 
@@ -69,8 +64,7 @@ def called_with_tensors_only(model: nn.Module, shape: Sequence[int]) -> Iterator
     if not isinstance(model, BaseModel):
         yield
         return
-    size = tuple(shape[-2:])
-    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), size)
+    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), tuple(shape[-2:]))
     # Two-stage detectors clip their proposals to the image.
     sample = BaseDataElement(metainfo=dict(**shapes, scale_factor=(1.0, 1.0)))
     forward = model.forward

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.fast.folding import fold_norms, shortened
-from mmhoga.models.fast.layers import PointwiseConv2d
+from mmhoga.models.fast.kernels import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, EdgeInput
 from mmhoga.models.primitives import build_operation

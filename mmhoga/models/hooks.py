@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Callable
 
-import torch
 from torch import Tensor, nn
 
 
@@ -33,14 +32,10 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
     """Register forward hooks ``(module, hook)`` and remove them afterwards, also on errors."""
-    handles: list[Any] = []
-    try:
+    with ExitStack() as stack:
         for module, hook in hooks:
-            handles.append(module.register_forward_hook(hook))
+            stack.enter_context(module.register_forward_hook(hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -84,12 +79,9 @@ def output_of(outputs: dict[str, Tensor], layer: str) -> Tensor:
 
 
 def _keep(outputs: dict[str, Tensor], name: str, module: nn.Module, args: Any, output: Any) -> Any:
-    if isinstance(output, Tensor):
-        outputs[name] = output
-        return output.clone() if torch.is_floating_point(output) else output
-    if isinstance(output, (tuple, list)):
-        first = next((i for i, item in enumerate(output) if isinstance(item, Tensor)), None)
-        if first is not None:
-            outputs[name] = output[first]
-            return type(output)(item.clone() if i == first else item for i, item in enumerate(output))
-    return None
+    items = output if isinstance(output, (tuple, list)) else [output]
+    first = next((item for item in items if isinstance(item, Tensor)), None)
+    if first is None:
+        return None
+    outputs[name] = first
+    return first.clone() if first is output else type(output)(first.clone() if x is first else x for x in output)

@@ -13,15 +13,13 @@ Shapes: N images, E edges, C channels per group, H x W pixels.
 
 from __future__ import annotations
 
-import math
 import warnings
 from functools import partial
 from typing import Any, Callable
 
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import channel_pool
-from mmhoga.models.fast.layers import NarrowBatchNorm2d, PointwiseConv2d
+from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, channel_pool
 
 
 class EdgeInput:
@@ -41,7 +39,9 @@ class EdgeInput:
 
     def avg(self, edges: int) -> Tensor:
         """F^c_avg of Eq. (4), ``(N, E * C, 1, 1)``."""
-        return _per_edge(self._once(('avg',), lambda: mean(self.x, (-2, -1))), edges)
+        # Divides after summing, so that the backward pass scales the small tensor.
+        pixels = self.x.size(-2) * self.x.size(-1)
+        return _per_edge(self._once(('avg',), lambda: self.x.sum((-2, -1), keepdim=True) / pixels), edges)
 
     def max(self, edges: int) -> Tensor:
         """F^c_max of Eq. (5), ``(N, E * C, 1, 1)``."""
@@ -55,11 +55,6 @@ class EdgeInput:
         if key not in self._computed:
             self._computed[key] = compute()
         return self._computed[key]
-
-
-def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """``x.mean(dims, keepdim=True)``. Divides after summing, so that the backward pass scales the small tensor."""
-    return x.sum(dims, keepdim=True) / math.prod([x.size(dim) for dim in dims])
 
 
 def _per_edge(x: Tensor, edges: int) -> Tensor:
@@ -125,16 +120,16 @@ class Identity(AttentionOperation):
 
 
 class ChannelAttention(AttentionOperation):
-    """``se``: Eq. (4). The MLP has no biases."""
+    """``se``: Eq. (4). The MLP has no biases, except in CBAM."""
 
-    bias = False
-
-    def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
+    def __init__(
+        self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True, bias: bool = False
+    ) -> None:
         super().__init__(channels, edges)
         # The released code squeezes 4 channels by 8 to no hidden unit, which gives a constant gate of 0.5.
         hidden = max(1, channels // reduction)
-        self.squeeze = PointwiseConv2d(edges * channels, edges * hidden, groups=edges, bias=self.bias)
-        self.excite = PointwiseConv2d(edges * hidden, edges * channels, groups=edges, bias=self.bias)
+        self.squeeze = PointwiseConv2d(edges * channels, edges * hidden, groups=edges, bias=bias)
+        self.excite = PointwiseConv2d(edges * hidden, edges * channels, groups=edges, bias=bias)
 
     def gate(self, edge_input: EdgeInput) -> Tensor:
         return self._sigmoid(self._mlp(edge_input.avg(self.edges)))
@@ -208,7 +203,7 @@ class CBAM(AttentionOperation):
 
     def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
         super().__init__(channels, edges)
-        self.channel = _BiasedChannelAttentionV2(channels, edges, reduction=reduction)
+        self.channel = ChannelAttentionV2(channels, edges, reduction=reduction, bias=True)
         self.conv = nn.Conv2d(edges * 2, edges, 7, padding=3, groups=edges, bias=False)
         # Affine also in a search, and with slow statistics: the code of CBAM and the released code agree on both.
         self.bn = NarrowBatchNorm2d(edges, momentum=0.01)
@@ -218,10 +213,6 @@ class CBAM(AttentionOperation):
         pooled = channel_pool(edge_input.x, channel).flatten(1, 2)  # (N, E * 2, H, W)
         spatial = self.bn(self.conv(pooled)).sigmoid().unsqueeze(2)  # (N, E, 1, H, W)
         return channel * spatial
-
-
-class _BiasedChannelAttentionV2(ChannelAttentionV2):
-    bias = True
 
 
 def _conv3x3(inputs: int, outputs: int, dilation: int, groups: int) -> nn.Conv2d:

@@ -92,22 +92,16 @@ def _check_contract(name: str, operation: Callable[..., AttentionOperation], cha
         single, double = (operation(channels, edges, reduction=reduction, affine=False).eval() for edges in (1, 2))
         for edges, built in ((1, single), (2, double)):
             x = torch.rand(3, edges, channels, 6, 5)
-            _check_gate(who, built.gate(EdgeInput(x)), x)
-        _check_edge_state(who, single, double)
-
-
-def _check_gate(who: str, gate: Any, x: torch.Tensor) -> None:
-    if not isinstance(gate, torch.Tensor):
-        raise TypeError(f'{who}: gate(edge_input) must return a tensor, not {type(gate).__name__}.')
-    sizes = zip(reversed(gate.shape), reversed(x.shape))
-    if gate.dim() > x.dim() or any(size not in (1, wanted) for size, wanted in sizes):
-        raise ValueError(
-            f'{who}: gate(edge_input) has the shape {tuple(gate.shape)}, which does not broadcast to the shape of its '
-            f'input, {tuple(x.shape)} = (N, edges, channels, H, W), with edges={x.size(1)}.'
-        )
-
-
-def _check_edge_state(who: str, single: AttentionOperation, double: AttentionOperation) -> None:
+            gate: Any = built.gate(EdgeInput(x))
+            if not isinstance(gate, torch.Tensor):
+                raise TypeError(f'{who}: gate(edge_input) must return a tensor, not {type(gate).__name__}.')
+            try:
+                gate.expand_as(x)
+            except RuntimeError:
+                raise ValueError(
+                    f'{who}: gate(edge_input) has the shape {tuple(gate.shape)}, which does not broadcast to the shape '
+                    f'of its input, {tuple(x.shape)} = (N, edges, channels, H, W), with edges={edges}.'
+                ) from None
     wanted = {key: tuple(value.shape) for key, value in single.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in double.edge_state(1).items()}
     if wanted != given:

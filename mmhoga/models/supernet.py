@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError, edge_list, edge_name, num_edges, unknown_primitive
+from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name, num_edges
 from mmhoga.models.fast.batched_gates import BatchedGates
 from mmhoga.models.hoga import HOGA, GroupAttention
-from mmhoga.models.operations import OPERATIONS, AttentionOperation, EdgeInput
+from mmhoga.models.operations import AttentionOperation, EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
 
@@ -24,13 +24,8 @@ class MixedEdges(nn.Module):
     """Eq. (13) for the E edges that leave one node, or for the K edges F_k -> U_k: one product per edge.
 
     If all of :data:`mmhoga.models.fast.batched_gates.LEARNED` are candidates, ``batched_gates`` computes their gates
-    together. Other candidates, and all of them if it is None, compute their gates one by one.
-
-    Args:
-        channels: C/K, the channels of a group.
-        edges: E.
-        primitives: the candidates; ``mixed[name]`` is the operation.
-        reduction: squeeze of the channel MLPs.
+    together. Other candidates, and all of them if it is None, compute their gates one by one. ``mixed[name]`` is the
+    operation of a candidate.
     """
 
     def __init__(self, channels: int, edges: int, primitives: Sequence[str], *, reduction: int) -> None:
@@ -105,11 +100,13 @@ class SearchableHOGA(GroupAttention):
         operation_reduction: int = 4,
         init_cfg: dict | list | None = None,
     ) -> None:
-        around: dict[str, Any] = dict(
-            summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction
-        )
+        around: Any = dict(summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction)
         super().__init__(in_channels, num_groups=num_groups, **around, init_cfg=init_cfg)
-        self.primitives = _check_primitives(primitives)
+        self.primitives = tuple(primitives)
+        if len(set(self.primitives)) != len(self.primitives):
+            raise ValueError(f'A primitive is named twice: {self.primitives}.')
+        if not set(self.primitives) - {'none'}:
+            raise ValueError(f'primitives={self.primitives} leaves no choice: name at least one besides none.')
         self.operation_reduction = operation_reduction
         self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
@@ -129,13 +126,10 @@ class SearchableHOGA(GroupAttention):
         self._compiled_for: torch.Size | None = None
 
     def compile(self, **options: Any) -> None:
-        """Use ``torch.compile``, in place, for training mode and the first shape of input.
+        """Use ``torch.compile(..., **options)``, in place, for training mode and the first shape of input.
 
         Other modes and shapes run eagerly, so that validation or the last batch of an epoch triggers no compilation.
         The compiled cell cannot be differentiated twice.
-
-        Args:
-            options: of ``torch.compile``.
         """
         from torch._dynamo import config  # not at the top: the import looks for compilers and logs that
 
@@ -222,18 +216,6 @@ def derive_genotype(
         tuple(tuple(primitives[next(best)] for _ in range(k + 1)) for k in range(num_groups)),
         meta or {},
     )
-
-
-def _check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(primitives)
-    for name in names:
-        if name not in OPERATIONS:
-            raise GenotypeError(f'primitives: {unknown_primitive(name)}')
-    if len(set(names)) != len(names):
-        raise ValueError(f'A primitive is named twice: {names}.')
-    if not set(names) - {'none'}:
-        raise ValueError(f'primitives = {names} leaves no choice: name at least one candidate besides none.')
-    return names
 
 
 def share_alpha(network: nn.Module) -> nn.Parameter:

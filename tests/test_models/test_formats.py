@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmhoga.models.fast.layers import NARROW, NarrowBatchNorm2d, PointwiseConv2d
+from mmhoga.models.fast.kernels import NARROW, NarrowBatchNorm2d, PointwiseConv2d
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

@@ -78,7 +78,7 @@ def test_shapes_without_numbers():
 def test_a_primitive_that_was_not_imported():
     with pytest.raises(GenotypeError, match=r"unknown operation 'scaled'.*import the module that registers it first"):
         Genotype([['scaled']])
-    with pytest.raises(GenotypeError, match=r'primitives: unknown operation .*custom_imports'):
+    with pytest.raises(GenotypeError, match=r'unknown operation .*custom_imports'):
         SearchableHOGA(8, primitives=['scaled', 'se'])
 
 

@@ -75,8 +75,12 @@ def write_coco(root: str | os.PathLike, recipe: Recipe) -> bool:
     """
     root = Path(root).absolute()
     if root.exists():
-        if written_recipe(root) == recipe:
-            return False
+        try:
+            (path,) = (root / 'annotations').glob('*_train.json')
+            if Recipe(**json.loads(path.read_text())['info']['recipe']) == recipe:
+                return False
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not written by this module
         raise FileExistsError(f'{root} already holds something else. Remove it, or name another folder.')
     root.parent.mkdir(parents=True, exist_ok=True)
     # On the same file system as root, so that the last step is a rename.
@@ -89,15 +93,6 @@ def write_coco(root: str | os.PathLike, recipe: Recipe) -> bool:
             (whole / annotation_file(recipe.kind, split)).write_text(content)
         shutil.move(whole, root)
     return True
-
-
-def written_recipe(root: Path) -> Recipe | None:
-    """The recipe of the data set at ``root``, or None if this module did not write it."""
-    try:
-        (path,) = (root / 'annotations').glob('*_train.json')
-        return Recipe(**json.loads(path.read_text())['info']['recipe'])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _write_split(folder: Path, recipe: Recipe, split: str) -> dict[str, Any]:

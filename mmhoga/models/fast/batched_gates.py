@@ -29,8 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
-from mmhoga.models.fast.layers import NarrowBatchNorm2d
+from mmhoga.models.fast.kernels import NarrowBatchNorm2d, Norm, channel_pool, pixel_pool, separable, weighted_gates
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmhoga.models.fast.layers import PointwiseConv2d
+from mmhoga.models.fast.kernels import PointwiseConv2d
 
 # Above this width a depth-wise 3x3 and a point-wise convolution are faster than one dense 3x3. With 2 threads,
 # channels_last and batch 8: 2 maps of 56x56 take 137 and 103 us, 8 maps 198 and 221, 32 maps of 28x28 159 and 329.
