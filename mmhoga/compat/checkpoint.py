@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Callable
 
-_FACTORIES = (dict, float, int, list)
-"""Common factories of a ``defaultdict``; torch allows ``set`` itself."""
 _HISTORY_METHODS = ('min', 'max', 'current', 'mean')
 
 
@@ -76,7 +74,8 @@ def allow_mmengine_checkpoints() -> None:
     from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
 
-    allowed = [HistoryBuffer, ConfigDict, *_FACTORIES, *_numpy_globals()]
+    # The builtins are common factories of a defaultdict; torch allows set itself.
+    allowed = [HistoryBuffer, ConfigDict, dict, float, int, list, *_numpy_globals()]
     present = torch.serialization.get_safe_globals()
     for original, weaker in ((getattr, _history_method), (defaultdict, _plain_dict), (bytes, _no_bytes)):
         if original not in present:

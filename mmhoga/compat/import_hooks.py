@@ -18,7 +18,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable
 
-MMCV_EXT = 'mmcv._ext'
 SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
@@ -32,7 +31,7 @@ class _StandInLoader(Loader):
 
 class _StandInFinder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != MMCV_EXT:
+        if fullname != 'mmcv._ext':
             return None
         return ModuleSpec(fullname, _StandInLoader(), origin='mmhoga.compat')
 

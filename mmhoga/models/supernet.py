@@ -155,13 +155,10 @@ class SearchableHOGA(GroupAttention):
         return list(self.nodes[j](node.unsqueeze(1), edge_weights[j + 1]).unbind(1))
 
     def derive(self, genotype: Any = None) -> HOGA:
-        """The cell with one operation per edge and the weights of this supernet.
+        """The cell with the operations of a genotype, by default that of alpha, and the weights of this supernet.
 
         With a one-hot mix the two compute the same. The batch norms of candidates have no scale and shift; those of the
         derived cell start at 1 and 0.
-
-        Args:
-            genotype: by default that of alpha (:func:`derive_genotype`).
 
         Raises:
             ValueError: a genotype with another K, or with an operation that is not a candidate here.
