@@ -6,21 +6,19 @@ drawings show the name, and lines differ in their dashes as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TIMES = '\N{MULTIPLICATION SIGN}'
 
 
-@dataclass(frozen=True)
-class Family:
-    """A kind of attention, with its colour and its text in legends."""
+class Family(NamedTuple):
+    """A kind of attention: its text in legends and its colour."""
 
     title: str
     colour: str
 
 
-@dataclass(frozen=True)
-class OperationStyle:
+class OperationStyle(NamedTuple):
     """A primitive's label (one or two lines), its family, and whether its curve is dashed."""
 
     lines: tuple[str, ...]
@@ -29,7 +27,6 @@ class OperationStyle:
 
     @property
     def label(self) -> str:
-        """The label on one line."""
         return ' '.join(self.lines)
 
     @property
@@ -65,7 +62,8 @@ SERIES = ('#2b7fd4', '#d3761a', '#22986a', '#a05bd6', '#cf4a5b', '#1f9cae', '#9b
 
 def style(operation: str) -> OperationStyle:
     """The style of a primitive. An unknown one gets its name as label and the colour of "other"."""
-    return _STYLES.get(operation) or OperationStyle(_two_lines(operation), 'other')
+    lines = tuple(part.replace('_', ' ') for part in operation.split('_', 1))
+    return _STYLES.get(operation, OperationStyle(lines, 'other'))
 
 
 def series_colour(index: int) -> str:
@@ -79,10 +77,4 @@ def subscript(number: int) -> str:
 
 def edge_label(source: int, target: int) -> str:
     """``F₁→U₁`` for source = target, else ``U₀→U₁``."""
-    origin = 'F' if source == target else 'U'
-    return f'{origin}{subscript(source)}→U{subscript(target)}'
-
-
-def _two_lines(operation: str) -> tuple[str, ...]:
-    first, _, rest = operation.partition('_')
-    return (first, rest.replace('_', ' ')) if rest else (first,)
+    return f'{"F" if source == target else "U"}{subscript(source)}→U{subscript(target)}'

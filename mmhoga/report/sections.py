@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmhoga.figures import plots, search_plots
+from mmhoga.figures import plots
 from mmhoga.figures.genotype_figure import difference_note, differing_edges, genotype_svg
 from mmhoga.figures.palette import edge_label, series_colour
 from mmhoga.figures.plots import Curve
@@ -65,9 +65,9 @@ def _history(history: SearchHistory) -> dict[str, Any]:
         'mean_entropy': entropy,
         'max_entropy': history.max_entropy,
         'none_is_first': none_is_first(history),
-        'alpha': search_plots.plot_alpha(history),
-        'entropy': search_plots.plot_entropy(history),
-        'choices': search_plots.plot_choices(history),
+        'alpha': plots.plot_alpha(history),
+        'entropy': plots.plot_entropy(history),
+        'choices': plots.plot_choices(history),
         'changes': [[str(epoch), edge_label(*edge), old, new] for epoch, edge, old, new in history.changes()],
         'head': ['epoch', 'mean entropy', *(key.replace('_', ' ') for key in keys)],
         'rows': rows,

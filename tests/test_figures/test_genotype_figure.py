@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from mmhoga.figures import palette
+from mmhoga.figures.figure_files import INK, SOFT
 from mmhoga.figures.genotype_figure import describe, differing_edges, genotype_svg, save_drawing
-from mmhoga.figures.svg_figure import INK, SOFT
 from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_list, uniform
 
 SVG = '{http://www.w3.org/2000/svg}'

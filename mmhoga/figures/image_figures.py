@@ -1,0 +1,155 @@
+"""Images with what a network attends to: Grad-CAM and guided back-propagation (paper, Fig. 4), and a cell's gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from mmhoga.figures.figure_files import file_style
+from mmhoga.figures.palette import edge_label, style, subscript
+from mmhoga.look.attention_maps import CellMaps
+from mmhoga.look.feature_maps import upsample
+
+_HEAT = 'inferno'
+_SMALLEST = 96  # images with a shorter side, in pixels, are enlarged
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Attributions of one network for one image.
+
+    Attributes:
+        cam: Grad-CAM at the image's size, ``(H, W)``, unscaled.
+        guided: guided back-propagation, ``(C, H, W)``, unscaled.
+        caption: the explained class and its probability.
+    """
+
+    cam: np.ndarray
+    guided: np.ndarray
+    caption: str
+
+
+def attribution_figure(
+    images: Sequence[np.ndarray], titles: Sequence[str], networks: Mapping[str, Sequence[Attribution]]
+) -> Figure:
+    """One row per image: the image, then each network's Grad-CAM over it and its guided back-propagation.
+
+    Args:
+        images: ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
+        titles: one per image.
+        networks: by name, one attribution per image.
+    """
+    columns = 1 + 2 * len(networks)
+    with file_style():
+        engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+        figure = Figure(figsize=(1.45 * columns + 0.2, 1.62 * len(images) + 0.55), layout=engine)
+        grid = figure.subplots(len(images), columns, squeeze=False)
+        heads = ['image', *(f'{name}\n{what}' for name in networks for what in ('Grad-CAM', 'guided'))]
+        for axes, head in zip(grid[0], heads):
+            axes.set_title(head, fontsize=9)
+        for row, (image, title) in enumerate(zip(images, titles)):
+            panels = [(image, title)]
+            for attributions in networks.values():
+                one = attributions[row]
+                panels += [(overlay(image, one.cam), one.caption), (guided_image(one.guided), '')]
+            for axes, (panel, below) in zip(grid[row], panels):
+                _show(axes, panel)
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+                axes.set_xlabel(below, fontsize=7.5, labelpad=2)
+    return figure
+
+
+def attention_figure(
+    maps: CellMaps, images: Sequence[np.ndarray], titles: Sequence[str], name: str, padded: Sequence[int]
+) -> Figure:
+    """One staircase per image: column k has the gates of the edges into U_k, with U_k at the bottom.
+
+    Args:
+        maps: of N inputs.
+        images: N of them, ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
+        titles: one per image.
+        name: of the cell.
+        padded: height and width of the inputs, which may extend beyond the images on the right and at the bottom.
+    """
+    groups = maps.genotype.num_groups
+    width, height = 1.75 * groups + 0.9, 1.85 * (groups + 1) + 0.5
+    figure = Figure(figsize=(width * len(images), height), facecolor='white')
+    parts = figure.subfigures(1, len(images), squeeze=False)[0]
+    for index, (part, image, title) in enumerate(zip(parts, images, titles)):
+        grid = part.subplots(groups + 1, groups, squeeze=False, gridspec_kw=dict(hspace=0.34, wspace=0.06))
+        part.subplots_adjust(left=0.02, right=0.98, bottom=0.03, top=1 - 0.62 / height)
+        part.suptitle(f'{name}: gates of each edge, for {title}', fontsize=10, y=1 - 0.08 / height)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for source, target in maps.gates:
+            row = 0 if source == target else source + 1
+            label = f'{edge_label(source, target)}  {style(maps.genotype.operation(source, target)).label}\nmean'
+            _map_panel(grid[row, target], image, maps.gate_map((source, target))[index], padded, label)
+        for node in range(groups):
+            axes = grid[node + 1, node]
+            _map_panel(axes, image, maps.node_map(node)[index], padded, f'U{subscript(node)}\nmean magnitude')
+            # A frame distinguishes a node from an edge.
+            outline = dict(transform=axes.transAxes, fill=False, edgecolor='#2b7fd4', linewidth=2.2, clip_on=False)
+            axes.add_patch(Rectangle((0, 0), 1, 1, **outline))
+        # From two groups on, the lower left of the staircase is free.
+        corner = grid[groups, 0] if groups > 1 else grid[1, 0].inset_axes((1.1, 0, 1, 1))
+        _show(corner, image)
+        corner.set_axis_off()
+        corner.set_title('input', fontsize=8, pad=3)
+        bar = corner.inset_axes((1.12, 0.05, 0.07, 0.9))
+        figure.colorbar(ScalarMappable(Normalize(0, 1), _HEAT), cax=bar, ticks=[0, 0.5, 1])
+        bar.tick_params(labelsize=7, length=2)
+    return figure
+
+
+def _map_panel(axes: Axes, image: np.ndarray, values: Tensor, padded: Sequence[int], label: str) -> None:
+    height, width = image.shape[:2]
+    shown = upsample(values[None], padded)[0, :height, :width].cpu().numpy()
+    _show(axes, overlay(image, shown, scale=1.0, veil=0.25))
+    axes.set_title(f'{label} {shown.mean():.2f}', fontsize=7.5, pad=3)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, *, scale: float | None = None, veil: float = 0.35) -> np.ndarray:
+    """Heat over an image in grey, ``(H', W', 3)`` in [0, 1].
+
+    Args:
+        image: ``(H, W, 3)`` or ``(H, W)`` in [0, 1]; a small one is enlarged by a whole factor, so that its pixels stay
+            square and the heat smooth.
+        heat: ``(H, W)``, shown as a share of ``scale``.
+        scale: None: the heat's maximum.
+        veil: share of the image in the result.
+    """
+    top = float(heat.max()) if scale is None else scale
+    share = heat / top if top > 0 else np.zeros_like(heat)
+    grey = image.mean(-1) if image.ndim == 3 else image
+    factor = -(-_SMALLEST // min(grey.shape))
+    if factor > 1:
+        grey = grey.repeat(factor, 0).repeat(factor, 1)
+        share = upsample(torch.from_numpy(np.ascontiguousarray(share))[None], grey.shape)[0].numpy()
+    coloured = matplotlib.colormaps[_HEAT](share)[..., :3]
+    return np.clip(veil * grey[..., None] + (1 - veil) * coloured, 0, 1)
+
+
+def guided_image(gradient: np.ndarray) -> np.ndarray:
+    """``(C, H, W)`` to ``(H, W, 3)`` in [0, 1], grey where the gradient is 0."""
+    top = float(np.abs(gradient).max())
+    shown = 0.5 + (0.5 / top if top > 0 else 0.0) * gradient
+    if shown.shape[0] != 3:
+        shown = np.repeat(shown.mean(0, keepdims=True), 3, axis=0)
+    return shown.transpose(1, 2, 0)
