@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -24,10 +25,8 @@ def describe_environment() -> dict[str, str]:
     """Processor, cores and threads, mmengine's ``collect_env``, and the installed packages."""
     versions = {}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         'processor': _processor(),
         'cores': str(os.cpu_count() or 'unknown'),
@@ -56,8 +55,6 @@ def recorded_environment(work_dir: Path) -> dict[str, str]:
 def _processor() -> str:
     """The processor's name; platform.processor() is empty on most Linux systems."""
     cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        names = re.findall(r'^model name\s*:\s*(.+)$', cpuinfo.read_text(encoding='utf-8', errors='replace'), re.M)
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(encoding='utf-8', errors='replace') if cpuinfo.is_file() else ''
+    name = re.search(r'^model name\s*:\s*(.+)$', text, re.M)
+    return name[1] if name else platform.processor() or platform.machine()

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import jinja2
 
+from mmhoga.figures import plots
+from mmhoga.figures.genotype_figure import difference_note, differing_edges, genotype_svg
+from mmhoga.figures.palette import edge_label, series_colour
 from mmhoga.files import write_atomic
-from mmhoga.report.comparison import (
-    NetworkRow,
-    cautions,
-    format_count,
-    format_seconds,
-    network_complexity,
-    score_source,
-    summary,
-)
+from mmhoga.genotype import Genotype, edge_name
+from mmhoga.report import comparison as scoring
+from mmhoga.report.comparison import Metric, NetworkRow, pick_metric
+from mmhoga.report.costs import image_times, network_complexity, step_times
 from mmhoga.report.environment import describe_environment
-from mmhoga.report.metrics import pick_metric
-from mmhoga.report.report_numbers import report_numbers
-from mmhoga.report.runs import read_run
+from mmhoga.report.runs import Run, read_run
 from mmhoga.report.search_runs import SearchRun, read_search
-from mmhoga.report.sections import Size, comparison_content, environments, search_content
-from mmhoga.report.step_time import image_times, step_times
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters.update(count=format_count, seconds=format_seconds)
+#: Parameters and multiply-accumulates.
+Size = tuple[Optional[int], Optional[int]]
 
 
 def write_report(
@@ -83,28 +71,43 @@ def write_report(
     if highlight is not None and highlight not in names:
         raise ValueError(f'highlight={highlight!r} is not a network of the comparison: {names}.')
     chosen = pick_metric([run for row in comparison for run in row.runs], metric)
-    place = split or (score_source(comparison, chosen) if chosen else 'validation')
-    curves = split or 'validation'
+    place = split or (scoring.score_source(comparison, chosen) if chosen else 'validation')
     lead = [search.outcome] if search is not None and search.genotype is not None else []
+    cautions: list[str] = []
     if chosen:
-        lead.append(summary(comparison, chosen, place, highlight))
-    environment = environment or {}
+        lead.append(scoring.summary(comparison, chosen, place, highlight))
+        cautions = scoring.cautions(comparison, chosen, highlight)
+    genotypes = {reference: Genotype.from_config(reference)} if search else {}
+    if search and search.genotype:
+        genotypes = {'searched': search.genotype, **genotypes}
     runs = [('search', search.run)] if search and search.run else []
     runs += [(row.name, run) for row in comparison for run in row.runs]
+    environment = environment or {}
     html = _TEMPLATES.get_template('report.html').render(
         title=title,
         lead=' '.join(lead) or 'Nothing has been measured yet.',
-        cautions=cautions(comparison, chosen, highlight) if chosen else [],
-        search=search_content(search, reference, search_size) if search else None,
-        comparison=comparison_content(comparison, chosen, place, curves, highlight, notes) if comparison else None,
+        cautions=cautions,
+        search=search,
+        search_size=search_size,
+        genotypes=genotypes,
+        comparison=comparison,
+        metric=chosen,
+        split=place,
+        curve_split=split or 'validation',
+        highlight=highlight,
+        notes=notes,
         commands=commands,
         runs=runs,
-        environments=environments(runs),
+        environments=_environments(runs),
         environment=environment,
     )
+    numbers = {
+        'search': _search_numbers(search) if search else None,
+        'networks': [_network_numbers(row) for row in comparison],
+        'environment_of_the_report': dict(environment),
+    }
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = report_numbers(search, comparison, environment)
     write_atomic(path.with_suffix('.json'), json.dumps(numbers, indent=1, ensure_ascii=False) + '\n')
     write_atomic(path, html)
     return path
@@ -142,18 +145,16 @@ def report_from_work_dirs(
         raise ValueError('Timing an image needs its size: give the shape (C, H, W).')
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
-    rows = []
-    for name, folders in (networks or {}).items():
-        runs = tuple(read_run(folder) for folder in folders)
-        config = next((run.config_path for run in runs if run.config_path), None)
-        rows.append(NetworkRow(name, runs, *_size(name, config, shape, notes)))
-    configs = {row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path}
-    if measure_steps:
-        times = step_times(configs)
-        rows = [replace(row, step_time=times.get(row.name)) for row in rows]
-    if measure_images and shape is not None:
-        times = image_times(configs, shape)
-        rows = [replace(row, image_time=times.get(row.name)) for row in rows]
+    runs = {name: tuple(read_run(folder) for folder in folders) for name, folders in (networks or {}).items()}
+    configs: dict[str, Path] = {}
+    for name, found in runs.items():
+        configs.update({name: run.config_path for run in reversed(found) if run.config_path})
+    steps = step_times(configs) if measure_steps else {}
+    images = image_times(configs, shape) if measure_images and shape else {}
+    rows = [
+        NetworkRow(name, found, *_size(name, configs.get(name), shape, notes), steps.get(name), images.get(name))
+        for name, found in runs.items()
+    ]
     if search is not None and search.run is not None:
         options.setdefault('search_size', _size('the search', search.run.config_path, shape, notes))
     options.setdefault('environment', describe_environment())
@@ -170,3 +171,135 @@ def _size(name: str, config: Path | None, shape: Sequence[int] | None, notes: li
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         notes.append(f'Parameters and MACs of {name} could not be counted: {reason}')
         return None, None
+
+
+def _environments(runs: Sequence[tuple[str, Run]]) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """Each environment in the runs' logs, after the networks that share it, with the share of their runs."""
+    total, shared = Counter(name for name, _ in runs), []
+    for environment in [run.environment for _, run in runs if run.environment]:
+        if environment not in [facts for _, facts in shared]:
+            counts = Counter(name for name, run in runs if run.environment == environment)
+            names = {name: '' if n == total[name] else f' ({n} of {total[name]} runs)' for name, n in counts.items()}
+            shared.append((names, environment))
+    return shared
+
+
+def _drawings(genotypes: Mapping[str, Genotype]) -> list[str]:
+    ringed = differing_edges(list(genotypes.values()))
+    return [
+        genotype_svg(genotype, name=f'genotype-{number}', title=f'Genotype {name}', ringed=ringed)
+        for number, (name, genotype) in enumerate(genotypes.items())
+    ]
+
+
+def _progress_plots(
+    networks: Mapping[str, Sequence[Run]],
+    losses: Mapping[str, Sequence[plots.Curve]],
+    metric: Metric | None,
+    split: str,
+    name: str,
+) -> list[str]:
+    """Losses and validations, over epochs or iterations as the runs count."""
+    unit = _unit([run for runs in networks.values() for run in runs])
+    svgs = [plots.plot_curves(losses, xlabel=unit, ylabel='training loss', name=f'{name}-losses', log=True)]
+    if metric:
+        values = {key: [run.val_curve(metric.key) for run in runs] for key, runs in networks.items()}
+        label = f'{split} {metric.axis}'
+        svgs.append(plots.plot_curves(values, xlabel=unit, ylabel=label, name=f'{name}-metric'))
+    return svgs
+
+
+def _unit(runs: Sequence[Run]) -> str:
+    return ' or '.join(sorted({'epoch' if run.by_epoch else 'iteration' for run in runs})) or 'epoch'
+
+
+def _cost_plots(rows: Sequence[NetworkRow], metric: Metric, ylabel: str) -> list[str]:
+    """Scores against each cost that at least two networks have."""
+    costs = [
+        ('parameters', '', [row.params for row in rows]),
+        ('MACs', '', [row.macs for row in rows]),
+        ('time per training step', 's', [row.seconds_per_step for row in rows]),
+        ('time per image', 's', [row.image_time for row in rows]),
+    ]
+    svgs: list[str] = []
+    for label, unit, values in costs:
+        points = {row.name: (value, row.scores(metric)) for row, value in zip(rows, values)}
+        if sum(value is not None and bool(scores) for value, scores in points.values()) > 1:
+            svgs.append(plots.plot_cost(points, xlabel=label, ylabel=ylabel, unit=unit, name=f'cost-{len(svgs)}'))
+    return svgs
+
+
+def _search_numbers(search: SearchRun) -> dict[str, Any]:
+    history = search.history
+    numbers: dict[str, Any] = {
+        'work_dir': str(search.work_dir),
+        'genotype': search.genotype.to_dict() if search.genotype else None,
+        'run': _run_numbers(search.run) if search.run else None,
+    }
+    if history is not None:
+        numbers.update(
+            primitives=history.primitives,
+            edges=[edge_name(*edge) for edge in history.edges],
+            epochs=history.epochs,
+            alpha=history.alpha.tolist(),
+            probabilities=history.probabilities.tolist(),
+            entropy=history.entropy.tolist(),
+            further=history.further,
+            changes=[
+                {'epoch': epoch, 'edge': edge_name(*edge), 'before': before, 'after': after}
+                for epoch, edge, before, after in history.changes()
+            ],
+        )
+    return numbers
+
+
+def _network_numbers(row: NetworkRow) -> dict[str, Any]:
+    return {
+        'name': row.name,
+        'parameters': row.params,
+        'macs': row.macs,
+        'seconds_a_step': row.seconds_per_step,
+        'seconds_an_image': row.image_time,
+        'runs': [_run_numbers(run) for run in row.runs],
+    }
+
+
+def _run_numbers(run: Run) -> dict[str, Any]:
+    steps, exact = run.steps
+    losses = dict.fromkeys(key for row in run.train for key in row if 'loss' in key)
+    return {
+        'work_dir': str(run.work_dir),
+        'seed': run.seed,
+        'steps': steps,
+        'steps_exact': exact,
+        'unfinished': run.unfinished,
+        'final': {key: run.final(key) for key in run.metrics},
+        'validations': run.val,
+        'losses': {key: dict(zip(('at', 'mean'), run.train_curve(key))) for key in losses},
+        'environment': run.environment,
+        'notes': run.notes,
+    }
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=['jinja2.ext.do'],
+)
+_TEMPLATES.filters.update(count=scoring.format_count, seconds=scoring.format_seconds)
+_TEMPLATES.globals.update(
+    cost_plots=_cost_plots,
+    difference_note=difference_note,
+    drawings=_drawings,
+    edge_label=edge_label,
+    format_scores=scoring.format_scores,
+    pick_metric=pick_metric,
+    plots=plots,
+    progress_plots=_progress_plots,
+    runs_title=scoring.runs_title,
+    series_colour=series_colour,
+    unit_of=_unit,
+)
