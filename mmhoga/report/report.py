@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -17,7 +16,7 @@ from mmhoga.figures.palette import edge_label, series_colour
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_name
 from mmhoga.report import comparison as scoring
-from mmhoga.report.comparison import Metric, NetworkRow, pick_metric
+from mmhoga.report.comparison import NetworkRow, pick_metric
 from mmhoga.report.costs import image_times, network_complexity, step_times
 from mmhoga.report.environment import describe_environment
 from mmhoga.report.runs import Run, read_run
@@ -25,6 +24,7 @@ from mmhoga.report.search_runs import SearchRun, read_search
 
 #: Parameters and multiply-accumulates.
 Size = tuple[Optional[int], Optional[int]]
+_UNKNOWN: Size = (None, None)
 
 
 def write_report(
@@ -40,7 +40,7 @@ def write_report(
     metric: str | None = None,
     split: str | None = None,
     reference: str = 'autola',
-    search_size: Size = (None, None),
+    search_size: Size = _UNKNOWN,
 ) -> Path:
     """Write a report, completely or not at all, and its numbers beside it as ``.json``.
 
@@ -98,12 +98,21 @@ def write_report(
         notes=notes,
         commands=commands,
         runs=runs,
-        environments=_environments(runs),
         environment=environment,
     )
     numbers = {
         'search': _search_numbers(search) if search else None,
-        'networks': [_network_numbers(row) for row in comparison],
+        'networks': [
+            {
+                'name': row.name,
+                'parameters': row.params,
+                'macs': row.macs,
+                'seconds_a_step': row.seconds_per_step,
+                'seconds_an_image': row.image_time,
+                'runs': [_run_numbers(run) for run in row.runs],
+            }
+            for row in comparison
+        ],
         'environment_of_the_report': dict(environment),
     }
     path = Path(path).resolve()
@@ -146,87 +155,30 @@ def report_from_work_dirs(
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
     runs = {name: tuple(read_run(folder) for folder in folders) for name, folders in (networks or {}).items()}
-    configs: dict[str, Path] = {}
+    configs: dict[str | None, Path] = {}  # None is the search
+    if search is not None and search.run is not None and search.run.config_path:
+        configs[None] = search.run.config_path
     for name, found in runs.items():
-        configs.update({name: run.config_path for run in reversed(found) if run.config_path})
-    steps = step_times(configs) if measure_steps else {}
-    images = image_times(configs, shape) if measure_images and shape else {}
+        config = next((run.config_path for run in found if run.config_path), None)
+        if config:
+            configs[name] = config
+    sizes: dict[str | None, Size] = {}
+    for name, config in configs.items():
+        try:
+            sizes[name] = network_complexity(config, shape)
+        except Exception as error:  # a missing host, a genotype that was moved, an unsuitable input size, ...
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            notes.append(f'Parameters and MACs of {name or "the search"} could not be counted: {reason}')
+    options.setdefault('search_size', sizes.pop(None, _UNKNOWN))
+    trained = {name: config for name, config in configs.items() if name is not None}
+    steps = step_times(trained) if measure_steps else {}
+    images = image_times(trained, shape) if measure_images and shape else {}
     rows = [
-        NetworkRow(name, found, *_size(name, configs.get(name), shape, notes), steps.get(name), images.get(name))
+        NetworkRow(name, found, *sizes.get(name, _UNKNOWN), steps.get(name), images.get(name))
         for name, found in runs.items()
     ]
-    if search is not None and search.run is not None:
-        options.setdefault('search_size', _size('the search', search.run.config_path, shape, notes))
     options.setdefault('environment', describe_environment())
     return write_report(out, title=title, search=search, comparison=rows, notes=notes, **options)
-
-
-def _size(name: str, config: Path | None, shape: Sequence[int] | None, notes: list[str]) -> Size:
-    """(parameters, multiply-accumulates). A model that cannot be built here becomes a note, not an error."""
-    if config is None:
-        return None, None
-    try:
-        return network_complexity(config, shape)
-    except Exception as error:  # a missing host, a genotype that was moved, an unsuitable input size, ...
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        notes.append(f'Parameters and MACs of {name} could not be counted: {reason}')
-        return None, None
-
-
-def _environments(runs: Sequence[tuple[str, Run]]) -> list[tuple[dict[str, str], dict[str, str]]]:
-    """Each environment in the runs' logs, after the networks that share it, with the share of their runs."""
-    total, shared = Counter(name for name, _ in runs), []
-    for environment in [run.environment for _, run in runs if run.environment]:
-        if environment not in [facts for _, facts in shared]:
-            counts = Counter(name for name, run in runs if run.environment == environment)
-            names = {name: '' if n == total[name] else f' ({n} of {total[name]} runs)' for name, n in counts.items()}
-            shared.append((names, environment))
-    return shared
-
-
-def _drawings(genotypes: Mapping[str, Genotype]) -> list[str]:
-    ringed = differing_edges(list(genotypes.values()))
-    return [
-        genotype_svg(genotype, name=f'genotype-{number}', title=f'Genotype {name}', ringed=ringed)
-        for number, (name, genotype) in enumerate(genotypes.items())
-    ]
-
-
-def _progress_plots(
-    networks: Mapping[str, Sequence[Run]],
-    losses: Mapping[str, Sequence[plots.Curve]],
-    metric: Metric | None,
-    split: str,
-    name: str,
-) -> list[str]:
-    """Losses and validations, over epochs or iterations as the runs count."""
-    unit = _unit([run for runs in networks.values() for run in runs])
-    svgs = [plots.plot_curves(losses, xlabel=unit, ylabel='training loss', name=f'{name}-losses', log=True)]
-    if metric:
-        values = {key: [run.val_curve(metric.key) for run in runs] for key, runs in networks.items()}
-        label = f'{split} {metric.axis}'
-        svgs.append(plots.plot_curves(values, xlabel=unit, ylabel=label, name=f'{name}-metric'))
-    return svgs
-
-
-def _unit(runs: Sequence[Run]) -> str:
-    return ' or '.join(sorted({'epoch' if run.by_epoch else 'iteration' for run in runs})) or 'epoch'
-
-
-def _cost_plots(rows: Sequence[NetworkRow], metric: Metric, ylabel: str) -> list[str]:
-    """Scores against each cost that at least two networks have."""
-    costs = [
-        ('parameters', '', [row.params for row in rows]),
-        ('MACs', '', [row.macs for row in rows]),
-        ('time per training step', 's', [row.seconds_per_step for row in rows]),
-        ('time per image', 's', [row.image_time for row in rows]),
-    ]
-    svgs: list[str] = []
-    for label, unit, values in costs:
-        points = {row.name: (value, row.scores(metric)) for row, value in zip(rows, values)}
-        if sum(value is not None and bool(scores) for value, scores in points.values()) > 1:
-            svgs.append(plots.plot_cost(points, xlabel=label, ylabel=ylabel, unit=unit, name=f'cost-{len(svgs)}'))
-    return svgs
 
 
 def _search_numbers(search: SearchRun) -> dict[str, Any]:
@@ -251,17 +203,6 @@ def _search_numbers(search: SearchRun) -> dict[str, Any]:
             ],
         )
     return numbers
-
-
-def _network_numbers(row: NetworkRow) -> dict[str, Any]:
-    return {
-        'name': row.name,
-        'parameters': row.params,
-        'macs': row.macs,
-        'seconds_a_step': row.seconds_per_step,
-        'seconds_an_image': row.image_time,
-        'runs': [_run_numbers(run) for run in row.runs],
-    }
 
 
 def _run_numbers(run: Run) -> dict[str, Any]:
@@ -291,15 +232,13 @@ _TEMPLATES = jinja2.Environment(
 )
 _TEMPLATES.filters.update(count=scoring.format_count, seconds=scoring.format_seconds)
 _TEMPLATES.globals.update(
-    cost_plots=_cost_plots,
     difference_note=difference_note,
-    drawings=_drawings,
+    differing_edges=differing_edges,
     edge_label=edge_label,
     format_scores=scoring.format_scores,
+    genotype_svg=genotype_svg,
     pick_metric=pick_metric,
     plots=plots,
-    progress_plots=_progress_plots,
     runs_title=scoring.runs_title,
     series_colour=series_colour,
-    unit_of=_unit,
 )
