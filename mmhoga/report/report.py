@@ -10,13 +10,11 @@ from typing import Any, Optional
 
 import jinja2
 
-from mmhoga.figures import plots
-from mmhoga.figures.genotype_figure import difference_note, differing_edges, genotype_svg
-from mmhoga.figures.palette import edge_label, series_colour
+from mmhoga.figures import genotype_figure, palette, plots
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_name
 from mmhoga.report import comparison as scoring
-from mmhoga.report.comparison import NetworkRow, pick_metric
+from mmhoga.report.comparison import NetworkRow
 from mmhoga.report.costs import image_times, network_complexity, step_times
 from mmhoga.report.environment import describe_environment
 from mmhoga.report.runs import Run, read_run
@@ -70,35 +68,24 @@ def write_report(
         raise ValueError(f'Two networks of the comparison have the same name: {names}.')
     if highlight is not None and highlight not in names:
         raise ValueError(f'highlight={highlight!r} is not a network of the comparison: {names}.')
-    chosen = pick_metric([run for row in comparison for run in row.runs], metric)
-    place = split or (scoring.score_source(comparison, chosen) if chosen else 'validation')
-    lead = [search.outcome] if search is not None and search.genotype is not None else []
-    cautions: list[str] = []
-    if chosen:
-        lead.append(scoring.summary(comparison, chosen, place, highlight))
-        cautions = scoring.cautions(comparison, chosen, highlight)
-    genotypes = {reference: Genotype.from_config(reference)} if search else {}
-    if search and search.genotype:
-        genotypes = {'searched': search.genotype, **genotypes}
+    chosen = scoring.pick_metric([run for row in comparison for run in row.runs], metric)
+    source = scoring.score_source(comparison, chosen) if chosen else 'validation'
     runs = [('search', search.run)] if search and search.run else []
     runs += [(row.name, run) for row in comparison for run in row.runs]
-    environment = environment or {}
     html = _TEMPLATES.get_template('report.html').render(
         title=title,
-        lead=' '.join(lead) or 'Nothing has been measured yet.',
-        cautions=cautions,
         search=search,
         search_size=search_size,
-        genotypes=genotypes,
+        reference={reference: Genotype.from_config(reference)},
         comparison=comparison,
         metric=chosen,
-        split=place,
+        split=split or source,
         curve_split=split or 'validation',
         highlight=highlight,
         notes=notes,
         commands=commands,
         runs=runs,
-        environment=environment,
+        environment=environment or {},
     )
     numbers = {
         'search': _search_numbers(search) if search else None,
@@ -113,7 +100,7 @@ def write_report(
             }
             for row in comparison
         ],
-        'environment_of_the_report': dict(environment),
+        'environment_of_the_report': dict(environment or {}),
     }
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,14 +218,4 @@ _TEMPLATES = jinja2.Environment(
     extensions=['jinja2.ext.do'],
 )
 _TEMPLATES.filters.update(count=scoring.format_count, seconds=scoring.format_seconds)
-_TEMPLATES.globals.update(
-    difference_note=difference_note,
-    differing_edges=differing_edges,
-    edge_label=edge_label,
-    format_scores=scoring.format_scores,
-    genotype_svg=genotype_svg,
-    pick_metric=pick_metric,
-    plots=plots,
-    runs_title=scoring.runs_title,
-    series_colour=series_colour,
-)
+_TEMPLATES.globals.update(drawing=genotype_figure, palette=palette, plots=plots, scoring=scoring)
