@@ -59,7 +59,7 @@ _ALONE = """svg { color: #1c2430; background: #ffffff; }
 
 
 def file_style() -> Any:
-    """A context for drawing figures that are saved as files: matplotlib's defaults and ours, dark on white."""
+    """A context for drawing figures that are saved as files, dark on white."""
     return matplotlib.rc_context({**_BASE_STYLE, 'axes.linewidth': 0.7, 'figure.facecolor': 'white'})
 
 

@@ -53,9 +53,7 @@ def check_drawing_path(path: str | os.PathLike) -> Path:
 def save_drawing(
     genotype: Genotype | Mapping[str, Genotype], path: str | os.PathLike, *, title: str = 'Genotype'
 ) -> None:
-    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels per unit) or ``.pdf`` file.
-
-    Several genotypes, by name, are drawn side by side.
+    """Draw a genotype, or several by name side by side, into a ``.svg``, ``.png`` (3 pixels per unit) or ``.pdf`` file.
 
     Raises:
         ValueError: another suffix.
@@ -84,14 +82,7 @@ def save_drawing(
 def genotype_svg(
     genotype: Genotype, *, name: str, title: str = 'Genotype', ringed: Collection[tuple[int, int]] = ()
 ) -> str:
-    """The drawing as an SVG element of a page.
-
-    Args:
-        genotype: any number of groups.
-        name: unique on the page.
-        title: read out by a screen reader.
-        ringed: edges (source, target) to stand out.
-    """
+    """The drawing as an SVG element of a page, where its ``name`` is unique. ``ringed`` edges stand out."""
     plan = Layout(genotype)
     with page_style():
         figure, hints = _drawing({'': plan}, ringed)

@@ -65,14 +65,7 @@ def text_width(text: str, font_size: float = FONT_SIZE) -> float:
 
 
 class Layout:
-    """Every box and wire of a genotype with any number of groups.
-
-    Attributes:
-        width: of the drawing.
-        height: likewise.
-        boxes: by name.
-        wires: in no particular order.
-    """
+    """Every box (by name) and wire of a genotype with any number of groups, and the size of the drawing."""
 
     def __init__(self, genotype: Genotype) -> None:
         groups = genotype.num_groups

@@ -38,13 +38,7 @@ class Attribution(NamedTuple):
 def attribution_figure(
     images: Sequence[np.ndarray], titles: Sequence[str], networks: Mapping[str, Sequence[Attribution]]
 ) -> Figure:
-    """One row per image: the image, then each network's Grad-CAM over it and its guided back-propagation.
-
-    Args:
-        images: ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
-        titles: one per image.
-        networks: by name, one attribution per image.
-    """
+    """One row per image, ``(H, W, 3)`` or ``(H, W)`` in [0, 1]: the image, then each network's attributions of it."""
     columns = 1 + 2 * len(networks)
     with file_style():
         engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
@@ -121,14 +115,10 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, *, scale: float | None = None, veil: float = 0.35) -> np.ndarray:
-    """Heat over an image in grey, ``(H', W', 3)`` in [0, 1].
+    """Heat ``(H, W)`` over an image in grey, ``(H', W', 3)`` in [0, 1].
 
-    Args:
-        image: ``(H, W, 3)`` or ``(H, W)`` in [0, 1]; a small one is enlarged by a whole factor, so that its pixels stay
-            square and the heat smooth.
-        heat: ``(H, W)``, shown as a share of ``scale``.
-        scale: None: the heat's maximum.
-        veil: share of the image in the result.
+    A small image is enlarged by a whole factor, so that its pixels stay square and the heat smooth. ``scale`` is the
+    heat of the brightest colour (None: its maximum), ``veil`` the share of the image in the result.
     """
     top = float(heat.max()) if scale is None else scale
     share = heat / top if top > 0 else np.zeros_like(heat)
@@ -159,10 +149,9 @@ def density(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def selectivity_figure(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """One panel per layer with one line per network, and a triangle at the mean.
+    """One panel per layer with the channels' indices as one line per network, and a triangle at the mean.
 
-    Args:
-        networks: the index of every channel, by network and layer. Networks may have different layers.
+    Networks may have different layers.
     """
     layers = list(dict.fromkeys(layer for indices in networks.values() for layer in indices))
     at = np.linspace(0, 1, 401)
@@ -187,12 +176,9 @@ def selectivity_figure(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figu
 
 
 def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.ndarray, classes: Sequence[str]) -> Figure:
-    """The embeddings side by side, coloured by class.
+    """The embeddings side by side, coloured by class: of each network, the points ``(N, 2)`` and a score.
 
-    Args:
-        networks: by name, points ``(N, 2)`` and the share of points whose nearest neighbour has the same class.
-        labels: ``(N,)``.
-        classes: names of the classes.
+    The score is the share of points whose nearest neighbour has the same class.
     """
     present = [label for label in range(len(classes)) if (labels == label).any()]
     palette = matplotlib.colormaps['tab10' if len(present) <= 10 else 'tab20']

@@ -1,4 +1,4 @@
-"""Plots of runs and of searches, each an SVG element for a page."""
+"""Plots of runs and of searches, each an SVG element for a page. A plot's name is unique on the page."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ def plot_curves(
 ) -> str:
     """One line per network: the mean over its curves, in a band from the lowest to the highest.
 
-    Args:
-        networks: curves by name; the order decides the colours.
-        xlabel: ``epoch`` or ``iteration``.
-        ylabel: the quantity with its unit.
-        name: unique on the page.
-        log: use a logarithmic scale if the values span more than a power of ten.
+    ``log`` allows a logarithmic scale, which is used if the values span more than a power of ten.
     """
     with page_style():
         figure, axes = _new_axes(3.6)
@@ -61,9 +56,8 @@ def plot_curves(
 def mean_curve(curves: Sequence[Curve]) -> tuple[list[float], list[float], list[float], list[float]]:
     """(x, mean, lowest, highest) of several curves, at every x that at least one of them has."""
     values: dict[float, list[float]] = defaultdict(list)
-    for xs, ys in curves:
-        for x, y in zip(xs, ys):
-            values[x].append(y)
+    for x, y in (point for curve in curves for point in zip(*curve)):
+        values[x].append(y)
     xs = sorted(values)
     return xs, [statistics.fmean(values[x]) for x in xs], [min(values[x]) for x in xs], [max(values[x]) for x in xs]
 
@@ -92,21 +86,11 @@ def plot_scores(scores: Mapping[str, Sequence[float]], *, label: str, format_val
 
 
 def plot_cost(
-    networks: Mapping[str, tuple[float | None, Sequence[float]]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    unit: str = '',
-    name: str,
+    networks: Mapping[str, tuple[float | None, Sequence[float]]], *, xlabel: str, ylabel: str, name: str, unit: str = ''
 ) -> str:
     """Scores against cost: a marker at the mean, a line from the lowest to the highest run.
 
-    Args:
-        networks: cost and scores by name. A network that lacks either is left out but keeps its colour.
-        xlabel: the cost.
-        ylabel: the score.
-        unit: of the cost; a prefix (k, M, G, m) is added to it.
-        name: unique on the page.
+    A network that lacks either is left out but keeps its colour. Costs get a prefix (k, M, G, m) to their unit.
     """
     with page_style():
         figure, axes = _new_axes(3.6)

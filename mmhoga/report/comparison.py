@@ -62,23 +62,14 @@ def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One network of a comparison. None means not measured, and is shown as such.
+    """One network of a comparison. None means not measured, and is shown as such."""
 
-    Attributes:
-        name: as the table shows it; unique in a comparison.
-        runs: one per seed, trained with one recipe.
-        params: number of parameters.
-        macs: multiply-accumulates for one input.
-        step_time: seconds per training step, if measured by other means than the runs' logs.
-        image_time: seconds per image.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
+    name: str  # unique in a comparison
+    runs: tuple[Run, ...]  # one per seed, trained with one recipe
     params: int | None = None
-    macs: int | None = None
-    step_time: float | None = None
-    image_time: float | None = None
+    macs: int | None = None  # multiply-accumulates for one input
+    step_time: float | None = None  # seconds per training step, if measured by other means than the runs' logs
+    image_time: float | None = None  # seconds per image
 
     def scores(self, metric: Metric) -> list[float]:
         """The final value of every run that has one."""
@@ -139,14 +130,7 @@ def format_seconds(value: float | None) -> str:
 
 
 def summary(rows: Sequence[NetworkRow], metric: Metric, split: str, highlight: str | None) -> str:
-    """A sentence with one network's score and its place, and one with the first or the next network.
-
-    Args:
-        rows: the networks.
-        metric: higher is better.
-        split: for the label, as ``test``.
-        highlight: the network that the sentence is about; None: the best.
-    """
+    """A sentence with the score and place of one network (``None``: the best), and one on the first or the next."""
     places = _places(rows, metric)
     if not places:
         return f'No {split} {metric.title} was measured.'

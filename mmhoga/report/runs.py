@@ -29,32 +29,19 @@ _NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory', 'loss', 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run.
-
-    Attributes:
-        work_dir: the folder that was read.
-        train: logged training steps in order; ``time`` is seconds per step, averaged over the log's window.
-        val: one row per validation; ``step`` is the epoch (the iteration in a run by iterations).
-        test: metrics of the last test into the same work_dir, or None; a test before the last start does not count.
-        seed: ``randomness.seed`` of the config, or None.
-        config_path: the config as mmengine dumped it at the last start.
-        notes: sentences on what could not be read.
-        max_epochs, max_iters: of the config's ``train_cfg``, or None.
-        checkpoint: epoch of the last checkpoint, or 0.
-        environment: of the machine that it ran on, from the log of the last start.
-    """
+    """One training run."""
 
     work_dir: Path
-    train: tuple[Row, ...]
-    val: tuple[Row, ...]
-    test: Row | None = None
-    seed: int | None = None
-    config_path: Path | None = None
-    notes: tuple[str, ...] = ()
-    max_epochs: int | None = None
+    train: tuple[Row, ...]  # logged steps in order; time is seconds per step, averaged over the log's window
+    val: tuple[Row, ...]  # one row per validation; step is the epoch (the iteration in a run by iterations)
+    test: Row | None = None  # the last test into the same work_dir; one before the last start does not count
+    seed: int | None = None  # randomness.seed of the config
+    config_path: Path | None = None  # the config as mmengine dumped it at the last start
+    notes: tuple[str, ...] = ()  # sentences on what could not be read
+    max_epochs: int | None = None  # of the config's train_cfg
     max_iters: int | None = None
-    checkpoint: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: int = 0  # epoch of the last checkpoint
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its machine, from the log of the last start
 
     @property
     def by_epoch(self) -> bool:
