@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
-from mmhoga.figures.figure_files import INK, SOFT, SUFFIXES, check_figure_path, page_style, to_svg
 from mmhoga.figures.genotype_layout import FONT_SIZE, Box, Layout, Wire
-from mmhoga.figures.palette import FAMILIES, edge_label, style
+from mmhoga.figures.styles import FAMILIES, INK, SOFT, check_figure_path, edge_label, page_style, style, to_svg
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_list, edge_name
 
@@ -47,7 +46,7 @@ def describe(genotype: Genotype) -> str:
 
 def check_drawing_path(path: str | os.PathLike) -> Path:
     """Return the path if a drawing can be written there. Raises as :func:`save_drawing`."""
-    return check_figure_path(path, ('.svg', *SUFFIXES))
+    return check_figure_path(path, ('.svg', '.png', '.pdf'))
 
 
 def save_drawing(
@@ -61,12 +60,12 @@ def save_drawing(
     """
     path = check_drawing_path(path)
     content: bytes | str
-    genotypes, note = genotype, ''
-    if isinstance(genotypes, Genotype):
-        genotypes, words = {'': genotypes}, describe(genotypes)
+    if isinstance(genotype, Genotype):
+        genotypes, words, note = {'': genotype}, describe(genotype), ''
     else:
-        title, note = f'Genotypes {" and ".join(genotypes)}', difference_note(list(genotypes.values()))
+        genotypes, note = dict(genotype), difference_note(list(genotype.values()))
         words = ' '.join(f'{name}: {describe(item)}' for name, item in genotypes.items())
+        title = f'Genotypes {" and ".join(genotypes)}'
     with page_style():
         ringed = differing_edges(list(genotypes.values()))
         figure, hints = _drawing({name: Layout(item) for name, item in genotypes.items()}, ringed, note)

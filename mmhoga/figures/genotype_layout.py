@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mmhoga.figures.palette import FAMILIES, TIMES, edge_label, style, subscript
+from mmhoga.figures.styles import FAMILIES, TIMES, edge_label, style, subscript
 from mmhoga.genotype import Genotype, edge_list, edge_name
 
 FONT_SIZE = 12.0

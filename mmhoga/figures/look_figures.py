@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,8 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from mmhoga.figures.figure_files import file_style
-from mmhoga.figures.palette import edge_label, series_colour, style, subscript
+from mmhoga.figures.styles import edge_label, file_style, series_colour, style, subscript
 from mmhoga.look.attention_maps import CellMaps
 from mmhoga.look.feature_maps import upsample
 
@@ -65,12 +64,8 @@ def attention_figure(
 ) -> Figure:
     """One staircase per image: column k has the gates of the edges into U_k, with U_k at the bottom.
 
-    Args:
-        maps: of N inputs.
-        images: N of them, ``(H, W, 3)`` or ``(H, W)`` in [0, 1].
-        titles: one per image.
-        name: of the cell.
-        padded: height and width of the inputs, which may extend beyond the images on the right and at the bottom.
+    The images are ``(H, W, 3)`` or ``(H, W)`` in [0, 1]. ``padded`` is the height and width of the inputs, which may
+    extend beyond the images on the right and at the bottom. ``name`` is that of the cell.
     """
     groups = maps.genotype.num_groups
     width, height = 1.75 * groups + 0.9, 1.85 * (groups + 1) + 0.5
@@ -183,13 +178,15 @@ def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.nda
     present = [label for label in range(len(classes)) if (labels == label).any()]
     palette = matplotlib.colormaps['tab10' if len(present) <= 10 else 'tab20']
     name_box = dict(boxstyle='round,pad=0.1', facecolor='white', alpha=0.7, linewidth=0)
-    name_style = dict(textcoords='offset points', ha='center', fontsize=8, weight='bold', bbox=name_box)
+    name_style: dict[str, Any] = dict(textcoords='offset points', ha='center', fontsize=8, weight='bold', bbox=name_box)
     with file_style():
         figure, panels = _panels(len(networks), 5, (2.9, 3.1), (4.0, 0.5))
         for axes, (name, (points, score)) in zip(panels, networks.items()):
             for number, label in enumerate(present):
                 chosen = points[labels == label]
-                axes.scatter(*chosen.T, s=9, linewidths=0, alpha=0.85, color=palette(number % palette.N))
+                axes.scatter(
+                    chosen[:, 0], chosen[:, 1], s=9, linewidths=0, alpha=0.85, color=palette(number % palette.N)
+                )
                 if len(present) <= 20:
                     # The class name above its points, for readers who cannot tell the colours apart.
                     axes.annotate(classes[label], np.median(chosen, axis=0), (0, 9), **name_style)

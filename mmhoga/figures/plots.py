@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from mmhoga.figures.figure_files import INK, page_style, to_svg
-from mmhoga.figures.palette import edge_label, series_colour, style
+from mmhoga.figures.styles import INK, edge_label, page_style, series_colour, style, to_svg
 from mmhoga.search.records.history import SearchHistory
 
 #: Epochs (or iterations) and values.

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import jinja2
 
-from mmhoga.figures import genotype_figure, palette, plots
+from mmhoga.figures import genotype_figure, plots, styles
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_name
 from mmhoga.report import comparison as scoring
@@ -28,7 +28,7 @@ _UNKNOWN: Size = (None, None)
 def write_report(
     path: str | os.PathLike,
     *,
-    title: str,
+    title: str = 'HOGA report',
     search: SearchRun | None = None,
     comparison: Sequence[NetworkRow] = (),
     environment: Mapping[str, Any] | None = None,
@@ -112,7 +112,6 @@ def write_report(
 def report_from_work_dirs(
     out: str | os.PathLike,
     *,
-    title: str = 'HOGA report',
     search_dir: str | os.PathLike | None = None,
     networks: Mapping[str, Sequence[str | os.PathLike]] | None = None,
     shape: Sequence[int] | None = None,
@@ -124,7 +123,6 @@ def report_from_work_dirs(
 
     Args:
         out: the ``.html`` file.
-        title: of the page.
         search_dir: work_dir of the search.
         networks: for each network, by its name, the work_dirs of its runs, one per seed.
         shape: (C, H, W) of an input, for the multiply-accumulates.
@@ -142,13 +140,10 @@ def report_from_work_dirs(
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
     runs = {name: tuple(read_run(folder) for folder in folders) for name, folders in (networks or {}).items()}
-    configs: dict[str | None, Path] = {}  # None is the search
-    if search is not None and search.run is not None and search.run.config_path:
-        configs[None] = search.run.config_path
-    for name, found in runs.items():
-        config = next((run.config_path for run in found if run.config_path), None)
-        if config:
-            configs[name] = config
+    groups: list[tuple[str | None, tuple[Run, ...]]] = list(runs.items())
+    if search is not None and search.run is not None:
+        groups.append((None, (search.run,)))
+    configs = {name: run.config_path for name, group in groups for run in reversed(group) if run.config_path}
     sizes: dict[str | None, Size] = {}
     for name, config in configs.items():
         try:
@@ -159,13 +154,13 @@ def report_from_work_dirs(
     options.setdefault('search_size', sizes.pop(None, _UNKNOWN))
     trained = {name: config for name, config in configs.items() if name is not None}
     steps = step_times(trained) if measure_steps else {}
-    images = image_times(trained, shape) if measure_images and shape else {}
+    images = image_times(trained, shape) if measure_images and shape is not None else {}
     rows = [
         NetworkRow(name, found, *sizes.get(name, _UNKNOWN), steps.get(name), images.get(name))
         for name, found in runs.items()
     ]
     options.setdefault('environment', describe_environment())
-    return write_report(out, title=title, search=search, comparison=rows, notes=notes, **options)
+    return write_report(out, search=search, comparison=rows, notes=notes, **options)
 
 
 def _search_numbers(search: SearchRun) -> dict[str, Any]:
@@ -218,4 +213,4 @@ _TEMPLATES = jinja2.Environment(
     extensions=['jinja2.ext.do'],
 )
 _TEMPLATES.filters.update(count=scoring.format_count, seconds=scoring.format_seconds)
-_TEMPLATES.globals.update(drawing=genotype_figure, palette=palette, plots=plots, scoring=scoring)
+_TEMPLATES.globals.update(drawing=genotype_figure, plots=plots, scoring=scoring, styles=styles)

@@ -111,11 +111,6 @@ class Run:
         return (int(self.train[-1]['step']) if self.train else 0), False
 
     @property
-    def peak_memory(self) -> float | None:
-        """Highest logged memory of an accelerator in MiB, or None."""
-        return max((row['memory'] for row in self.train if is_number(row.get('memory'))), default=None)
-
-    @property
     def step_time(self) -> float | None:
         """Median of the logged seconds per training step after the first epoch (first row, in a run by iterations)."""
         rows = [row for row in self.train if row['epoch'] > 1] if self.by_epoch else self.train[1:]

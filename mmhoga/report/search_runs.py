@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmhoga.figures.palette import style
 from mmhoga.figures.plots import Curve
+from mmhoga.figures.styles import style
 from mmhoga.genotype import Genotype
 from mmhoga.report.runs import Run, existing_work_dir, read_run
 from mmhoga.search.records.history import SearchHistory, read_history
@@ -42,17 +43,7 @@ class SearchRun:
         return total is not None and done < total
 
     @property
-    def outcome(self) -> str:
-        """``20 epochs of search with seed 0 chose 4 norm 3x3, ...``, as far as it is known."""
-        (done, total), seed = self.epochs, self.genotype.meta.get('seed') if self.genotype else None
-        number = f'{done} of {total}' if self.unfinished else f'{done}'
-        text = f'{number} epoch{"s" if number != "1" else ""} of search' if done else 'The search'
-        if seed is not None:
-            text += f' with seed {seed}'
-        return f'{text} chose {self.chosen}{" so far" if self.unfinished else ""}.'
-
-    @property
-    def losses(self) -> tuple[dict[str, list[Curve]], str]:
+    def losses(self) -> tuple[Mapping[str, Sequence[Curve]], str]:
         """Curves of both losses, and their source: means over epochs if the whole history has them, else the logs."""
         names = {'weights, on trainA': ('loss/trainA', 'loss'), 'alpha, on trainB': ('loss/trainB', 'alpha_loss')}
         if self.run is None:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from mmhoga.figures.genotype_layout import FONT_SIZE, Layout, text_width
-from mmhoga.figures.palette import style
+from mmhoga.figures.styles import style
 from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name
 
 

@@ -9,7 +9,7 @@ import pytest
 from made_up_runs import history_data
 
 from mmhoga.figures import plots
-from mmhoga.figures.figure_files import INK
+from mmhoga.figures.styles import INK
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import read_search
 from mmhoga.search.records.history import read_history

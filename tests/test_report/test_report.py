@@ -232,6 +232,14 @@ def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
         report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir)
 
 
+def test_the_memory_of_a_search(tmp_path, search_dir):
+    (log,) = search_dir.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text(''.join(json.dumps({**row, 'memory': 100 + number}) + '\n' for number, row in enumerate(rows[:3])))
+    words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
+    assert 'memory of the accelerator 102 MiB at most' in words
+
+
 def test_a_model_that_cannot_be_built_here(tmp_path, write_log):
     """The report is there all the same, and says what it lacks."""
     config = "default_scope = 'mmengine'\nmodel = dict(type='Nowhere')\n"

@@ -1,4 +1,8 @@
-"""The style of figures, and their export: as files with their numbers, or as SVG that adapts to its page."""
+"""Styles of operations, of figures and of pages, and saving figures: with their numbers, or as SVG for a page.
+
+The colours of operations are mid-tones that stand out on white and on near-black alike. Colour is never the only
+distinction: drawings show the name, and lines differ in their dashes as well.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,7 +21,57 @@ from matplotlib.figure import Figure
 
 from mmhoga.files import write_atomic
 
-SUFFIXES = ('.png', '.pdf')
+TIMES = '\N{MULTIPLICATION SIGN}'
+
+
+class Family(NamedTuple):
+    """A kind of attention: its text in legends and its colour."""
+
+    title: str
+    colour: str
+
+
+class OperationStyle(NamedTuple):
+    """A primitive's label (one or two lines), its family, and whether its curve is dashed."""
+
+    lines: tuple[str, ...]
+    family: str
+    dashed: bool = False
+
+    @property
+    def label(self) -> str:
+        return ' '.join(self.lines)
+
+    @property
+    def colour(self) -> str:
+        return FAMILIES[self.family].colour
+
+
+FAMILIES = {
+    'identity': Family('identity', '#78818c'),
+    'channel': Family('channel attention', '#2b7fd4'),
+    'spatial': Family('spatial attention', '#d3761a'),
+    'normalization': Family('normalization attention', '#22986a'),
+    'cbam': Family('CBAM', '#a05bd6'),
+    'other': Family('other', '#b8527a'),
+    'none': Family('none (no edge)', '#9098a1'),
+}
+
+_STYLES = {
+    'none': OperationStyle(('none',), 'none', dashed=True),
+    'skip_connect': OperationStyle(('skip',), 'identity'),
+    'norm_3x3': OperationStyle(('norm', f'3{TIMES}3'), 'normalization'),
+    'norm_3x3_d2': OperationStyle(('norm', f'3{TIMES}3 d2'), 'normalization', dashed=True),
+    'spatial_3x3': OperationStyle(('spatial', f'3{TIMES}3'), 'spatial'),
+    'spatial_3x3_d2': OperationStyle(('spatial', f'3{TIMES}3 d2'), 'spatial', dashed=True),
+    'se': OperationStyle(('SE',), 'channel'),
+    'se_avgmax': OperationStyle(('SE', 'avg+max'), 'channel', dashed=True),
+    'cbam': OperationStyle(('CBAM',), 'cbam'),
+}
+
+#: Colours of the networks in a comparison, in order. They repeat after the last one.
+SERIES = ('#2b7fd4', '#d3761a', '#22986a', '#a05bd6', '#cf4a5b', '#1f9cae', '#9b6b43', '#c45fa8')
+
 # Colours that nothing else uses. In a page, currentColor and --soft take their place, for light and dark schemes alike.
 INK, SOFT = '#0a0b0c', '#7b828c'
 
@@ -58,6 +112,26 @@ _ALONE = """svg { color: #1c2430; background: #ffffff; }
 @media (prefers-color-scheme: dark) { svg { color: #e6e9ee; background: #14171c; } }"""
 
 
+def style(operation: str) -> OperationStyle:
+    """The style of a primitive. An unknown one gets its name as label and the colour of "other"."""
+    lines = tuple(part.replace('_', ' ') for part in operation.split('_', 1))
+    return _STYLES.get(operation, OperationStyle(lines, 'other'))
+
+
+def series_colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def subscript(number: int) -> str:
+    """``12 -> '₁₂'``."""
+    return str(number).translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))
+
+
+def edge_label(source: int, target: int) -> str:
+    """``F₁→U₁`` for source = target, else ``U₀→U₁``."""
+    return f'{"F" if source == target else "U"}{subscript(source)}→U{subscript(target)}'
+
+
 def file_style() -> Any:
     """A context for drawing figures that are saved as files, dark on white."""
     return matplotlib.rc_context({**_BASE_STYLE, 'axes.linewidth': 0.7, 'figure.facecolor': 'white'})
@@ -68,7 +142,7 @@ def page_style() -> Any:
     return matplotlib.rc_context(_PAGE_STYLE)
 
 
-def check_figure_path(path: str | os.PathLike, suffixes: Sequence[str] = SUFFIXES) -> Path:
+def check_figure_path(path: str | os.PathLike, suffixes: Sequence[str] = ('.png', '.pdf')) -> Path:
     """Return the path if a figure can be written there. Call this before long computations.
 
     Raises:
