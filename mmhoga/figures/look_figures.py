@@ -184,9 +184,8 @@ def tsne_figure(networks: Mapping[str, tuple[np.ndarray, float]], labels: np.nda
         for axes, (name, (points, score)) in zip(panels, networks.items()):
             for number, label in enumerate(present):
                 chosen = points[labels == label]
-                axes.scatter(
-                    chosen[:, 0], chosen[:, 1], s=9, linewidths=0, alpha=0.85, color=palette(number % palette.N)
-                )
+                x, y = chosen.T
+                axes.scatter(x, y, s=9, linewidths=0, alpha=0.85, color=palette(number % palette.N))
                 if len(present) <= 20:
                     # The class name above its points, for readers who cannot tell the colours apart.
                     axes.annotate(classes[label], np.median(chosen, axis=0), (0, 9), **name_style)
