@@ -119,7 +119,10 @@ def plot_alpha(history: SearchHistory) -> str:
         for axes in grid.flat:
             axes.set_axis_off()
         reference: dict[str, Any] = dict(color=INK, linewidth=0.7, linestyle=':')
-        lines = {operation: _line(operation) for operation in history.primitives}
+        lines: dict[str, dict[str, Any]] = {}
+        for operation in history.primitives:
+            dashes = (0, (1, 1.6)) if operation == 'none' else (0, (4, 1.6)) if style(operation).dashed else '-'
+            lines[operation] = dict(color=style(operation).colour, linestyle=dashes)
         for (source, target), mixes in zip(history.edges, history.probabilities.transpose(1, 2, 0)):
             # Rows as in the drawing: first the edges from F_k, then those from U_0, U_1, ...
             axes = grid[0 if source == target else source + 1][target]
@@ -213,12 +216,6 @@ def _note(axes: Axes, text: str, at: tuple[float, float], shift: tuple[float, fl
 def _legend(figure: Figure, looks: Sequence[dict[str, Any]]) -> None:
     handles = [Line2D([], [], color=series_colour(index), **look) for index, look in enumerate(looks)]
     figure.legend(handles=handles, loc='outside upper left', ncols=3, columnspacing=1.4)
-
-
-def _line(operation: str) -> dict[str, Any]:
-    look = style(operation)
-    dashes = (0, (1, 1.6)) if operation == 'none' else (0, (4, 1.6)) if look.dashed else '-'
-    return {'color': look.colour, 'linestyle': dashes}
 
 
 def _marker(xs: Sequence[float]) -> str | None:
