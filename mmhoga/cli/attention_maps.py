@@ -11,8 +11,8 @@ import numpy as np
 from mmhoga.cli.looks.arguments import add_image_arguments, figure_record, look_parser, run_command
 from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
 from mmhoga.cli.looks.pictures import batch, display, requested_pictures
-from mmhoga.figures.attention_figure import attention_figure
-from mmhoga.figures.figure_files import file_style, save_figure
+from mmhoga.figures.look_figures import attention_figure
+from mmhoga.figures.styles import file_style, save_figure
 from mmhoga.genotype import edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 

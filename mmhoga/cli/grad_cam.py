@@ -14,8 +14,8 @@ from torch import Tensor
 from mmhoga.cli.looks.arguments import add_image_arguments, figure_record, look_parser, run_command
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import Picture, batch, display, requested_pictures
-from mmhoga.figures.attribution_figure import Attribution, attribution_figure
-from mmhoga.figures.figure_files import save_figure
+from mmhoga.figures.look_figures import Attribution, attribution_figure
+from mmhoga.figures.styles import save_figure
 from mmhoga.look.class_scores import pick
 from mmhoga.look.feature_maps import upsample
 from mmhoga.look.grad_cam import grad_cam

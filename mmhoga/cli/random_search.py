@@ -13,7 +13,7 @@ from mmhoga.cli.run.trials import require_same_settings, run_trials, trial_folde
 from mmhoga.files import write_atomic
 from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.hosts import LaunchError, load_config
-from mmhoga.report.metrics import pick_metric
+from mmhoga.report.comparison import pick_metric
 from mmhoga.report.runs import read_run
 from mmhoga.search.studies.sampling import sample_genotypes
 

@@ -14,8 +14,8 @@ from mmhoga.cli.looks.arguments import add_dataset_arguments, figure_record, loo
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import labelled_features
 from mmhoga.cli.run import distributed
-from mmhoga.figures.feature_figures import selectivity_figure
-from mmhoga.figures.figure_files import save_figure
+from mmhoga.figures.look_figures import selectivity_figure
+from mmhoga.figures.styles import save_figure
 from mmhoga.hosts import LaunchError
 from mmhoga.look.feature_maps import pooled
 from mmhoga.look.selectivity import ClassMeans

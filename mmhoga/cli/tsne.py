@@ -11,8 +11,8 @@ import numpy as np
 from mmhoga.cli.looks.arguments import add_dataset_arguments, figure_record, look_parser, run_command
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import labelled_features
-from mmhoga.figures.feature_figures import tsne_figure
-from mmhoga.figures.figure_files import save_figure
+from mmhoga.figures.look_figures import tsne_figure
+from mmhoga.figures.styles import save_figure
 from mmhoga.hosts import LaunchError
 from mmhoga.look.feature_maps import pooled
 from mmhoga.look.tsne import embed, neighbour_score

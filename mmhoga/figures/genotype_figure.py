@@ -6,15 +6,14 @@ import io
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
-from mmhoga.figures.figure_files import SUFFIXES, check_figure_path
-from mmhoga.figures.genotype_layout import FONT_SIZE, Box, Layout, Wire, layout
-from mmhoga.figures.palette import FAMILIES, edge_label, style
-from mmhoga.figures.svg_figure import INK, SOFT, figure_style, to_svg
+from mmhoga.figures.genotype_layout import FONT_SIZE, Box, Layout, Wire
+from mmhoga.figures.styles import FAMILIES, INK, SOFT, check_figure_path, edge_label, page_style, style, to_svg
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype, edge_list, edge_name
 
@@ -47,15 +46,13 @@ def describe(genotype: Genotype) -> str:
 
 def check_drawing_path(path: str | os.PathLike) -> Path:
     """Return the path if a drawing can be written there. Raises as :func:`save_drawing`."""
-    return check_figure_path(path, ('.svg', *SUFFIXES))
+    return check_figure_path(path, ('.svg', '.png', '.pdf'))
 
 
 def save_drawing(
     genotype: Genotype | Mapping[str, Genotype], path: str | os.PathLike, *, title: str = 'Genotype'
 ) -> None:
-    """Draw a genotype into a ``.svg``, ``.png`` (3 pixels per unit) or ``.pdf`` file.
-
-    Several genotypes, by name, are drawn side by side.
+    """Draw a genotype, or several by name side by side, into a ``.svg``, ``.png`` (3 pixels per unit) or ``.pdf`` file.
 
     Raises:
         ValueError: another suffix.
@@ -63,13 +60,15 @@ def save_drawing(
     """
     path = check_drawing_path(path)
     content: bytes | str
-    with figure_style():
-        if isinstance(genotype, Genotype):
-            figure, hints, words = *_drawing(layout(genotype), ()), describe(genotype)
-        else:
-            figure, hints = _comparison(genotype)
-            title = f'Genotypes {" and ".join(genotype)}'
-            words = ' '.join(f'{name}: {describe(item)}' for name, item in genotype.items())
+    if isinstance(genotype, Genotype):
+        genotypes, words, note = {'': genotype}, describe(genotype), ''
+    else:
+        genotypes, note = dict(genotype), difference_note(list(genotype.values()))
+        words = ' '.join(f'{name}: {describe(item)}' for name, item in genotypes.items())
+        title = f'Genotypes {" and ".join(genotypes)}'
+    with page_style():
+        ringed = differing_edges(list(genotypes.values()))
+        figure, hints = _drawing({name: Layout(item) for name, item in genotypes.items()}, ringed, note)
         if path.suffix == '.svg':
             content = to_svg(figure, name='cell', title=title, description=words, hints=hints, alone=True)
         else:
@@ -82,75 +81,61 @@ def save_drawing(
 def genotype_svg(
     genotype: Genotype, *, name: str, title: str = 'Genotype', ringed: Collection[tuple[int, int]] = ()
 ) -> str:
-    """The drawing as an SVG element of a page.
-
-    Args:
-        genotype: any number of groups.
-        name: unique on the page.
-        title: read out by a screen reader.
-        ringed: edges (source, target) to stand out.
-    """
-    plan = layout(genotype)
-    with figure_style():
-        figure, hints = _drawing(plan, ringed)
+    """The drawing as an SVG element of a page, where its ``name`` is unique. ``ringed`` edges stand out."""
+    plan = Layout(genotype)
+    with page_style():
+        figure, hints = _drawing({'': plan}, ringed)
         # On a narrow page the drawing shrinks as long as the labels can be read, and scrolls from there on.
         width = 0.74 * plan.width
         return to_svg(figure, name=name, title=title, description=describe(genotype), hints=hints, min_width=width)
 
 
-def _drawing(plan: Layout, ringed: Collection[tuple[int, int]]) -> tuple[Figure, dict[str, str]]:
-    """The figure, and the hints of its shapes by gid."""
-    figure = Figure(figsize=(plan.width / _DPI, plan.height / _DPI), dpi=_DPI)
-    return figure, _draw(figure.add_axes((0, 0, 1, 1)), plan, ringed)
-
-
-def _comparison(genotypes: Mapping[str, Genotype]) -> tuple[Figure, dict[str, str]]:
-    """Genotypes side by side, each under its name, with rings around the edges that differ."""
-    plans = {name: layout(genotype) for name, genotype in genotypes.items()}
-    ringed = differing_edges(list(genotypes.values()))
+def _drawing(
+    plans: Mapping[str, Layout], ringed: Collection[tuple[int, int]], note: str = ''
+) -> tuple[Figure, dict[str, str]]:
+    """Drawings side by side, and the hints of their shapes by gid. With a note, each is under its name."""
+    border = _TITLE_HEIGHT if note else 0.0
     width = sum(plan.width for plan in plans.values())
-    height = max(plan.height for plan in plans.values()) + 2 * _TITLE_HEIGHT
+    height = max(plan.height for plan in plans.values()) + 2 * border
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     x, hints = 0.0, {}
     for index, (name, plan) in enumerate(plans.items()):
-        bottom = height - _TITLE_HEIGHT - plan.height
+        bottom = height - border - plan.height
         axes = figure.add_axes((x / width, bottom / height, plan.width / width, plan.height / height))
-        hints.update(_draw(axes, plan, ringed, prefix=f'{index}-'))
+        hints.update(_draw(axes, plan, ringed, prefix=f'{index}-' if note else ''))
         middle = (x + plan.width / 2) / width
         figure.text(middle, 1 - 18 / height, name, size=FONT_SIZE, weight='bold', ha='center')
         x += plan.width
-    figure.text(8 / width, 10 / height, difference_note(list(genotypes.values())), size=_SMALL)
+    figure.text(8 / width, 10 / height, note, size=_SMALL)
     return figure, hints
 
 
-def _draw(axes: Axes, plan: Layout, ringed: Collection[tuple[int, int]], prefix: str = '') -> dict[str, str]:
+def _draw(axes: Axes, plan: Layout, ringed: Collection[tuple[int, int]], prefix: str) -> dict[str, str]:
     axes.set(xlim=(0, plan.width), ylim=(plan.height, 0))
     axes.set_axis_off()
     for wire in plan.wires:
         axes.add_patch(_arrow(wire))
     names = {edge_name(*edge) for edge in ringed}
     hints = {}
-    for box in plan.boxes:
+    for box in plan.boxes.values():
         gid = prefix + box.name
         axes.add_patch(_shape(box, gid))
+        hints[gid] = box.hint
         for number, text in enumerate(box.lines):
             _write(axes, box, number, text, f'{gid}-{number}')
             hints[f'{gid}-{number}'] = box.hint
-        hints[gid] = box.hint
         if box.name in names:
-            around = (box.x - 3.5, box.y - 3.5, box.width + 7, box.height + 7)
-            axes.add_patch(_plate(*around, 10, fill=False, edgecolor=INK, linewidth=2.2, gid=f'{gid}-ring'))
+            axes.add_patch(_plate(box, 3.5, 10, fill=False, edgecolor=INK, linewidth=2.2, gid=f'{gid}-ring'))
     return hints
 
 
 def _arrow(wire: Wire) -> FancyArrowPatch:
-    start, end = wire.points[0], wire.points[-1]
-    turn = start[0] != end[0] and start[1] != end[1]
-    first, last = (0, 90) if wire.points[1][1] == start[1] else (90, 0)
+    start, second = wire.points[:2]
+    first, last = (0, 90) if second[1] == start[1] else (90, 0)
     return FancyArrowPatch(
         start,
-        end,
-        connectionstyle=f'angle,angleA={first},angleB={last},rad=9' if turn else 'arc3',
+        wire.points[-1],
+        connectionstyle=f'angle,angleA={first},angleB={last},rad=9' if len(wire.points) > 2 else 'arc3',
         arrowstyle='-|>,head_length=5,head_width=3',
         mutation_scale=1,
         shrinkA=0,
@@ -163,25 +148,28 @@ def _arrow(wire: Wire) -> FancyArrowPatch:
 
 
 def _shape(box: Box, gid: str) -> Patch:
+    look: dict[str, Any] = dict(facecolor=(INK, 0.07), edgecolor=(INK, 0.45), linewidth=1.0, gid=gid)
+    if box.kind == 'node':
+        look.update(facecolor=(INK, 0.05), edgecolor=(INK, 1.0), linewidth=1.6)
+    elif box.kind == 'sum':
+        look.update(facecolor=(INK, 0.05))
+    elif box.family == 'none':
+        colour = FAMILIES['none'].colour
+        look.update(facecolor=(colour, 0.0), edgecolor=colour, linewidth=1.3, linestyle=(0, (1.5, 3)))
+    elif box.family is not None:
+        colour = FAMILIES[box.family].colour
+        look.update(facecolor=(colour, 0.17), edgecolor=colour, linewidth=1.3)
     if box.kind in ('node', 'sum'):
-        node = box.kind == 'node'
-        edge = (INK, 1.0 if node else 0.45)
-        return Circle(
-            box.centre, box.width / 2, facecolor=(INK, 0.05), edgecolor=edge, linewidth=1.6 if node else 1.0, gid=gid
-        )
-    if box.family is None:
-        look = dict(facecolor=(INK, 0.07), edgecolor=(INK, 0.45), linewidth=1.0)
-    else:
-        colour, none = FAMILIES[box.family].colour, box.family == 'none'
-        dash = (0, (1.5, 3)) if none else '-'
-        look = dict(facecolor=(colour, 0.0 if none else 0.17), edgecolor=colour, linewidth=1.3, linestyle=dash)
+        return Circle(box.centre, box.width / 2, **look)
     if box.kind == 'legend':
-        return _plate(box.x + 1, box.centre[1] - 6, 12, 12, 3, gid=gid, **look)
-    return _plate(box.x, box.y, box.width, box.height, 7 if box.kind == 'operation' else 4, gid=gid, **look)
+        swatch = Box(box.name, box.kind, (), (box.x + 7, box.centre[1]), 12, 12)
+        return _plate(swatch, 0, 3, **look)
+    return _plate(box, 0, 7 if box.kind == 'operation' else 4, **look)
 
 
-def _plate(x: float, y: float, width: float, height: float, radius: float, **look) -> FancyBboxPatch:
-    return FancyBboxPatch((x, y), width, height, boxstyle=f'round,pad=0,rounding_size={radius}', **look)
+def _plate(box: Box, margin: float, radius: float, **look: Any) -> FancyBboxPatch:
+    corner, size = (box.x - margin, box.y - margin), (box.width + 2 * margin, box.height + 2 * margin)
+    return FancyBboxPatch(corner, *size, boxstyle=f'round,pad=0,rounding_size={radius}', **look)
 
 
 def _write(axes: Axes, box: Box, number: int, text: str, gid: str) -> None:

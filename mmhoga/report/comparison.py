@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
-import os
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mmengine.config import Config
-
-from mmhoga.hosts import build_model
-from mmhoga.models.complexity import count
-from mmhoga.report.metrics import Metric, pick_metric
 from mmhoga.report.runs import Run
 
 NOT_MEASURED = 'not measured'
 
 
 @dataclass(frozen=True)
-class NetworkRow:
-    """One network of a comparison. None means not measured, and is shown as such.
+class Metric:
+    """A measured quantity, higher is better: its key in the logs, name, unit, digits after the point."""
 
-    Attributes:
-        name: as the table shows it; unique in a comparison.
-        runs: one per seed, trained with one recipe.
-        params: number of parameters.
-        macs: multiply-accumulates for one input.
-        step_time: seconds per training step, if measured by other means than the runs' logs.
-        image_time: seconds per image.
+    key: str
+    title: str
+    unit: str = ''
+    digits: int = 3
+
+    @property
+    def axis(self) -> str:
+        return f'{self.title} ({self.unit})' if self.unit else self.title
+
+    def format(self, value: float) -> str:
+        """Without the unit. Values that are equal up to float rounding have the same text."""
+        if 0 < abs(value) < 10**-self.digits:
+            return f'{value:.2g}'
+        return f'{round(value, self.digits + 3):.{self.digits}f}'
+
+    def same(self, first: float, second: float) -> bool:
+        """Equal up to float rounding, or to the digits shown."""
+        return math.isclose(first, second, rel_tol=1e-6) or self.format(first) == self.format(second)
+
+
+#: Known metrics. A report is about the first of them that its runs have.
+METRICS = (
+    Metric('accuracy/top1', 'accuracy', '%', 2),
+    Metric('coco/bbox_mAP', 'box AP'),
+    Metric('coco/AP', 'keypoint AP'),
+    Metric('pascal_voc/mAP', 'mAP'),
+    Metric('single-label/f1-score', 'F1 score', '%', 2),
+)
+
+
+def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
+    """The metric with that key, or else the first of :data:`METRICS`, or else the runs' own first one.
+
+    Raises:
+        ValueError: no run measured ``key``.
     """
+    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
+    if key is not None and key not in measured:
+        raise ValueError(f'No run measured {key!r}; measured were: {", ".join(measured) or "none"}.')
+    known = {metric.key: metric for metric in METRICS}
+    wanted = [key] if key else [*known, *measured]
+    return next((known.get(name, Metric(name, name)) for name in wanted if name in measured), None)
 
-    name: str
-    runs: tuple[Run, ...]
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One network of a comparison. None means not measured, and is shown as such."""
+
+    name: str  # unique in a comparison
+    runs: tuple[Run, ...]  # one per seed, trained with one recipe
     params: int | None = None
-    macs: int | None = None
-    step_time: float | None = None
-    image_time: float | None = None
+    macs: int | None = None  # multiply-accumulates for one input
+    step_time: float | None = None  # seconds per training step, if measured by other means than the runs' logs
+    image_time: float | None = None  # seconds per image
 
     def scores(self, metric: Metric) -> list[float]:
         """The final value of every run that has one."""
-        values = [run.final(metric.key) for run in self.runs]
+        values = (run.final(metric.key) for run in self.runs)
         return [value for value in values if value is not None]
 
     @property
@@ -49,20 +83,20 @@ class NetworkRow:
         return self.step_time if self.step_time is not None else statistics.median(times) if times else None
 
 
-def network_complexity(config: str | os.PathLike, shape: Sequence[int] | None) -> tuple[int, int | None]:
-    """(parameters, multiply-accumulates) of a config's model; the latter is None without a ``shape`` (C, H, W)."""
-    model = build_model(Config.fromfile(config))
-    if shape is None:
-        return sum(parameter.numel() for parameter in model.parameters()), None
-    cost = count(model, shape)
-    return cost.params, cost.macs
-
-
 def score_source(rows: Sequence[NetworkRow], metric: Metric) -> str:
     """``test`` if every score is a test's, ``validation`` if none is, else ``test or validation``."""
-    runs = [run for row in rows for run in row.runs if run.final(metric.key) is not None]
-    tested = [run.tested(metric.key) for run in runs]
-    return 'validation' if not any(tested) else 'test' if all(tested) else 'test or validation'
+    tested = {run.tested(metric.key) for row in rows for run in row.runs if run.final(metric.key) is not None}
+    return 'validation' if True not in tested else 'test or validation' if False in tested else 'test'
+
+
+def runs_title(rows: Sequence[NetworkRow], metric: Metric | None) -> str:
+    """The title over the runs' values: their seeds, if all networks have the same ones and no value is missing."""
+    seeds = [run.seed for run in rows[0].runs]
+    whole = metric and all(len(row.scores(metric)) == len(row.runs) for row in rows)
+    alike = all([run.seed for run in row.runs] == seeds for row in rows)
+    if not whole or not seeds or not alike or None in seeds or len(set(seeds)) < len(seeds):
+        return 'each run'
+    return f'seed{"s" if len(seeds) > 1 else ""} {", ".join(map(str, seeds))}'
 
 
 def format_scores(row: NetworkRow, metric: Metric) -> tuple[str, str, str]:
@@ -73,19 +107,6 @@ def format_scores(row: NetworkRow, metric: Metric) -> tuple[str, str, str]:
     low, high = metric.format(min(scores)), metric.format(max(scores))
     extent = 'one run' if len(scores) == 1 else f'{low} in all' if low == high else f'{low} to {high}'
     return metric.format(statistics.fmean(scores)), extent, ', '.join(map(metric.format, scores))
-
-
-def metric_table(rows: Sequence[NetworkRow]) -> list[list[str]]:
-    """One row per metric: its key, then each network's mean and, over several runs, the range."""
-    runs = [run for row in rows for run in row.runs]
-    table = []
-    for key in dict.fromkeys(key for run in runs for key in run.metrics):
-        metric = pick_metric(runs, key)
-        if metric is not None:
-            cells = [format_scores(row, metric)[:2] for row in rows]
-            if any(mean != NOT_MEASURED for mean, _ in cells):
-                table.append([key, *(f'{mean} ({extent})' if ' to ' in extent else mean for mean, extent in cells)])
-    return table
 
 
 def format_count(value: int | None) -> str:
@@ -109,47 +130,42 @@ def format_seconds(value: float | None) -> str:
 
 
 def summary(rows: Sequence[NetworkRow], metric: Metric, split: str, highlight: str | None) -> str:
-    """A sentence with one network's score and its place among the others.
-
-    Args:
-        rows: the networks.
-        metric: higher is better.
-        split: for the label, as ``test``.
-        highlight: the network that the sentence is about; None: the best.
-    """
-    ranked = _ranked(rows, metric)
-    if not ranked:
+    """A sentence with the score and place of one network (``None``: the best), and one on the first or the next."""
+    places = _places(rows, metric)
+    if not places:
         return f'No {split} {metric.title} was measured.'
-    row = _subject(ranked, highlight)
+    place, row = _subject(places, highlight)
     sentence = f'{_quoted(row)} reaches {_phrase(row, metric, f" {split} {metric.title}")}'
-    if len(ranked) == 1:
+    measured = sum(map(len, places))
+    if measured == 1:
         return f'{sentence}.'
-    networks = f'{len(ranked)} {"networks" if len(ranked) == len(rows) else "measured networks"}'
-    equal = [other for other in _level(ranked, row, metric) if other is not row]
-    ahead = [other for other in ranked if other not in equal and _mean(other, metric) > _mean(row, metric)]
-    behind = [other for other in ranked if other not in equal and _mean(other, metric) < _mean(row, metric)]
-    if ahead:
-        shared = f', shared with {_quoted(*equal)} to the digits shown' if equal else ''
-        first = _level(ranked, ahead[0], metric)
-        return f'{sentence}, place {len(ahead) + 1} of {networks}{shared}. {_others("First", first, metric)}'
-    if equal:
-        return f'{sentence}. To the digits shown, {_quoted(*equal)} reached the same mean, the highest of {networks}.'
-    return f'{sentence}, the highest mean of {networks}. {_others("Next", _level(ranked, behind[0], metric), metric)}'
+    ahead = sum(map(len, places[:place]))
+    sentence += f', place {ahead + 1}' if ahead else ', the highest mean'
+    sentence += f' of {measured} {"networks" if measured == len(rows) else "measured networks"}'
+    if len(places[place]) > 1:
+        equal = [other for other in places[place] if other is not row]
+        sentence += f', shared with {_quoted(*equal)} to the digits shown'
+    if len(places) == 1:
+        return f'{sentence}.'
+    others, order = (places[0], 'First') if ahead else (places[1], 'Next')
+    if len(others) == 1:
+        return f'{sentence}. {order} is {_quoted(*others)} with {_phrase(others[0], metric)}.'
+    mean = f'{metric.format(_mean(others[0], metric))} {metric.unit}'.strip()
+    return f'{sentence}. {order} are {_quoted(*others)}, each with {mean}.'
 
 
 def cautions(rows: Sequence[NetworkRow], metric: Metric, highlight: str | None) -> list[str]:
     """Sentences on how far :func:`summary` can be trusted."""
-    ranked, found = _ranked(rows, metric), []
-    several = [row for row in ranked if len(row.scores(metric)) > 1]
-    row = _subject(ranked, highlight) if ranked else None
-    if row in several:
-        mine = row.scores(metric)
-        others = [other for other in several if other not in _level(ranked, row, metric)]
-        close = [other for other in others if _overlap(mine, other.scores(metric))]
+    places, found = _places(rows, metric), []
+    ranked = [row for equal in places for row in equal]
+    if ranked:
+        place, row = _subject(places, highlight)
+        # A single run is a range of one value. Networks in the same place were not put into an order.
+        mine, others = row.scores(metric), [other for other in ranked if other not in places[place]]
+        close = [one for one in others if min(mine) <= max(one.scores(metric)) and min(one.scores(metric)) <= max(mine)]
         if close:
-            ranges = 'that' if len(close) == 1 else 'those'
             found.append(
-                f'The range of {_quoted(row)} overlaps with {ranges} of {_quoted(*close)}: with so few runs, '
+                f'The runs of {_quoted(row)} overlap with those of {_quoted(*close)}: with so few runs, '
                 'their order is not settled.'
             )
     single = [row for row in ranked if len(row.scores(metric)) == 1]
@@ -166,24 +182,25 @@ def cautions(rows: Sequence[NetworkRow], metric: Metric, highlight: str | None) 
     return found
 
 
-def _ranked(rows: Sequence[NetworkRow], metric: Metric) -> list[NetworkRow]:
-    return sorted((row for row in rows if row.scores(metric)), key=lambda row: -_mean(row, metric))
+def _places(rows: Sequence[NetworkRow], metric: Metric) -> list[list[NetworkRow]]:
+    """The networks with scores, the best first. Those with the same mean share a place."""
+    places: list[list[NetworkRow]] = []
+    for row in sorted((row for row in rows if row.scores(metric)), key=lambda row: -_mean(row, metric)):
+        if places and metric.same(_mean(places[-1][0], metric), _mean(row, metric)):
+            places[-1].append(row)
+        else:
+            places.append([row])
+    return places
 
 
-def _subject(ranked: Sequence[NetworkRow], highlight: str | None) -> NetworkRow:
-    return next((row for row in ranked if row.name == highlight), ranked[0])
+def _subject(places: Sequence[Sequence[NetworkRow]], highlight: str | None) -> tuple[int, NetworkRow]:
+    """The highlighted network and its place; the best one if that has no scores."""
+    ranked = [(place, row) for place, rows in enumerate(places) for row in rows]
+    return next((item for item in ranked if item[1].name == highlight), ranked[0])
 
 
-def _level(ranked: Sequence[NetworkRow], row: NetworkRow, metric: Metric) -> list[NetworkRow]:
-    """The networks with the mean of ``row``, itself among them."""
-    return [other for other in ranked if metric.same(_mean(other, metric), _mean(row, metric))]
-
-
-def _others(place: str, rows: Sequence[NetworkRow], metric: Metric) -> str:
-    if len(rows) == 1:
-        return f'{place} is {_quoted(*rows)} with {_phrase(rows[0], metric)}.'
-    unit = f' {metric.unit}' if metric.unit else ''
-    return f'{place} are {_quoted(*rows)}, each with {metric.format(_mean(rows[0], metric))}{unit}.'
+def _mean(row: NetworkRow, metric: Metric) -> float:
+    return statistics.fmean(row.scores(metric))
 
 
 def _phrase(row: NetworkRow, metric: Metric, what: str = '') -> str:
@@ -193,14 +210,6 @@ def _phrase(row: NetworkRow, metric: Metric, what: str = '') -> str:
     if number > 1:
         extent = f'{extent} {number} runs' if extent.endswith('in all') else f'{extent} over {number} runs'
     return f'{mean}{f" {metric.unit}" if metric.unit else ""}{what} ({extent})'
-
-
-def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:
-    return min(first) <= max(second) and min(second) <= max(first)
-
-
-def _mean(row: NetworkRow, metric: Metric) -> float:
-    return statistics.fmean(row.scores(metric))
 
 
 def _quoted(*rows: NetworkRow) -> str:

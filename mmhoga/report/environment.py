@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -22,14 +23,16 @@ _OF_THE_RUN = {'Distributed launcher': 'launcher', 'GPU number': 'processes'}
 
 def describe_environment() -> dict[str, str]:
     """Processor, cores and threads, mmengine's ``collect_env``, and the installed packages."""
+    # platform.processor() is empty on most Linux systems.
+    cpuinfo = Path('/proc/cpuinfo')
+    text = cpuinfo.read_text(encoding='utf-8', errors='replace') if cpuinfo.is_file() else ''
+    name = re.search(r'^model name\s*:\s*(.+)$', text, re.M)
     versions = {}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
-        'processor': _processor(),
+        'processor': name[1] if name else platform.processor() or platform.machine(),
         'cores': str(os.cpu_count() or 'unknown'),
         'torch threads': str(torch.get_num_threads()),
         **{key: str(value) for key, value in collect_env().items() if key not in _LEFT_OUT},
@@ -51,13 +54,3 @@ def recorded_environment(work_dir: Path) -> dict[str, str]:
     of_the_run = dict(_ENTRY.findall(runtime.partition('\n---')[0]))
     found.update({name: of_the_run[key] for key, name in _OF_THE_RUN.items() if key in of_the_run})
     return {key: value.strip() for key, value in found.items()}
-
-
-def _processor() -> str:
-    """The processor's name; platform.processor() is empty on most Linux systems."""
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        names = re.findall(r'^model name\s*:\s*(.+)$', cpuinfo.read_text(encoding='utf-8', errors='replace'), re.M)
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()

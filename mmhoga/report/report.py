@@ -5,44 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import jinja2
 
+from mmhoga.figures import genotype_figure, plots, styles
 from mmhoga.files import write_atomic
-from mmhoga.report.comparison import (
-    NetworkRow,
-    cautions,
-    format_count,
-    format_seconds,
-    network_complexity,
-    score_source,
-    summary,
-)
+from mmhoga.genotype import Genotype, edge_name
+from mmhoga.report import comparison as scoring
+from mmhoga.report.comparison import NetworkRow
+from mmhoga.report.costs import image_times, network_complexity, step_times
 from mmhoga.report.environment import describe_environment
-from mmhoga.report.metrics import pick_metric
-from mmhoga.report.report_numbers import report_numbers
-from mmhoga.report.runs import read_run
+from mmhoga.report.runs import Run, read_run
 from mmhoga.report.search_runs import SearchRun, read_search
-from mmhoga.report.sections import Size, comparison_content, environments, search_content
-from mmhoga.report.step_time import image_times, step_times
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters.update(count=format_count, seconds=format_seconds)
+#: Parameters and multiply-accumulates.
+Size = tuple[Optional[int], Optional[int]]
+_UNKNOWN: Size = (None, None)
 
 
 def write_report(
     path: str | os.PathLike,
     *,
-    title: str,
+    title: str = 'HOGA report',
     search: SearchRun | None = None,
     comparison: Sequence[NetworkRow] = (),
     environment: Mapping[str, Any] | None = None,
@@ -52,7 +38,7 @@ def write_report(
     metric: str | None = None,
     split: str | None = None,
     reference: str = 'autola',
-    search_size: Size = (None, None),
+    search_size: Size = _UNKNOWN,
 ) -> Path:
     """Write a report, completely or not at all, and its numbers beside it as ``.json``.
 
@@ -82,29 +68,42 @@ def write_report(
         raise ValueError(f'Two networks of the comparison have the same name: {names}.')
     if highlight is not None and highlight not in names:
         raise ValueError(f'highlight={highlight!r} is not a network of the comparison: {names}.')
-    chosen = pick_metric([run for row in comparison for run in row.runs], metric)
-    place = split or (score_source(comparison, chosen) if chosen else 'validation')
-    curves = split or 'validation'
-    lead = [search.outcome] if search is not None and search.genotype is not None else []
-    if chosen:
-        lead.append(summary(comparison, chosen, place, highlight))
-    environment = environment or {}
+    chosen = scoring.pick_metric([run for row in comparison for run in row.runs], metric)
+    source = scoring.score_source(comparison, chosen) if chosen else 'validation'
     runs = [('search', search.run)] if search and search.run else []
     runs += [(row.name, run) for row in comparison for run in row.runs]
     html = _TEMPLATES.get_template('report.html').render(
         title=title,
-        lead=' '.join(lead) or 'Nothing has been measured yet.',
-        cautions=cautions(comparison, chosen, highlight) if chosen else [],
-        search=search_content(search, reference, search_size) if search else None,
-        comparison=comparison_content(comparison, chosen, place, curves, highlight, notes) if comparison else None,
+        search=search,
+        search_size=search_size,
+        reference={reference: Genotype.from_config(reference)},
+        comparison=comparison,
+        metric=chosen,
+        split=split or source,
+        curve_split=split or 'validation',
+        highlight=highlight,
+        notes=notes,
         commands=commands,
         runs=runs,
-        environments=environments(runs),
-        environment=environment,
+        environment=environment or {},
     )
+    numbers = {
+        'search': _search_numbers(search) if search else None,
+        'networks': [
+            {
+                'name': row.name,
+                'parameters': row.params,
+                'macs': row.macs,
+                'seconds_a_step': row.seconds_per_step,
+                'seconds_an_image': row.image_time,
+                'runs': [_run_numbers(run) for run in row.runs],
+            }
+            for row in comparison
+        ],
+        'environment_of_the_report': dict(environment or {}),
+    }
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = report_numbers(search, comparison, environment)
     write_atomic(path.with_suffix('.json'), json.dumps(numbers, indent=1, ensure_ascii=False) + '\n')
     write_atomic(path, html)
     return path
@@ -113,7 +112,6 @@ def write_report(
 def report_from_work_dirs(
     out: str | os.PathLike,
     *,
-    title: str = 'HOGA report',
     search_dir: str | os.PathLike | None = None,
     networks: Mapping[str, Sequence[str | os.PathLike]] | None = None,
     shape: Sequence[int] | None = None,
@@ -125,7 +123,6 @@ def report_from_work_dirs(
 
     Args:
         out: the ``.html`` file.
-        title: of the page.
         search_dir: work_dir of the search.
         networks: for each network, by its name, the work_dirs of its runs, one per seed.
         shape: (C, H, W) of an input, for the multiply-accumulates.
@@ -142,31 +139,78 @@ def report_from_work_dirs(
         raise ValueError('Timing an image needs its size: give the shape (C, H, W).')
     search = read_search(search_dir) if search_dir is not None else None
     notes = list(options.pop('notes', ()))
-    rows = []
-    for name, folders in (networks or {}).items():
-        runs = tuple(read_run(folder) for folder in folders)
-        config = next((run.config_path for run in runs if run.config_path), None)
-        rows.append(NetworkRow(name, runs, *_size(name, config, shape, notes)))
-    configs = {row.name: row.runs[0].config_path for row in rows if row.runs and row.runs[0].config_path}
-    if measure_steps:
-        times = step_times(configs)
-        rows = [replace(row, step_time=times.get(row.name)) for row in rows]
-    if measure_images and shape is not None:
-        times = image_times(configs, shape)
-        rows = [replace(row, image_time=times.get(row.name)) for row in rows]
+    runs = {name: tuple(read_run(folder) for folder in folders) for name, folders in (networks or {}).items()}
+    groups: list[tuple[str | None, tuple[Run, ...]]] = list(runs.items())
     if search is not None and search.run is not None:
-        options.setdefault('search_size', _size('the search', search.run.config_path, shape, notes))
+        groups.append((None, (search.run,)))
+    configs = {name: run.config_path for name, group in groups for run in reversed(group) if run.config_path}
+    sizes: dict[str | None, Size] = {}
+    for name, config in configs.items():
+        try:
+            sizes[name] = network_complexity(config, shape)
+        except Exception as error:  # a missing host, a genotype that was moved, an unsuitable input size, ...
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            notes.append(f'Parameters and MACs of {name or "the search"} could not be counted: {reason}')
+    options.setdefault('search_size', sizes.pop(None, _UNKNOWN))
+    trained = {name: config for name, config in configs.items() if name is not None}
+    steps = step_times(trained) if measure_steps else {}
+    images = image_times(trained, shape) if measure_images and shape is not None else {}
+    rows = [
+        NetworkRow(name, found, *sizes.get(name, _UNKNOWN), steps.get(name), images.get(name))
+        for name, found in runs.items()
+    ]
     options.setdefault('environment', describe_environment())
-    return write_report(out, title=title, search=search, comparison=rows, notes=notes, **options)
+    return write_report(out, search=search, comparison=rows, notes=notes, **options)
 
 
-def _size(name: str, config: Path | None, shape: Sequence[int] | None, notes: list[str]) -> Size:
-    """(parameters, multiply-accumulates). A model that cannot be built here becomes a note, not an error."""
-    if config is None:
-        return None, None
-    try:
-        return network_complexity(config, shape)
-    except Exception as error:  # a missing host, a genotype that was moved, an unsuitable input size, ...
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        notes.append(f'Parameters and MACs of {name} could not be counted: {reason}')
-        return None, None
+def _search_numbers(search: SearchRun) -> dict[str, Any]:
+    history = search.history
+    numbers: dict[str, Any] = {
+        'work_dir': str(search.work_dir),
+        'genotype': search.genotype.to_dict() if search.genotype else None,
+        'run': _run_numbers(search.run) if search.run else None,
+    }
+    if history is not None:
+        numbers.update(
+            primitives=history.primitives,
+            edges=[edge_name(*edge) for edge in history.edges],
+            epochs=history.epochs,
+            alpha=history.alpha.tolist(),
+            probabilities=history.probabilities.tolist(),
+            entropy=history.entropy.tolist(),
+            further=history.further,
+            changes=[
+                {'epoch': epoch, 'edge': edge_name(*edge), 'before': before, 'after': after}
+                for epoch, edge, before, after in history.changes()
+            ],
+        )
+    return numbers
+
+
+def _run_numbers(run: Run) -> dict[str, Any]:
+    steps, exact = run.steps
+    losses = dict.fromkeys(key for row in run.train for key in row if 'loss' in key)
+    return {
+        'work_dir': str(run.work_dir),
+        'seed': run.seed,
+        'steps': steps,
+        'steps_exact': exact,
+        'unfinished': run.unfinished,
+        'final': {key: run.final(key) for key in run.metrics},
+        'validations': run.val,
+        'losses': {key: dict(zip(('at', 'mean'), run.train_curve(key))) for key in losses},
+        'environment': run.environment,
+        'notes': run.notes,
+    }
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=['jinja2.ext.do'],
+)
+_TEMPLATES.filters.update(count=scoring.format_count, seconds=scoring.format_seconds)
+_TEMPLATES.globals.update(drawing=genotype_figure, plots=plots, scoring=scoring, styles=styles)

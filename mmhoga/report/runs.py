@@ -7,6 +7,7 @@ What a later start repeated replaces what an earlier one had logged.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import os
@@ -28,62 +29,34 @@ _NOT_METRICS = {'step', 'time', 'data_time', 'epoch', 'iter', 'memory', 'loss', 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run.
-
-    Attributes:
-        work_dir: the folder that was read.
-        train: logged training steps in order; ``time`` is seconds per step, averaged over the log's window.
-        val: one row per validation; ``step`` is the epoch (the iteration in a run by iterations).
-        test: metrics of the last test into the same work_dir, or None; a test before the last start does not count.
-        seed: ``randomness.seed`` of the config, or None.
-        config_path: the config as mmengine dumped it at the last start.
-        notes: sentences on what could not be read.
-        max_epochs: ``train_cfg.max_epochs`` of the config, or None.
-        max_iters: likewise.
-        checkpoint: epoch of the last checkpoint, or 0.
-        environment: of the machine that it ran on, from the log of the last start.
-    """
+    """One training run."""
 
     work_dir: Path
-    train: tuple[Row, ...]
-    val: tuple[Row, ...]
-    test: Row | None = None
-    seed: int | None = None
-    config_path: Path | None = None
-    notes: tuple[str, ...] = ()
-    max_epochs: int | None = None
+    train: tuple[Row, ...]  # logged steps in order; time is seconds per step, averaged over the log's window
+    val: tuple[Row, ...]  # one row per validation; step is the epoch (the iteration in a run by iterations)
+    test: Row | None = None  # the last test into the same work_dir; one before the last start does not count
+    seed: int | None = None  # randomness.seed of the config
+    config_path: Path | None = None  # the config as mmengine dumped it at the last start
+    notes: tuple[str, ...] = ()  # sentences on what could not be read
+    max_epochs: int | None = None  # of the config's train_cfg
     max_iters: int | None = None
-    checkpoint: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: int = 0  # epoch of the last checkpoint
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its machine, from the log of the last start
 
     @property
     def by_epoch(self) -> bool:
         return all('epoch' in row for row in self.train)
 
     @property
-    def config_text(self) -> str | None:
-        return self.config_path.read_text(encoding='utf-8') if self.config_path else None
-
-    @property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that was measured, in the order of the logs."""
-        keys = dict.fromkeys(key for row in self._measured for key in row)
+        keys = dict.fromkeys(key for row in (*self.val, self.test or {}) for key in row)
         return tuple(key for key in keys if key not in _NOT_METRICS and not key.startswith('alpha/'))
-
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """Every loss that a training step logged."""
-        keys = dict.fromkeys(key for row in self.train for key in row)
-        return tuple(key for key in keys if 'loss' in key)
-
-    @property
-    def _measured(self) -> tuple[Row, ...]:
-        return (*self.val, *((self.test,) if self.test else ()))
 
     def final(self, metric: str) -> float | None:
         """The test's value, or else that of the last validation with this metric; None without either."""
-        values = [row[metric] for row in self._measured if is_number(row.get(metric))]
-        return values[-1] if values else None
+        values = (row.get(metric) for row in (self.test or {}, *reversed(self.val)))
+        return next(filter(is_number, values), None)
 
     def tested(self, metric: str) -> bool:
         """Whether :meth:`final` is a test's value."""
@@ -128,22 +101,14 @@ class Run:
         Not every step is logged, but the first logged step of each epoch has the same place in it. The distance from
         one to the next is therefore the length of an epoch.
         """
-        logged = int(self.train[-1]['step']) if self.train else 0
         if not self.by_epoch:
             return self.completed, self.completed == self.max_iters
-        first: dict[int, int] = {}
-        for row in self.train:
-            first.setdefault(int(row['epoch']), int(row['step']))
+        first = {int(row['epoch']): int(row['step']) for row in reversed(self.train)}
         epochs = sorted(first)
         lengths = {(first[b] - first[a]) / (b - a) for a, b in zip(epochs, epochs[1:])}
         if len(lengths) == 1 and self.completed == epochs[-1]:
             return int(lengths.pop() * self.completed), True
-        return logged, False
-
-    @property
-    def peak_memory(self) -> float | None:
-        """Highest logged memory of an accelerator in MiB, or None."""
-        return max((row['memory'] for row in self.train if is_number(row.get('memory'))), default=None)
+        return (int(self.train[-1]['step']) if self.train else 0), False
 
     @property
     def step_time(self) -> float | None:
@@ -162,9 +127,10 @@ def read_run(work_dir: str | os.PathLike) -> Run:
     work_dir = existing_work_dir(work_dir)
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not logs:
+        names = sorted(path.name for path in work_dir.iterdir())
         raise FileNotFoundError(
             f'No log in {str(work_dir)!r}: looked for <timestamp>/vis_data/scalars.json, which mmengine writes at the '
-            f'first logged step. {_contents(work_dir)}'
+            f'first logged step. It holds {", ".join(names[:8]) or "nothing"}{", ..." if names[8:] else ""}.'
         )
     notes: list[str] = []
     train, val = _merge([_read_rows(path, notes) for path in logs])
@@ -188,11 +154,7 @@ def read_run(work_dir: str | os.PathLike) -> Run:
 
 
 def existing_work_dir(work_dir: str | os.PathLike) -> Path:
-    """Return the path of an existing folder.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
+    """Return the path of a folder, or raise FileNotFoundError."""
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise FileNotFoundError(
@@ -239,12 +201,10 @@ def _read_test(work_dir: Path, since: str) -> Row | None:
     """The metrics that mmengine wrote to <timestamp>/<timestamp>.json, unless the training went on after that."""
     for path in sorted(work_dir.glob('*/*.json'), reverse=True):
         if path.stem == path.parent.name >= since:
-            try:
+            with contextlib.suppress(ValueError):  # not JSON, or not UTF-8
                 metrics = json.loads(path.read_text(encoding='utf-8'))
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                continue
-            if isinstance(metrics, dict):
-                return metrics
+                if isinstance(metrics, dict):
+                    return metrics
     return None
 
 
@@ -266,8 +226,3 @@ def _config_numbers(config: Path) -> dict[str, int]:
 def is_number(value: Any) -> bool:
     """A finite int or float; bools are excluded."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _contents(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    return f'It holds {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}.' if names else 'It is empty.'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmhoga.figures.palette import style
+from mmhoga.figures.plots import Curve
+from mmhoga.figures.styles import style
 from mmhoga.genotype import Genotype
 from mmhoga.report.runs import Run, existing_work_dir, read_run
 from mmhoga.search.records.history import SearchHistory, read_history
@@ -41,14 +43,33 @@ class SearchRun:
         return total is not None and done < total
 
     @property
-    def outcome(self) -> str:
-        """``20 epochs of search with seed 0 chose 4 norm 3x3, ...``, as far as it is known."""
-        (done, total), seed = self.epochs, self.genotype.meta.get('seed') if self.genotype else None
-        number = f'{done} of {total}' if self.unfinished else f'{done}'
-        text = f'{number} epoch{"s" if number != "1" else ""} of search' if done else 'The search'
-        if seed is not None:
-            text += f' with seed {seed}'
-        return f'{text} chose {self.chosen}{" so far" if self.unfinished else ""}.'
+    def losses(self) -> tuple[Mapping[str, Sequence[Curve]], str]:
+        """Curves of both losses, and their source: means over epochs if the whole history has them, else the logs."""
+        names = {'weights, on trainA': ('loss/trainA', 'loss'), 'alpha, on trainB': ('loss/trainB', 'alpha_loss')}
+        if self.run is None:
+            return {}, ''
+        records = self.history.further if self.history else ()
+        if (
+            self.history
+            and records
+            and self.run.by_epoch
+            and all(key in record for record in records for key, _ in names.values())
+        ):
+            epochs = list(self.history.epochs)
+            means = {label: [(epochs, [record[key] for record in records])] for label, (key, _) in names.items()}
+            return means, 'Losses are means over the epoch.'
+        logged = {label: [self.run.train_curve(key)] for label, (_, key) in names.items()}
+        return logged, 'Losses are those of the logged steps.'
+
+    @property
+    def none_is_first(self) -> bool:
+        """Whether ``none``, which is never chosen, has a higher alpha than the chosen operation of some edge."""
+        history = self.history
+        if history is None or 'none' not in history.primitives:
+            return False
+        columns = [history.primitives.index(history.genotypes[-1].operation(*edge)) for edge in history.edges]
+        none = history.primitives.index('none')
+        return any(row[none] > row[chosen] for row, chosen in zip(history.alpha[-1], columns))
 
 
 def read_search(work_dir: str | os.PathLike) -> SearchRun:
@@ -63,14 +84,12 @@ def read_search(work_dir: str | os.PathLike) -> SearchRun:
     genotype, history = work_dir / 'genotype.json', work_dir / 'search_history.json'
     if not genotype.is_file() and not history.is_file():
         stages = sorted(str(path.parent) for path in work_dir.glob('*/search_history.json'))
+        hint = 'Is it the work_dir of a training run, or has the first epoch not ended?'
+        if stages:
+            hint = f'It has one per stage: give one of {", ".join(stages)}.'
         raise FileNotFoundError(
             f'No search in {str(work_dir)!r}: looked for genotype.json and search_history.json, which a search writes '
-            'at the end of every epoch. '
-            + (
-                f'It has one per stage: give one of {", ".join(stages)}.'
-                if stages
-                else 'Is it the work_dir of a training run, or has the first epoch not ended?'
-            )
+            f'at the end of every epoch. {hint}'
         )
     found = Genotype.load(genotype) if genotype.is_file() else None
     # A search with one alpha per stage has its logs one folder up.

@@ -23,7 +23,7 @@ from mmhoga.cli.looks.pictures import batch, display, from_files
 from mmhoga.cli.main import main
 from mmhoga.cli.selectivity import selectivity_main
 from mmhoga.cli.tsne import tsne_main
-from mmhoga.report.comparison import network_complexity
+from mmhoga.report.costs import network_complexity
 from mmhoga.report.report import report_from_work_dirs
 
 

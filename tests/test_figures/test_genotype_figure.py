@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mmhoga.figures import palette
+from mmhoga.figures import styles
 from mmhoga.figures.genotype_figure import describe, differing_edges, genotype_svg, save_drawing
-from mmhoga.figures.svg_figure import INK, SOFT
+from mmhoga.figures.styles import INK, SOFT
 from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_list, uniform
 
 SVG = '{http://www.w3.org/2000/svg}'
@@ -39,10 +39,10 @@ def test_each_edge_has_its_label_and_its_hint(tmp_path, genotype, alone):
     ids = _ids(svg)
     for source, target in edge_list(genotype.num_groups):
         operation = genotype.operation(source, target)
-        for number, line in enumerate(palette.style(operation).lines):
+        for number, line in enumerate(styles.style(operation).lines):
             label = ids[f'cell-o_{source}_{target}-{number}']
             assert _texts(label) == [line]
-            assert label.find(f'{SVG}title').text == f'{palette.edge_label(source, target)}: {operation}'
+            assert label.find(f'{SVG}title').text == f'{styles.edge_label(source, target)}: {operation}'
         assert ids[f'cell-o_{source}_{target}'].find(f'{SVG}title') is not None
 
 
@@ -71,13 +71,13 @@ def test_one_unit_is_one_pixel_and_narrow_pages_scroll():
 
 
 def test_an_operation_without_a_style_is_drawn_under_its_own_name():
-    look = palette.style('coordinate_7x7')
+    look = styles.style('coordinate_7x7')
     assert look.lines == ('coordinate', '7x7')
-    assert look.colour == palette.FAMILIES['other'].colour
+    assert look.colour == styles.FAMILIES['other'].colour
 
 
 def test_every_primitive_has_a_style_and_no_two_look_alike():
-    looks = [palette.style(name) for name in PRIMITIVES]
+    looks = [styles.style(name) for name in PRIMITIVES]
     assert all(look.family != 'other' for look in looks)
     assert len({(look.colour, look.dashed) for look in looks}) == len({look.label for look in looks}) == len(PRIMITIVES)
 

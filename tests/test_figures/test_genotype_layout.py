@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from mmhoga.figures.genotype_layout import FONT_SIZE, layout, text_width
-from mmhoga.figures.palette import style
+from mmhoga.figures.genotype_layout import FONT_SIZE, Layout, text_width
+from mmhoga.figures.styles import style
 from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name
 
 
@@ -18,7 +18,7 @@ def random_genotype(groups):
 @pytest.fixture(params=range(1, 9))
 def drawn(request):
     genotype = random_genotype(request.param)
-    return genotype, layout(genotype)
+    return genotype, Layout(genotype)
 
 
 def _overlap(a, b):
@@ -29,30 +29,30 @@ def _overlap(a, b):
 
 def test_no_two_boxes_overlap(drawn):
     _, plan = drawn
-    clashes = [(a.name, b.name) for a, b in itertools.combinations(plan.boxes, 2) if _overlap(a, b)]
+    clashes = [(a.name, b.name) for a, b in itertools.combinations(plan.boxes.values(), 2) if _overlap(a, b)]
     assert clashes == []
 
 
 def test_boxes_stay_on_the_canvas_and_have_unique_names(drawn):
     _, plan = drawn
-    assert len({box.name for box in plan.boxes}) == len(plan.boxes)
-    for box in plan.boxes:
+    assert len({box.name for box in plan.boxes.values()}) == len(plan.boxes)
+    for box in plan.boxes.values():
         assert box.x >= 0 and box.y >= 0, box.name
         assert box.x + box.width <= plan.width and box.y + box.height <= plan.height, box.name
 
 
 def test_text_fits_its_box(drawn):
     _, plan = drawn
-    for box in plan.boxes:
+    for box in plan.boxes.values():
         if box.kind != 'legend':
             assert all(text_width(line, FONT_SIZE) <= box.width + 1 for line in box.lines), box.name
 
 
 def test_each_edge_has_one_labelled_operation(drawn):
     genotype, plan = drawn
-    boxes = {box.name: box for box in plan.boxes}
+    boxes = {box.name: box for box in plan.boxes.values()}
     edges = edge_list(genotype.num_groups)
-    assert sum(box.kind == 'operation' for box in plan.boxes) == len(edges)
+    assert sum(box.kind == 'operation' for box in plan.boxes.values()) == len(edges)
     for source, target in edges:
         name = genotype.operation(source, target)
         box = boxes[edge_name(source, target)]
@@ -75,14 +75,14 @@ def test_wires_are_the_graph_of_the_paper(drawn):
 
 def test_wires_run_straight_between_rims_and_under_no_box(drawn):
     _, plan = drawn
-    boxes = {box.name: box for box in plan.boxes}
+    boxes = {box.name: box for box in plan.boxes.values()}
     for wire in plan.wires:
         for point, name in ((wire.points[0], wire.source), (wire.points[-1], wire.target)):
             assert _on_rim(point, boxes[name]), (wire.source, wire.target, point)
         assert len(wire.points) <= 3, 'the drawing turns at most once'
         for (ax, ay), (bx, by) in zip(wire.points, wire.points[1:]):
             assert (ax == bx) != (ay == by)
-            for box in plan.boxes:
+            for box in plan.boxes.values():
                 inside = (
                     min(ax, bx) < box.x + box.width - 0.01
                     and max(ax, bx) > box.x + 0.01
@@ -100,6 +100,6 @@ def _on_rim(point, box):
 
 
 def test_wires_are_dotted_only_for_none():
-    plan = layout(Genotype((('se',), ('none', 'cbam'))))
+    plan = Layout(Genotype((('se',), ('none', 'cbam'))))
     dotted = {(wire.source, wire.target) for wire in plan.wires if wire.dotted}
     assert dotted == {('U0', 'o_0_1'), ('o_0_1', 'U1')}

@@ -8,8 +8,8 @@ import matplotlib
 import pytest
 from made_up_runs import history_data
 
-from mmhoga.figures import plots, search_plots
-from mmhoga.figures.svg_figure import INK
+from mmhoga.figures import plots
+from mmhoga.figures.styles import INK
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import read_search
 from mmhoga.search.records.history import read_history
@@ -39,9 +39,9 @@ def _texts(svg):
 def _every_plot(history, networks):
     scores = {name: [ys[-1] for _, ys in curves] for name, curves in networks.items()}
     return {
-        'alpha': search_plots.plot_alpha(history),
-        'choices': search_plots.plot_choices(history),
-        'entropy': search_plots.plot_entropy(history),
+        'alpha': plots.plot_alpha(history),
+        'choices': plots.plot_choices(history),
+        'entropy': plots.plot_entropy(history),
         'losses': _losses(networks),
         'scores': plots.plot_scores(scores, label=ACCURACY, format_value='{:.2f}'.format),
     }
@@ -66,13 +66,13 @@ def test_the_same_bytes_each_time_and_settings_untouched(history, networks):
 
 
 def test_alpha_has_one_panel_per_edge(history):
-    texts = _texts(search_plots.plot_alpha(history))
+    texts = _texts(plots.plot_alpha(history))
     assert sum('→' in text for text in texts) == 10
     assert {'skip', 'SE avg+max', 'CBAM', '1/9'} <= set(texts)
 
 
 def test_entropy_states_its_reference_and_its_last_mean(history):
-    texts = _texts(search_plots.plot_entropy(history))
+    texts = _texts(plots.plot_entropy(history))
     assert 'log 9 = 2.197: all 9 equally likely' in texts
     assert f'mean {history.entropy[-1].mean():.3f}' in texts
 
@@ -108,20 +108,20 @@ def test_few_groups_and_a_single_epoch(tmp_path, groups):
     path = tmp_path / 'search_history.json'
     path.write_text(json.dumps(history_data(groups, epochs=1)))
     history = read_history(path)
-    assert sum('→' in text for text in _texts(search_plots.plot_alpha(history))) == groups * (groups + 1) // 2
-    ElementTree.fromstring(search_plots.plot_entropy(history))
+    assert sum('→' in text for text in _texts(plots.plot_alpha(history))) == groups * (groups + 1) // 2
+    ElementTree.fromstring(plots.plot_entropy(history))
 
 
 def test_the_history_of_the_genotype(history):
     """A bar for every stretch: one per edge, and one more for every change."""
-    stretches = [stretch for edge in history.edges for stretch in search_plots.choices(history, edge)]
+    stretches = [stretch for edge in history.edges for stretch in plots.choices(history, edge)]
     assert len(stretches) == len(history.edges) + len(history.changes()) > len(history.edges)
     for edge in history.edges:
-        epochs = [epoch for start, end, _ in search_plots.choices(history, edge) for epoch in range(start, end + 1)]
+        epochs = [epoch for start, end, _ in plots.choices(history, edge) for epoch in range(start, end + 1)]
         assert tuple(epochs) == history.epochs
-        for start, _, operation in search_plots.choices(history, edge):
+        for start, _, operation in plots.choices(history, edge):
             assert history.genotypes[history.epochs.index(start)].operation(*edge) == operation
-    texts = _texts(search_plots.plot_choices(history))
+    texts = _texts(plots.plot_choices(history))
     assert sum('\N{RIGHTWARDS ARROW}U' in text for text in texts) == len(history.edges)
 
 

@@ -4,7 +4,7 @@ import torch
 from small_networks import Net, hoga_net
 from torch import nn
 
-from mmhoga.figures.attention_figure import attention_figure
+from mmhoga.figures.look_figures import attention_figure
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 from mmhoga.models import HOGA

@@ -6,8 +6,8 @@ import pytest
 from made_up_runs import CONFIG, train_row, val_row
 
 from mmhoga.report import comparison
-from mmhoga.report.comparison import NetworkRow
-from mmhoga.report.metrics import METRICS
+from mmhoga.report.comparison import METRICS, NetworkRow
+from mmhoga.report.costs import network_complexity
 from mmhoga.report.runs import read_run
 
 ACCURACY = METRICS[0]
@@ -53,8 +53,8 @@ def test_a_tie_has_no_winner(row, highlight):
     rows = [row('plain', 90.0, 90.0), row('a', *TIE[0]), row('b', *TIE[1])]
     for ordered in (rows, rows[::-1]):
         sentence = comparison.summary(ordered, ACCURACY, 'test', highlight)
-        assert 'the same mean, the highest of 3 networks.' in sentence
-        assert sentence.count('“a”') == sentence.count('“b”') == 1 and 'Next' not in sentence
+        assert 'the highest mean of 3 networks, shared with ' in sentence and 'Next is “plain” with 90.00' in sentence
+        assert sentence.count('“a”') == sentence.count('“b”') == 1
         assert comparison.cautions(ordered, ACCURACY, highlight) == [], 'no order was claimed'
 
 
@@ -77,7 +77,12 @@ def test_ties_print_alike():
 def test_every_network_whose_range_overlaps_is_named(row):
     rows = [row('a', 95.0, 97.0), row('b', 94.0, 95.0), row('c', 96.0, 98.0), row('d', 80.0, 81.0)]
     (caution,) = comparison.cautions(rows, ACCURACY, 'a')
-    assert 'The range of “a” overlaps with those of “c” and “b”' in caution and 'not settled' in caution
+    assert 'The runs of “a” overlap with those of “c” and “b”' in caution and 'not settled' in caution
+
+
+def test_a_single_run_within_the_range_of_another_network(row):
+    overlap, single = comparison.cautions([row('a', 95.0, 97.0), row('b', 95.5)], ACCURACY, 'b')
+    assert 'The runs of “b” overlap with those of “a”' in overlap and '“b” has one run' in single
 
 
 def test_single_runs_are_pointed_out(row):
@@ -150,6 +155,6 @@ def test_seconds(value, text):
 def test_complexity_of_a_config(tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(CONFIG.format(seed=0))
-    params, macs = comparison.network_complexity(config, (3, 8, 8))
-    assert comparison.network_complexity(config, None) == (params, None)
+    params, macs = network_complexity(config, (3, 8, 8))
+    assert network_complexity(config, None) == (params, None)
     assert params > 10 * 64 and macs > params

@@ -8,9 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from made_up_runs import CONFIG, train_row
 
-from mmhoga.report import report, sections
-from mmhoga.report.comparison import NetworkRow
-from mmhoga.report.metrics import METRICS
+from mmhoga.report import report
+from mmhoga.report.comparison import METRICS, NetworkRow, runs_title
 from mmhoga.report.report import report_from_work_dirs, write_report
 from mmhoga.report.runs import read_run
 from mmhoga.report.search_runs import read_search
@@ -194,10 +193,10 @@ def test_values_are_under_their_seeds_only_if_none_is_missing(rows, tmp_path, wr
     metric = METRICS[0]
     unfinished = read_run(write_log(tmp_path / 'x', [train_row(1, 1, 1.0)], config=CONFIG.format(seed=2)))
     cut = NetworkRow('cut', (*rows[0].runs[:2], unfinished))
-    assert sections.runs_title(rows, metric) == 'seeds 0, 1, 2'
-    assert sections.runs_title([NetworkRow('one', rows[0].runs[:1])], metric) == 'seed 0'
-    assert sections.runs_title([*rows, cut], metric) == 'each run'
-    assert sections.runs_title([rows[0], NetworkRow('two', rows[0].runs[:2])], metric) == 'each run'
+    assert runs_title(rows, metric) == 'seeds 0, 1, 2'
+    assert runs_title([NetworkRow('one', rows[0].runs[:1])], metric) == 'seed 0'
+    assert runs_title([*rows, cut], metric) == 'each run'
+    assert runs_title([rows[0], NetworkRow('two', rows[0].runs[:2])], metric) == 'each run'
 
 
 def test_a_missing_work_dir_is_named(tmp_path):
@@ -207,13 +206,13 @@ def test_a_missing_work_dir_is_named(tmp_path):
 
 
 def test_none_that_comes_out_highest_is_explained(search_dir):
-    history = read_search(search_dir).history
-    history.alpha[-1, :, 0] = 100.0
-    assert sections.none_is_first(history)
-    history.alpha[-1, :, 0] = -100.0
-    assert not sections.none_is_first(history)
-    history.alpha[-1] = 0.0
-    assert not sections.none_is_first(history), 'a tie is not higher'
+    search = read_search(search_dir)
+    search.history.alpha[-1, :, 0] = 100.0
+    assert search.none_is_first
+    search.history.alpha[-1, :, 0] = -100.0
+    assert not search.none_is_first
+    search.history.alpha[-1] = 0.0
+    assert not search.none_is_first, 'a tie is not higher'
 
 
 def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
@@ -231,6 +230,14 @@ def test_the_cost_of_an_unfinished_search(tmp_path, search_dir):
     history.write_text(history.read_text()[:-30])
     with pytest.raises(ValueError, match=r'search_history.json is not valid JSON, or was cut off'):
         report_from_work_dirs(tmp_path / 'r.html', search_dir=search_dir)
+
+
+def test_the_memory_of_a_search(tmp_path, search_dir):
+    (log,) = search_dir.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text(''.join(json.dumps({**row, 'memory': 100 + number}) + '\n' for number, row in enumerate(rows[:3])))
+    words = Page(write_report(tmp_path / 'r.html', title='t', search=read_search(search_dir)).read_text()).words
+    assert 'memory of the accelerator 102 MiB at most' in words
 
 
 def test_a_model_that_cannot_be_built_here(tmp_path, write_log):
@@ -317,13 +324,13 @@ def test_one_loss_has_one_value(tmp_path, search_dir):
         record['loss'] = {'trainA': 0.25, 'trainB': 0.5}
     path.write_text(json.dumps(data))
     search = read_search(search_dir)
-    losses, source = sections._losses(search.run, search.history)
+    losses, source = search.losses
     assert losses == {
         'weights, on trainA': [([1, 2, 3, 4, 5], [0.25] * 5)],
         'alpha, on trainB': [([1, 2, 3, 4, 5], [0.5] * 5)],
     }
     assert source == 'Losses are means over the epoch.'
-    losses, source = sections._losses(search.run, None)
+    losses, source = replace(search, history=None).losses
     assert losses['weights, on trainA'] == [search.run.train_curve('loss')] and 'logged' in source
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from made_up_runs import CONFIG, train_row, val_row
 
-from mmhoga.report.metrics import METRICS, pick_metric
+from mmhoga.report.comparison import METRICS, pick_metric
 from mmhoga.report.runs import read_run
 
 
@@ -18,7 +18,7 @@ def test_a_whole_run(write_run):
     assert not run.tested('accuracy/top1')
     assert run.metrics == ('accuracy/top1',)
     assert run.notes == ()
-    assert 'CIFARResNet' in run.config_text
+    assert 'CIFARResNet' in run.config_path.read_text()
 
 
 def test_train_curve_is_the_mean_of_each_epoch(tmp_path, write_log):

@@ -1,4 +1,7 @@
-"""Seconds per training step and per image. Networks take turns, so that a busy machine slows all of them alike."""
+"""Costs of configs' models: parameters, multiply-accumulates, seconds per training step and per image.
+
+For the times, networks take turns, so that a busy machine slows all of them alike.
+"""
 
 from __future__ import annotations
 
@@ -15,47 +18,48 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import nn
 
 from mmhoga.hosts import build_model, config_scope
-from mmhoga.models.complexity import called_with_tensors_only
+from mmhoga.models.complexity import called_with_tensors_only, count
 from mmhoga.models.hooks import undisturbed
 
 Configs = Mapping[str, 'str | os.PathLike']
 
 
+def network_complexity(config: str | os.PathLike, shape: Sequence[int] | None) -> tuple[int, int | None]:
+    """(parameters, multiply-accumulates) of a config's model; the latter is None without a ``shape`` (C, H, W)."""
+    model = build_model(Config.fromfile(config))
+    if shape is None:
+        return sum(parameter.numel() for parameter in model.parameters()), None
+    cost = count(model, shape)
+    return cost.params, cost.macs
+
+
 def step_times(configs: Configs, *, rounds: int = 15, warmup: int = 3) -> dict[str, float]:
     """Median seconds of one training step (forward, backward, update) of each config's model, on the CPU.
 
-    Every network trains on one batch of its own training data, which is loaded before the clock starts.
-
-    Args:
-        configs: by name; any host's.
-        rounds: timed steps of each.
-        warmup: steps of each before these.
+    Every network trains on one batch of its own training data, which is loaded before the clock starts. ``rounds``
+    steps of each are timed, after ``warmup`` others.
     """
-    return _by_turns(
-        {name: _training_step(Config.fromfile(config)) for name, config in configs.items()}, rounds, warmup
-    )
+    steps = {name: _training_step(Config.fromfile(config)) for name, config in configs.items()}
+    return _by_turns(steps, rounds, warmup)
 
 
 def image_times(configs: Configs, shape: Sequence[int], *, rounds: int = 25, warmup: int = 5) -> dict[str, float]:
-    """Median seconds of a forward pass of one image: eval mode, without post-processing, on the CPU.
+    """Median seconds of a forward pass of one (C, H, W) image: eval mode, without post-processing, on the CPU.
 
-    Args:
-        configs: by name; any host's.
-        shape: (C, H, W) of the input.
-        rounds: timed images of each.
-        warmup: images of each before these.
+    ``rounds`` images of each network are timed, after ``warmup`` others.
     """
     inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    calls = {}
     with ExitStack() as stack:
-        models: dict[str, nn.Module] = {name: build_model(Config.fromfile(path)) for name, path in configs.items()}
-        for model in models.values():
+        stack.enter_context(torch.no_grad())
+        for name, config in configs.items():
+            model = build_model(Config.fromfile(config))
             stack.enter_context(undisturbed(model))
             stack.enter_context(called_with_tensors_only(model, shape))
-        stack.enter_context(torch.no_grad())
-        return _by_turns({name: partial(model, inputs) for name, model in models.items()}, rounds, warmup)
+            calls[name] = partial(model, inputs)
+        return _by_turns(calls, rounds, warmup)
 
 
 def _by_turns(calls: Mapping[str, Callable[[], Any]], rounds: int, warmup: int) -> dict[str, float]:
