@@ -16,8 +16,7 @@ from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.parser import command_parser
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.report.environment import describe_environment
-from mmhoga.search.costs.expected import OnMaps, cell_shapes
-from mmhoga.search.costs.latency import Key, LatencyTable, measure
+from mmhoga.search.costs import Key, LatencyTable, OnMaps, cell_shapes, measure
 from mmhoga.search.model import SearchModel
 
 

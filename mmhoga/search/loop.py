@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import AlphaDescent, require_equal_alpha
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.resume.checkpoint import SearchCheckpointHook
-from mmhoga.search.resume.signals import EXIT_STOPPED, StopRequest
+from mmhoga.search.resume.checkpoint import EXIT_STOPPED, SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.state import SearchError, require_free, set_process_state
 from mmhoga.search.resume.streams import BatchStream
 

@@ -4,7 +4,7 @@ import pytest
 from small_configs import SEARCH
 
 from mmhoga.cli.latency import latency_main
-from mmhoga.search.costs.latency import LatencyTable
+from mmhoga.search.costs import LatencyTable
 
 
 @pytest.fixture

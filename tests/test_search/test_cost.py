@@ -10,8 +10,7 @@ from mmhoga.genotype import PRIMITIVES, edge_list, uniform
 from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.models.complexity import count
 from mmhoga.search import SearchModel
-from mmhoga.search.costs.expected import ExpectedCost, genotype_cost, operation_complexity
-from mmhoga.search.costs.latency import LatencyTable, measure
+from mmhoga.search.costs import ExpectedCost, LatencyTable, genotype_cost, measure, operation_complexity
 
 SHAPE = (16, 6, 5)
 

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype
 from mmhoga.registry import HOOKS
-from mmhoga.search.costs.expected import Shape, genotype_cost, record_input_shape
+from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
 from mmhoga.search.derived import plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_entries, write_history
+from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
 from mmhoga.search.records.watch import CollapseWatch
 from mmhoga.version import __version__
 
@@ -43,10 +43,6 @@ class GenotypeHook(Hook):
 
     priority = 'LOW'  # before the checkpoint of the same epoch
 
-    genotype_file = 'genotype.json'
-    history_file = 'search_history.json'
-    plugins_file = 'plugins.py'
-
     def __init__(self, watch: dict[str, Any] | None = None) -> None:
         self.watch = CollapseWatch(**(watch or {}))
         self._histories: dict[str, list[dict[str, Any]]] = {}  # by stage
@@ -55,38 +51,32 @@ class GenotypeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         model = _search_model(runner)
         # Sizes of the first batch of the search, also after a resume: checkpoints hold the message hub.
-        saved_shapes = runner.message_hub.runtime_info.get('cell_inputs', {})
-        self._shapes = {name: tuple(shape) for name, shape in saved_shapes.items()}
-        cells = model.named_cells()
-        self._handles = [record_input_shape(cells[n], n, self._shapes) for n in cells if n not in self._shapes]
-        self._histories = {stage: [] for stage in model.named_alphas()}
-        for stage in self._histories:
-            path = Path(runner.work_dir, stage, self.history_file)
-            if runner.epoch and path.is_file():
-                self._histories[stage] = [entry for entry in read_entries(path) if entry['epoch'] <= runner.epoch]
+        self._shapes = runner.message_hub.runtime_info.get('cell_inputs', {})
+        runner.message_hub.update_info('cell_inputs', self._shapes)
+        for name, cell in model.named_cells().items():
+            if name not in self._shapes:
+                record_input_shape(cell, name, self._shapes)
+        for stage in model.named_alphas():
+            path = Path(runner.work_dir, stage, 'search_history.json')
+            entries = read_json(path)['epochs'] if runner.epoch and path.is_file() else []
+            self._histories[stage] = [entry for entry in entries if entry['epoch'] <= runner.epoch]
         if self.watch.action == 'stop' and self._findings(model):
             runner.train_loop.stop_training = True
 
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        if self._handles:
-            while self._handles:
-                self._handles.pop().remove()
-            shapes = {name: list(shape) for name, shape in self._shapes.items()}
-            runner.message_hub.update_info('cell_inputs', shapes)
-
     def after_train_epoch(self, runner: Runner) -> None:
         model = _search_model(runner)
+        losses = _mean_losses(runner)
+        genotypes = {}
         for stage, alpha in model.named_alphas().items():
-            genotype = model.genotype(_meta(runner, model, stage), stage)
-            entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotype)
+            genotypes[stage] = model.genotype(_meta(runner, model, stage), stage)
+            entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotypes[stage])
             cells = model.named_cells(stage)
             if self._shapes.keys() >= cells.keys():
-                cost = genotype_cost(cells, self._shapes, genotype)
+                cost = genotype_cost(cells, self._shapes, genotypes[stage])
                 entry.update(params=cost.params, macs=cost.macs)
-            entry['loss'] = _mean_losses(runner)
-            self._histories[stage].append(entry)
-            self._write_stage(runner, model, stage, genotype)
-        self._write_plugins(runner)
+            self._histories[stage].append({**entry, 'loss': losses})
+        self._write_histories(runner, model)
+        self._write_genotypes(runner, genotypes)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
             self._report(runner, model)
 
@@ -97,61 +87,53 @@ class GenotypeHook(Hook):
         model = _search_model(runner)
         if metrics and 'val_loss' in metrics:
             loss = _mean_over_processes(metrics['val_loss'])
-            for stage, entry in zip(self._histories, entries):
+            for entry in entries:
                 entry['loss']['val'] = loss
-                self._write_stage(runner, model, stage)
+            self._write_histories(runner, model)
         self._report(runner, model)
 
     def after_train(self, runner: Runner) -> None:
         for stage, history in self._histories.items():
             if history:
-                path = Path(runner.work_dir, stage, self.genotype_file)
+                path = Path(runner.work_dir, stage, 'genotype.json')
                 runner.logger.info(f'The searched genotype{f" of {stage}" if stage else ""} is in {path}')
 
     @master_only
-    def _write_stage(self, runner: Runner, model: SearchModel, stage: str, genotype: Genotype | None = None) -> None:
-        folder = Path(runner.work_dir, stage)
-        write_history(
-            folder / self.history_file,
-            self._histories[stage],
-            num_groups=model.num_groups,
-            primitives=model.primitives,
-            cell_inputs={name: self._shapes[name] for name in model.named_cells(stage) if name in self._shapes},
-        )
-        if genotype is not None:
-            genotype.save(folder / self.genotype_file)
+    def _write_histories(self, runner: Runner, model: SearchModel) -> None:
+        for stage, history in self._histories.items():
+            shapes = {name: self._shapes[name] for name in model.named_cells(stage) if name in self._shapes}
+            path = Path(runner.work_dir, stage, 'search_history.json')
+            write_history(path, model.num_groups, model.primitives, shapes, history)
 
     @master_only
-    def _write_plugins(self, runner: Runner) -> None:
-        genotypes = {stage: Genotype(history[-1]['genotype']) for stage, history in self._histories.items()}
+    def _write_genotypes(self, runner: Runner, genotypes: dict[str, Genotype]) -> None:
+        for stage, genotype in genotypes.items():
+            genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
         text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
         if text:
-            write_atomic(Path(runner.work_dir) / self.plugins_file, text)
+            write_atomic(Path(runner.work_dir, 'plugins.py'), text)
 
     def _report(self, runner: Runner, model: SearchModel) -> None:
         """Log the line of each stage, its curves, and the findings of the watch."""
-        epoch = next(iter(self._histories.values()))[-1]['epoch']
         for stage, history in self._histories.items():
+            epoch = history[-1]['epoch']
             runner.visualizer.add_scalars(epoch_scalars(history[-1], model.primitives, stage), step=epoch)
             subject = f'Genotype of {stage}' if stage else 'Genotype'
             runner.logger.info(f'{subject}, epoch {epoch}: {epoch_line(history[-1])}')
         stop = self.watch.action == 'stop'
-        findings = self._findings(model)
-        for finding in findings:
+        for finding in self._findings(model):
             consequence = 'the search stops here.' if stop else 'consider stopping the search.'
             runner.logger.warning(f'Watch, epoch {epoch}: {finding}; {consequence}')
-        if findings and stop:
-            runner.train_loop.stop_training = True
+            runner.train_loop.stop_training |= stop
 
     def _findings(self, model: SearchModel) -> list[str]:
         """Findings of the watch after the last epoch: all of them if they stop the search, else only new ones."""
-        findings = []
-        for stage, history in self._histories.items():
-            if self.watch.action == 'stop':
-                texts = list(self.watch.findings(history, model.primitives).values())
-            else:
-                texts = self.watch.news(history, model.primitives)
-            findings += [f'{stage}: {text}' if stage else text for text in texts]
+        find = self.watch.findings if self.watch.action == 'stop' else self.watch.news
+        findings = [
+            f'{stage}: {text}' if stage else text
+            for stage, history in self._histories.items()
+            for text in find(history, model.primitives).values()
+        ]
         objects = [findings]
         broadcast_object_list(objects)  # either all processes stop, or none
         return objects[0]

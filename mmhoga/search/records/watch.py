@@ -6,10 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Candidates without parameters: their alpha measures how strong the edge is, not which operation is best.
-PARAMETER_FREE = ('none', 'skip_connect')
-ACTIONS = ('warn', 'stop')
-
 
 @dataclass(frozen=True)
 class CollapseWatch:
@@ -34,15 +30,11 @@ class CollapseWatch:
     action: str = 'warn'
 
     def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise ValueError(f'watch.action must be one of {ACTIONS}, not {self.action!r}.')
-        if self.max_skips is not None and self.max_skips < 0:
-            raise ValueError(f'watch.max_skips must not be negative: {self.max_skips}.')
-        if isinstance(self.max_skips, float) and self.max_skips > 1:
-            raise ValueError(
-                f'watch.max_skips = {self.max_skips} is above 1. Give a share as a float up to 1, or a number of edges '
-                'as an int.'
-            )
+        if self.action not in ('warn', 'stop'):
+            raise ValueError(f"watch.action must be one of 'warn' and 'stop', not {self.action!r}.")
+        limit = self.max_skips
+        if limit is not None and (limit < 0 or (isinstance(limit, float) and limit > 1)):
+            raise ValueError(f'watch.max_skips = {limit}; expected a share of the edges from 0.0 to 1.0, or an int.')
         if self.stable_epochs is not None and self.stable_epochs < 1:
             raise ValueError(f'watch.stable_epochs must be at least 1, not {self.stable_epochs}.')
 
@@ -68,12 +60,13 @@ class CollapseWatch:
                 )
         return findings
 
-    def news(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> list[str]:
+    def news(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> dict[str, str]:
         """The findings that did not hold one epoch earlier."""
         before = self.findings(epochs[:-1], primitives)
-        return [text for name, text in self.findings(epochs, primitives).items() if name not in before]
+        return {name: text for name, text in self.findings(epochs, primitives).items() if name not in before}
 
 
 def _ranking(alpha: Sequence[Sequence[float]], primitives: Sequence[str]) -> list[list[int]]:
-    learned = [i for i, name in enumerate(primitives) if name not in PARAMETER_FREE]
+    """The candidates with parameters; alpha of the others measures how strong an edge is, not which one is best."""
+    learned = [i for i, name in enumerate(primitives) if name not in ('none', 'skip_connect')]
     return [sorted(learned, key=lambda i: -row[i]) for row in alpha]

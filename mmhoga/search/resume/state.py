@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.runner import Runner
 
 from mmhoga.search.model import unwrapped
+from mmhoga.search.resume.streams import rng_state, set_rng_state
 
 SEED = 'seed (randomness.seed)'
 
 
 class SearchError(RuntimeError):
     """A search cannot start or continue; the message says why, and what to do."""
-
-
-def rng_state() -> dict[str, Any]:
-    """The state of every random generator of this process, in types that ``torch.load(weights_only=True)`` reads."""
-    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (the hosts draw from the global generator)
-    state: dict[str, Any] = {
-        'python': random.getstate(),
-        'numpy': (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
-        'torch': torch.get_rng_state(),
-    }
-    accelerator = _accelerator()
-    if accelerator is not None:
-        state['accelerator'] = accelerator.get_rng_state_all()
-    return state
-
-
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Restore a :func:`rng_state`, also one that was loaded to an accelerator."""
-    version, words, gauss = state['python']
-    random.setstate((version, tuple(words), gauss))
-    name, keys, *rest = state['numpy']
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state['torch'].cpu())
-    accelerator = _accelerator()
-    if accelerator is not None and 'accelerator' in state:
-        accelerator.set_rng_state_all([each.cpu() for each in state['accelerator']])
 
 
 def process_state(runner: Runner) -> dict[str, Any]:
@@ -58,6 +31,9 @@ def process_state(runner: Runner) -> dict[str, Any]:
         'rng': rng_state(),
         'gradients': {n: p.grad.detach().cpu() for n, p in model.named_parameters() if p.grad is not None},
     }
+    accelerator = _accelerator()
+    if accelerator is not None:
+        state['rng']['accelerator'] = accelerator.get_rng_state_all()
     if get_rank():
         state['buffers'] = {n: b.detach().cpu() for n, b in model.named_buffers()}
         state['message_hub'] = runner.message_hub.state_dict()
@@ -74,6 +50,9 @@ def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
         buffers[name].copy_(buffer)
     if 'message_hub' in state:
         runner.message_hub.load_state_dict(state['message_hub'])
+    accelerator = _accelerator()
+    if accelerator is not None and 'accelerator' in state['rng']:
+        accelerator.set_rng_state_all([each.cpu() for each in state['rng']['accelerator']])
     set_rng_state(state['rng'])
 
 
@@ -82,7 +61,6 @@ def identity(runner: Runner) -> dict[str, Any]:
     model, loop = unwrapped(runner.model), runner.train_loop
     alphas = {id(alpha) for alpha in model.alphas}
     parameters = list(model.named_parameters())
-    train, alpha = runner.cfg.get('train_dataloader'), (runner.cfg.get('train_cfg') or {}).get('alpha_dataloader')
     return {
         'K (num_groups)': model.num_groups,
         'primitives': list(model.primitives),
@@ -90,17 +68,15 @@ def identity(runner: Runner) -> dict[str, Any]:
         'number of weights': sum(p.numel() for _, p in parameters if id(p) not in alphas),
         'samples in trainA': len(loop.dataloader.dataset),
         'samples in trainB': len(loop.alpha_dataloader.dataset),
-        'split of trainA': list(_splits(train)),
-        'split of trainB': list(_splits(alpha)),
+        'split of trainA': list(_splits(runner.cfg.get('train_dataloader'))),
+        'split of trainB': list(_splits((runner.cfg.get('train_cfg') or {}).get('alpha_dataloader'))),
         SEED: (runner.cfg.get('randomness') or {}).get('seed'),
     }
 
 
 def require_same_search(saved: dict[str, Any], current: dict[str, Any]) -> None:
     """Raise :class:`SearchError` if the :func:`identity` of a checkpoint differs from that of the config."""
-    changed = [
-        f'{key} was {saved[key]}, now is {value}' for key, value in current.items() if saved.get(key, value) != value
-    ]
+    changed = [f'{key} was {saved[key]}, now is {new}' for key, new in current.items() if saved.get(key, new) != new]
     if changed:
         raise SearchError(
             f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new search '

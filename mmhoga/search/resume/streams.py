@@ -53,21 +53,20 @@ class BatchStream:
         """Iterate from batch number ``position`` of ``epoch`` to the end of the stream."""
         loader = self.loader
         batches = chain.from_iterable(map(self.order, range(epoch, self.epochs)))
-        return iter(
-            DataLoader(
-                _Batches(loader.dataset, loader.collate_fn),
-                batch_size=None,
-                sampler=islice(batches, position, None),
-                num_workers=loader.num_workers,
-                collate_fn=_identity,
-                pin_memory=loader.pin_memory,
-                timeout=loader.timeout,
-                worker_init_fn=partial(_init_worker, loader.worker_init_fn),
-                multiprocessing_context=loader.multiprocessing_context,
-                generator=torch.Generator(),  # leave the default generator to the model
-                prefetch_factor=loader.prefetch_factor,
-            )
+        stream = DataLoader(
+            _Batches(loader.dataset, loader.collate_fn),
+            batch_size=None,
+            sampler=islice(batches, position, None),
+            num_workers=loader.num_workers,
+            collate_fn=_unchanged,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=partial(_init_worker, loader.worker_init_fn),
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=torch.Generator(),  # leave the default generator to the model
+            prefetch_factor=loader.prefetch_factor,
         )
+        return iter(stream)
 
     def order(self, epoch: int) -> Iterator[tuple[int, list[int]]]:
         """``(seed, indices)`` of each batch of an epoch."""
@@ -77,8 +76,7 @@ class BatchStream:
 
     def _one_pass(self, epoch: int) -> list[list[int]]:
         batch_sampler: Any = self.loader.batch_sampler
-        samplers: list[Any] = [self.loader.sampler, batch_sampler, getattr(batch_sampler, 'sampler', None)]
-        for sampler in samplers:
+        for sampler in (self.loader.sampler, batch_sampler, getattr(batch_sampler, 'sampler', None)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
         with seeded(self._seed(epoch, 'order')):
@@ -89,19 +87,36 @@ class BatchStream:
         return int.from_bytes(digest, 'big')  # numpy takes at most 32 bits
 
 
+def rng_state() -> dict[str, Any]:
+    """The states of the CPU generators, in types that ``torch.load(weights_only=True)`` reads."""
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (the hosts draw from the global generator)
+    return {
+        'python': random.getstate(),
+        'numpy': (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        'torch': torch.get_rng_state(),
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restore an :func:`rng_state`, also one that was loaded to an accelerator."""
+    version, words, gauss = state['python']
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state['numpy']
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state['torch'].cpu())
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch (CPU) inside the context, and restore their states after it."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (the hosts draw from it)
+    """Seed the generators of :func:`rng_state` inside the context, and restore their states after it."""
+    before = rng_state()
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        torch.set_rng_state(before[2])
+        set_rng_state(before)
 
 
 class _Batches(Dataset):
@@ -135,5 +150,5 @@ def _exit_on_sigterm_from(parent: int) -> None:
     os._exit(0)
 
 
-def _identity(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
