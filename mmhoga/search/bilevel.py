@@ -179,7 +179,7 @@ def _finite_difference(
         with _restored(weights):
             shift(weights, vector, step)
             sides.append(gradients(train_loss(), alphas, loss_scale))
-    return quotient(*sides, eps)
+    return quotient(sides[0], sides[1], eps)
 
 
 def _or_zeros(gradients: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -11,7 +11,6 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -84,14 +83,20 @@ class ExpectedCost(nn.Module):
                 "cost.metric='latency' needs cost.table, a file written by mmhoga latency; other metrics take none. "
                 f'Here metric={metric!r} and table={table!r}.'
             )
-        latencies = None if table is None else LatencyTable.load(table)
+        latencies = None if table is None else read_latencies(table)
         self.weight, self.group_names = weight, tuple(groups)
 
         def cost(cell: SearchableHOGA, shape: Shape, primitive: str) -> float:
-            size = cell.group_channels, *shape[1:]
-            if latencies is not None:
-                return latencies.milliseconds(primitive, *size)
-            return getattr(operation_complexity(primitive, *size, cell.operation_reduction), metric)
+            channels, height, width = cell.group_channels, *shape[1:]
+            if latencies is None or primitive in FREE:
+                complexity = operation_complexity(primitive, channels, height, width, cell.operation_reduction)
+                return complexity.params if metric == 'params' else complexity.macs
+            if (primitive, channels, height, width) not in latencies:
+                raise ValueError(
+                    f'The latency table {table} has no entry for {primitive!r} on {channels} channels of {height} x '
+                    f'{width}. Measure the cells of your search: mmhoga latency CONFIG --out {table}'
+                )
+            return latencies[primitive, channels, height, width]
 
         primitives = next(iter(cells.values())).primitives
         costs = [
@@ -176,68 +181,38 @@ def record_input_shape(cell: SearchableHOGA, name: str, shapes: dict[str, Shape]
     handle = cell.register_forward_pre_hook(record)
 
 
-@dataclass(frozen=True)
-class LatencyTable:
-    """Milliseconds of each derived operation on one edge, measured once on this machine and kept in a JSON file.
+def read_latencies(path: str | os.PathLike) -> dict[Key, float]:
+    """The milliseconds of derived operations on one edge, from a file that ``mmhoga latency`` wrote.
 
-    Args:
-        entries: by primitive, channels of a group, height and width.
-        meta: the conditions of the measurement (device, threads, batch size, versions).
-        path: the file, for messages.
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is not a latency table, or has an entry that is not a time.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'There is no latency table {str(path)!r}. Measure one: mmhoga latency CONFIG --out {path}'
+        )
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+        kind = (data.get('format'), data.get('version'))
+        if kind != (FORMAT, VERSION):
+            raise ValueError(f'format and version are {kind}, expected {(FORMAT, VERSION)}')
+        rows = [tuple(entry[column] for column in COLUMNS) for entry in data['entries']]
+        entries = {(str(name), int(c), int(h), int(w)): float(value) for name, c, h, w, value in rows}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is not a latency table, or was cut off: {error!r}') from error
+    for key, value in entries.items():
+        if not 0 <= value < math.inf:  # false for NaN
+            raise ValueError(f'{path}: invalid latency {value} ms for {key}.')
+    return entries
 
-    entries: Mapping[Key, float]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    path: str = ''
 
-    def milliseconds(self, *key: Any) -> float:
-        """Look up a :data:`Key`. ``none`` and ``skip_connect`` take 0 ms.
-
-        Raises:
-            ValueError: the table lacks the entry; the message names it, and the command that measures it.
-        """
-        if key[0] in FREE:
-            return 0.0
-        if key not in self.entries:
-            primitive, channels, height, width = key
-            raise ValueError(
-                f'The latency table {self.path} has no entry for {primitive!r} on {channels} channels of {height} x '
-                f'{width}. Measure the cells of your search: mmhoga latency CONFIG --out {self.path}'
-            )
-        return self.entries[key]
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> LatencyTable:
-        """Read the file.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: the file is not a latency table, or has an entry that is not a time.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'There is no latency table {str(path)!r}. Measure one: mmhoga latency CONFIG --out {path}'
-            )
-        try:
-            data = json.loads(path.read_text(encoding='utf-8'))
-            kind = (data.get('format'), data.get('version'))
-            if kind != (FORMAT, VERSION):
-                raise ValueError(f'format and version are {kind}, expected {(FORMAT, VERSION)}')
-            rows = [tuple(entry[column] for column in COLUMNS) for entry in data['entries']]
-            entries = {(str(name), int(c), int(h), int(w)): float(value) for name, c, h, w, value in rows}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{path} is not a latency table, or was cut off: {error!r}') from error
-        for key, value in entries.items():
-            if not 0 <= value < math.inf:  # false for NaN
-                raise ValueError(f'{path}: invalid latency {value} ms for {key}.')
-        return cls(entries, data.get('meta') or {}, str(path))
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the file, whole or not at all."""
-        entries = [dict(zip(COLUMNS, (*key, value))) for key, value in self.entries.items()]
-        data = {'format': FORMAT, 'version': VERSION, 'meta': dict(self.meta), 'entries': entries}
-        write_atomic(path, json.dumps(data, indent=1) + '\n')
+def write_latencies(path: str | os.PathLike, entries: Mapping[Key, float], meta: Mapping[str, Any]) -> None:
+    """Write the file, whole or not at all; ``meta`` records the conditions of the measurement."""
+    rows = [dict(zip(COLUMNS, (*key, value))) for key, value in entries.items()]
+    data = {'format': FORMAT, 'version': VERSION, 'meta': meta, 'entries': rows}
+    write_atomic(path, json.dumps(data, indent=1) + '\n')
 
 
 def measure(

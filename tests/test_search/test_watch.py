@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmhoga.genotype import BUILTIN, PRIMITIVES, uniform
-from mmhoga.search.records.watch import CollapseWatch
+from mmhoga.search.records.hook import CollapseWatch
 
 
 def entry(genotype, alpha=None):

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from mmhoga.files import remove_leftovers, write_atomic
 from mmhoga.registry import HOOKS
-from mmhoga.search.resume.state import SEED, SearchError, identity, process_state, require_same_search
+from mmhoga.search.resume.state import SEED, SearchError, identity, process_state
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # as shells report it
 
@@ -110,7 +110,15 @@ class SearchCheckpointHook(CheckpointHook):
         expected = identity(runner)
         if expected[SEED] is None:  # mmengine takes the checkpoint's
             del expected[SEED]
-        require_same_search(state['identity'], expected)
+        saved = state['identity']
+        changed = [
+            f'{key} was {saved[key]}, now is {new}' for key, new in expected.items() if saved.get(key, new) != new
+        ]
+        if changed:
+            raise SearchError(
+                f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new search '
+                'in another work_dir (--work-dir).'
+            )
         runner.train_loop.resumed = state
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
