@@ -66,7 +66,7 @@ def second_order(
         ``L_val(w', alpha)``, and one gradient for each of ``alphas``.
 
     Raises:
-        TypeError: the optimizer is not ``torch.optim.SGD``.
+        TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
         ValueError: an unknown ``hessian``.
     """
     if hessian not in HESSIANS:
@@ -110,9 +110,6 @@ def sgd_step(
 
     Also its derivative by the gradient, one number per weight: the learning rate, changed by dampening and by
     Nesterov's momentum.
-
-    Raises:
-        TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
     """
     if not isinstance(optimizer, torch.optim.SGD) or optimizer.defaults.get('maximize'):
         raise TypeError(

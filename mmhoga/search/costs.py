@@ -190,9 +190,7 @@ def read_latencies(path: str | os.PathLike) -> dict[Key, float]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f'There is no latency table {str(path)!r}. Measure one: mmhoga latency CONFIG --out {path}'
-        )
+        raise FileNotFoundError(f'There is no latency table {path}. Measure one: mmhoga latency CONFIG --out {path}')
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
         kind = (data.get('format'), data.get('version'))

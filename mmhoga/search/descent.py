@@ -69,14 +69,7 @@ class SearchOptimWrapperConstructor:
 
 
 def descend_alpha(
-    model: SearchModel,
-    wrappers: OptimWrapperDict,
-    data: Any,
-    train_data: Any,
-    *,
-    order: int,
-    hessian: str,
-    unroll: str,
+    model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any, *, order: int, hessian: str, unroll: str
 ) -> dict[str, Any]:
     """Update alpha, or accumulate its gradient, by the settings of ``wrappers['alpha']``.
 

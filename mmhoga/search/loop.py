@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.resume.checkpoint import EXIT_STOPPED, SearchCheckpointHook, StopRequest
+from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 
 
@@ -143,9 +143,7 @@ class SearchLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
         if self.stop_request.in_any_process():
-            name = self._checkpoint.save_interrupted(self.runner)
-            self.runner.logger.info(f'SIGTERM: saved {name}. --resume continues with the next iteration.')
-            raise SystemExit(EXIT_STOPPED)
+            self._checkpoint.save_and_exit(self.runner)
 
     def alpha_step(self, data: Any, train_data: Any = None) -> dict[str, Any]:
         """Descend alpha on a batch of trainB; returns the values to log."""
@@ -178,7 +176,8 @@ class SearchLoop(EpochBasedTrainLoop):
                 "train_cfg.hessian='exact' differentiates twice, which torch.compile does not support: set "
                 "compile=False, or hessian='finite_difference'."
             )
-        model.compile_cells(**({} if options is True else options))
+        for cell in model.cells():
+            cell.compile(**({} if options is True else options))
         runner.logger.info('The cells are compiled: the first iteration takes minutes.')
 
     def _start(self) -> None:
@@ -193,8 +192,8 @@ class SearchLoop(EpochBasedTrainLoop):
             if before != now:
                 if self._position:
                     raise SearchError(
-                        f'this checkpoint is from the middle of an epoch of {before}, and the config has {now}. Restore '
-                        'them, or resume from the end of an epoch (--resume CHECKPOINT).'
+                        f'this checkpoint is from the middle of an epoch of {before}, and the config has {now}. '
+                        'Restore them, or resume from the end of an epoch (--resume CHECKPOINT).'
                     )
                 self._iter = self._epoch * length
                 runner.logger.warning(f'The search ran on {before}, now on {now}: the result will not be exact.')
@@ -207,12 +206,11 @@ class SearchLoop(EpochBasedTrainLoop):
         if alpha_length != length:
             effect = 'reshuffled within an epoch' if alpha_length < length else f'cut to {length} batches per epoch'
             runner.logger.info(f'trainA has {length} batches, trainB {alpha_length}: trainB is {effect}.')
-        self._batches, self._alpha_batches = (
-            BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length).start(
-                self._epoch, self._position
-            )
+        streams = (
+            BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length)
             for loader, name in zip(loaders, ('trainA', 'trainB'))
         )
+        self._batches, self._alpha_batches = (stream.start(self._epoch, self._position) for stream in streams)
         if state is not None:
             set_process_state(runner, state['processes'][runner.rank % len(state['processes'])])
             self.resumed = None

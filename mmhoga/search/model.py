@@ -37,7 +37,6 @@ class SearchModel(BaseModel):
         val_loss: also compute the loss on the validation data, in a second forward pass; they need ground truth.
         data_preprocessor: used if ``architecture`` is a config without one; mmengine's Runner passes the top-level
             one of the config.
-        init_cfg: mmengine's.
 
     Raises:
         ValueError: the model has no SearchableHOGA, its cells differ in K or primitives, or a cell is in no stage.
@@ -119,11 +118,6 @@ class SearchModel(BaseModel):
         """The genotype derived from alpha, or from the alpha of a stage (Eqs. 14, 16); ``meta`` records its origin."""
         return derive_genotype(self.named_alphas()[stage], self.primitives, meta)
 
-    def compile_cells(self, **options: Any) -> None:
-        """Call :meth:`mmhoga.models.SearchableHOGA.compile` of each cell."""
-        for cell in self.cells():
-            cell.compile(**options)
-
     @contextmanager
     def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
         """Context in which alpha requires a gradient; yields :attr:`alphas`."""
@@ -191,8 +185,8 @@ def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:
         match = re.search(pattern, name)
         if match is None:
             raise ValueError(
-                f'alpha_per="stage": the cell {name!r} is in no stage: stage_pattern = {pattern!r} does not match its '
-                'name. Set stage_pattern to a regular expression that matches the stages of this backbone.'
+                f'alpha_per="stage": the cell {name!r} is in no stage of {pattern!r}. Set stage_pattern to a '
+                'regular expression that matches the stages of this backbone.'
             )
         stages.setdefault(match[0].replace('.', '_'), []).append(name)
     return stages

@@ -9,12 +9,11 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list, master_only
+from mmengine.dist import all_reduce, broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmhoga.files import write_atomic
-from mmhoga.genotype import Genotype
 from mmhoga.registry import HOOKS
 from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
 from mmhoga.search.derived import plugins_file
@@ -128,7 +127,15 @@ class GenotypeHook(Hook):
         losses = _mean_losses(runner)
         genotypes = {}
         for stage, alpha in model.named_alphas().items():
-            genotypes[stage] = model.genotype(_meta(runner, model, stage), stage)
+            meta = {
+                'epoch': runner.epoch + 1,
+                'seed': runner.seed,
+                'alpha': alpha.detach().double().cpu().tolist(),
+                'primitives': list(model.primitives),
+                'config': Path(runner.cfg.filename).name if runner.cfg.filename else None,
+                'versions': {'mmhoga': __version__, 'mmengine': mmengine.__version__, 'torch': torch.__version__},
+            }
+            genotypes[stage] = model.genotype({**meta, 'stage': stage} if stage else meta, stage)
             entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotypes[stage])
             cells = model.named_cells(stage)
             if self._shapes.keys() >= cells.keys():
@@ -136,7 +143,12 @@ class GenotypeHook(Hook):
                 entry.update(params=cost.params, macs=cost.macs)
             self._histories[stage].append({**entry, 'loss': losses})
         self._write_histories(runner, model)
-        self._write_genotypes(runner, genotypes)
+        if is_main_process():
+            for stage, genotype in genotypes.items():
+                genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
+            text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
+            if text:
+                write_atomic(Path(runner.work_dir, 'plugins.py'), text)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
             self._report(runner, model)
 
@@ -165,14 +177,6 @@ class GenotypeHook(Hook):
             path = Path(runner.work_dir, stage, 'search_history.json')
             write_history(path, model.num_groups, model.primitives, shapes, history)
 
-    @master_only
-    def _write_genotypes(self, runner: Runner, genotypes: dict[str, Genotype]) -> None:
-        for stage, genotype in genotypes.items():
-            genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
-        text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
-        if text:
-            write_atomic(Path(runner.work_dir, 'plugins.py'), text)
-
     def _report(self, runner: Runner, model: SearchModel) -> None:
         """Log the line of each stage, its curves, and the findings of the watch."""
         for stage, history in self._histories.items():
@@ -199,25 +203,12 @@ class GenotypeHook(Hook):
         return objects[0]
 
 
-def _meta(runner: Runner, model: SearchModel, stage: str) -> dict[str, Any]:
-    meta = {
-        'epoch': runner.epoch + 1,
-        'seed': runner.seed,
-        'alpha': model.named_alphas()[stage].detach().double().cpu().tolist(),
-        'primitives': list(model.primitives),
-        'config': Path(runner.cfg.filename).name if runner.cfg.filename else None,
-        'versions': {'mmhoga': __version__, 'mmengine': mmengine.__version__, 'torch': torch.__version__},
-    }
-    return {**meta, 'stage': stage} if stage else meta
-
-
 def _mean_losses(runner: Runner) -> dict[str, float]:
     """Means over this epoch. A resumed epoch has its whole mean, since checkpoints hold the message hub."""
     means = {}
     for name, key in (('trainA', 'train/loss'), ('trainB', 'train/alpha_loss')):
         if key in runner.message_hub.log_scalars:
-            mean = runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader))
-            means[name] = _mean_over_processes(mean)
+            means[name] = _mean_over_processes(runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader)))
     return means
 
 
@@ -230,9 +221,7 @@ def _mean_over_processes(value: float) -> float:
 def _search_model(runner: Runner) -> SearchModel:
     model = unwrapped(runner.model)
     if not isinstance(model, SearchModel):
-        raise TypeError(
-            f'GenotypeHook records a mmhoga.SearchModel, not a {type(model).__name__}; remove it from the hooks.'
-        )
+        raise TypeError(f'GenotypeHook records a SearchModel, not a {type(model).__name__}; remove it from the hooks.')
     return model
 
 

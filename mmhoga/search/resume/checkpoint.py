@@ -76,7 +76,7 @@ class SearchCheckpointHook(CheckpointHook):
 
     @classmethod
     def install(cls, runner: Runner) -> SearchCheckpointHook:
-        """Replace the runner's CheckpointHook, or add one that saves only on SIGTERM."""
+        """Convert the runner's CheckpointHook, or add one that saves only on SIGTERM."""
         for hook in runner.hooks:
             if type(hook) is CheckpointHook:
                 hook.__class__ = cls  # keeps its settings
@@ -87,8 +87,6 @@ class SearchCheckpointHook(CheckpointHook):
         return added
 
     _search: dict[str, Any] | None = None
-    last_ckpt: str | None
-    file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
@@ -111,13 +109,11 @@ class SearchCheckpointHook(CheckpointHook):
         if expected[SEED] is None:  # mmengine takes the checkpoint's
             del expected[SEED]
         saved = state['identity']
-        changed = [
-            f'{key} was {saved[key]}, now is {new}' for key, new in expected.items() if saved.get(key, new) != new
-        ]
+        changed = [f'{key} was {saved[key]}, now is {x}' for key, x in expected.items() if saved.get(key, x) != x]
         if changed:
             raise SearchError(
-                f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new search '
-                'in another work_dir (--work-dir).'
+                f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new '
+                'search in another work_dir (--work-dir).'
             )
         runner.train_loop.resumed = state
 
@@ -131,11 +127,12 @@ class SearchCheckpointHook(CheckpointHook):
         if self._search is not None:
             checkpoint['search'] = self._search
 
-    def save_interrupted(self, runner: Runner) -> str:
-        """Save between two iterations; returns the name of the file. Every process must call this."""
+    def save_and_exit(self, runner: Runner) -> None:
+        """Save between two iterations, after a SIGTERM, and exit. Every process must call this."""
         filename = f'interrupted_iter_{runner.iter}.pth'
         self._save(runner, filename, dict(epoch=runner.epoch, iter=runner.iter))
-        return filename
+        runner.logger.info(f'SIGTERM: saved {filename}. --resume continues with the next iteration.')
+        raise SystemExit(EXIT_STOPPED)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
