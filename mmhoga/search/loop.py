@@ -100,6 +100,7 @@ class SearchLoop(EpochBasedTrainLoop):
         self.stop_request = StopRequest()
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here
         self._position = 0  # number of batches of this epoch that were used before this process started
+        self._iter: int
         self._batches: Iterator[Any]
         self._alpha_batches: Iterator[Any]
 

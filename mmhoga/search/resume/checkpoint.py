@@ -87,6 +87,8 @@ class SearchCheckpointHook(CheckpointHook):
         return added
 
     _search: dict[str, Any] | None = None
+    last_ckpt: str | None
+    file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)

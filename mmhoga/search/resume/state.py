@@ -155,13 +155,12 @@ class BatchStream:
             yield self._seed(epoch, position), indices
 
     def _one_pass(self, epoch: int) -> list[list[int]]:
-        batch_sampler: Any = self.loader.batch_sampler
-        samplers: list[Any] = [self.loader.sampler, batch_sampler, getattr(batch_sampler, 'sampler', None)]
-        for sampler in samplers:
+        loader: Any = self.loader
+        for sampler in (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, 'sampler', loader.sampler)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
         with seeded(self._seed(epoch, 'order')):
-            return list(islice(batch_sampler, len(self.loader)))
+            return list(islice(loader.batch_sampler, len(loader)))
 
     def _seed(self, epoch: int, part: object) -> int:
         digest = hashlib.blake2b(f'{self.key}/{epoch}/{part}'.encode(), digest_size=4).digest()
