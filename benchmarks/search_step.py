@@ -130,7 +130,8 @@ def one_by_one(model: SearchModel) -> SearchModel:
 def compiled(model: SearchModel) -> SearchModel:
     """A copy with compiled cells."""
     model = copy.deepcopy(model)
-    model.compile_cells()
+    for cell in model.cells():
+        cell.compile()
     return model
 
 

@@ -16,8 +16,7 @@ from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.parser import command_parser
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.report.environment import describe_environment
-from mmhoga.search.costs.expected import OnMaps, cell_shapes
-from mmhoga.search.costs.latency import Key, LatencyTable, measure
+from mmhoga.search.costs import Key, OnMaps, cell_shapes, measure, write_latencies
 from mmhoga.search.model import SearchModel
 
 
@@ -58,12 +57,9 @@ def measure_table(args: argparse.Namespace) -> None:
         modules = dict(candidates(model, shape))
     except (RuntimeError, ValueError) as error:
         raise LaunchError(f'--input-shape {" ".join(map(str, shape))} does not fit: {one_paragraph(error)}') from error
-    table = LatencyTable(
-        measure(modules.items(), batch_size=args.batch_size, device=device, seconds=args.seconds),
-        {'device': device, 'batch_size': args.batch_size, **describe_environment()},
-    )
-    table.save(args.out)
-    for (name, channels, height, width), milliseconds in table.entries.items():
+    entries = measure(modules.items(), batch_size=args.batch_size, device=device, seconds=args.seconds)
+    write_latencies(args.out, entries, {'device': device, 'batch_size': args.batch_size, **describe_environment()})
+    for (name, channels, height, width), milliseconds in entries.items():
         print(f'{name:16} {channels:4} x {height} x {width}  {milliseconds:8.4f} ms')
     print(f'{args.out}: {len(modules)} entries, on {device}')
 

@@ -15,7 +15,7 @@ from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.hosts import LaunchError, load_config
 from mmhoga.report.comparison import pick_metric
 from mmhoga.report.runs import read_run
-from mmhoga.search.studies.sampling import sample_genotypes
+from mmhoga.search.studies import sample_genotypes
 
 
 def random_search_main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from mmhoga.cli.run.jobs import Job
 from mmhoga.cli.run.trials import require_same_settings, run_trials, trial_folder, trial_parser
 from mmhoga.genotype import Genotype
 from mmhoga.hosts import load_config
-from mmhoga.search.studies.agreement import agreement, agreement_table
+from mmhoga.search.studies import agreement_table
 
 
 def repeat_search_main(argv: Sequence[str] | None = None) -> int:
@@ -54,5 +54,5 @@ def compare_searches(work_dirs: Sequence[Path], total: int) -> str:
             names = genotypes[0].meta.get('primitives') or ()
             candidates = len([name for name in names if name != 'none']) or 1
             heading = '' if stage == '.' else f'{stage}: '
-            parts.append(heading + agreement_table(agreement(genotypes), candidates))
+            parts.append(heading + agreement_table(genotypes, candidates))
     return '\n'.join(parts)

@@ -1,8 +1,8 @@
 """The differentiable search (section 3.3): a model that owns alpha, its optimizers, its loop, its records."""
 
+from mmhoga.search.descent import SearchOptimWrapperConstructor
 from mmhoga.search.loop import SearchLoop
 from mmhoga.search.model import SearchModel
-from mmhoga.search.optimizers import SearchOptimWrapperConstructor
 from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook
 from mmhoga.search.resume.state import SearchError

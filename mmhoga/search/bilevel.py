@@ -27,7 +27,7 @@ Loss = Callable[[], Tensor]
 def first_order(val_loss: Loss, alphas: Sequence[Tensor], *, loss_scale: float = 1.0) -> tuple[Tensor, list[Tensor]]:
     """``dL_val(w, alpha)/dalpha``: the loss, and one gradient for each of ``alphas``."""
     loss = val_loss()
-    return loss.detach(), gradients(loss, alphas, loss_scale)
+    return loss.detach(), _or_zeros(gradients(loss, alphas, loss_scale), alphas)
 
 
 def second_order(
@@ -66,7 +66,7 @@ def second_order(
         ``L_val(w', alpha)``, and one gradient for each of ``alphas``.
 
     Raises:
-        TypeError: the optimizer is not ``torch.optim.SGD``.
+        TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
         ValueError: an unknown ``hessian``.
     """
     if hessian not in HESSIANS:
@@ -85,8 +85,9 @@ def second_order(
         with _restored(weights):
             shift(weights, steps, -1)
             loss = val_loss()
-            both = gradients(loss, [*alphas, *weights], loss_scale)
-        direct, vector = both[: len(alphas)], [_or_zeros(v, w) for v, w in zip(both[len(alphas) :], weights)]
+            both = [*alphas, *weights]
+            both = _or_zeros(gradients(loss, both, loss_scale), both)
+        direct, vector = both[: len(alphas)], both[len(alphas) :]
         if average:
             average(vector)
         # Learning rates may differ between groups: scale each part of the vector by its rate over the greatest.
@@ -98,8 +99,8 @@ def second_order(
             else:
                 with frozen_weights():
                     mixed = _finite_difference(train_loss, alphas, weights, vector, radius, loss_scale)
-            direct = [_or_zeros(d, a) - greatest * _or_zeros(m, a) for d, m, a in zip(direct, mixed, alphas)]
-    return loss.detach(), [_or_zeros(d, a) for d, a in zip(direct, alphas)]
+            direct = [d - greatest * m for d, m in zip(direct, _or_zeros(mixed, alphas))]
+    return loss.detach(), direct
 
 
 def sgd_step(
@@ -109,9 +110,6 @@ def sgd_step(
 
     Also its derivative by the gradient, one number per weight: the learning rate, changed by dampening and by
     Nesterov's momentum.
-
-    Raises:
-        TypeError: the optimizer is not ``torch.optim.SGD``, or maximises.
     """
     if not isinstance(optimizer, torch.optim.SGD) or optimizer.defaults.get('maximize'):
         raise TypeError(
@@ -174,16 +172,15 @@ def _finite_difference(
         return [None] * len(alphas)
     eps = radius / norm
     sides = []
-    for sign in (1, -1):
+    for step in (eps, -eps):
         with _restored(weights):
-            shift(weights, vector, sign * eps)
+            shift(weights, vector, step)
             sides.append(gradients(train_loss(), alphas, loss_scale))
-    plus, minus = sides
-    return quotient(plus, minus, eps)
+    return quotient(sides[0], sides[1], eps)
 
 
-def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if gradient is None else gradient
+def _or_zeros(gradients: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(x) if gradient is None else gradient for gradient, x in zip(gradients, inputs)]
 
 
 @contextmanager
@@ -210,15 +207,14 @@ def _with_fixed_random_numbers(loss: Loss, device: torch.device) -> Loss:
 
     def evaluate() -> Tensor:
         now = [module.get_rng_state() for module in modules]
-        if not first:
-            first.extend(now)
-            return loss()
-        try:
-            for module, state in zip(modules, first):
-                module.set_rng_state(state)
-            return loss()
-        finally:
+        for module, state in zip(modules, first):
+            module.set_rng_state(state)
+        value = loss()
+        if first:
             for module, state in zip(modules, now):
                 module.set_rng_state(state)
+        else:
+            first.extend(now)
+        return value
 
     return evaluate

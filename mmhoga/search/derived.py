@@ -10,8 +10,6 @@ from mmengine.config import Config
 
 from mmhoga.genotype import Genotype
 
-_SEARCH_ONLY = ('num_groups', 'primitives')
-
 _HEADER = """\
 # Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
 # model = dict(backbone=dict(plugins={{_base_.plugins}})).
@@ -25,17 +23,14 @@ def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str
         plugins: of the backbone that was searched.
         genotypes: either one, under the empty name, for all stages; or one per stage, under names that end in the
             number of the stage (``layer1``, ...). Then each supernet becomes one plugin per stage.
-
-    Raises:
-        ValueError: the name of a stage does not end in a number.
     """
     derived: list[dict[str, Any]] = []
-    numbers = {stage: _number(stage) for stage in genotypes if stage}
+    numbers = {stage: int(re.findall(r'\d+$', stage)[0]) for stage in genotypes if stage}
     for plugin in plugins:
         if not _is_supernet(plugin.get('cfg')):
             derived.append(dict(plugin))
             continue
-        settings = {key: value for key, value in plugin['cfg'].items() if key not in _SEARCH_ONLY}
+        settings = {key: value for key, value in plugin['cfg'].items() if key not in ('num_groups', 'primitives')}
         stages = plugin.get('stages') or (True,) * max(numbers.values(), default=0)
         for stage, genotype in genotypes.items():
             cfg = {**settings, 'type': 'mmhoga.HOGA', 'genotype': [list(row) for row in genotype.edges]}
@@ -49,14 +44,17 @@ def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str
 
 
 def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], imports: Mapping[str, Any] | None) -> str:
-    """A config with the plugins to train; empty unless exactly one ``plugins`` list of ``model`` has supernets.
+    """A config with the plugins to train.
+
+    Empty unless exactly one ``plugins`` list of ``model`` has supernets and the names of all stages end in a number.
 
     Args:
         model: the ``model`` of the search's config.
         genotypes: as in :func:`derived_plugins`.
         imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
-    searched = list(_searched_plugins(model))
+    lists = [node['plugins'] for node in dicts_in(model) if isinstance(node.get('plugins'), (list, tuple))]
+    searched = [plugins for plugins in lists if any(_is_supernet(plugin.get('cfg')) for plugin in plugins)]
     if len(searched) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
         return ''
     content: dict[str, Any] = {'plugins': derived_plugins(searched[0], genotypes)}
@@ -65,23 +63,14 @@ def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], im
     return _HEADER + Config(content).pretty_text
 
 
-def _searched_plugins(node: Any) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """Every ``plugins`` list in a config that holds a supernet."""
+def dicts_in(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Every dict in a part of a config."""
     if isinstance(node, Mapping):
-        plugins = node.get('plugins')
-        if isinstance(plugins, (list, tuple)) and any(_is_supernet(plugin.get('cfg')) for plugin in plugins):
-            yield plugins
+        yield node
     if isinstance(node, (Mapping, list, tuple)):
         for value in node.values() if isinstance(node, Mapping) else node:
-            yield from _searched_plugins(value)
+            yield from dicts_in(value)
 
 
 def _is_supernet(cfg: Any) -> bool:
     return isinstance(cfg, Mapping) and str(cfg.get('type', '')).rpartition('.')[2] == 'SearchableHOGA'
-
-
-def _number(stage: str) -> int:
-    match = re.search(r'(\d+)$', stage)
-    if match is None:
-        raise ValueError(f'The stage {stage!r} must end in its number, to find its entry in plugins.stages.')
-    return int(match[1])

@@ -1,4 +1,4 @@
-"""The step on alpha: from one batch of trainB, and one of trainA for the second order, to an update."""
+"""The two optimizers of a search, and the step on alpha."""
 
 from __future__ import annotations
 
@@ -8,95 +8,123 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather, all_reduce_params, get_world_size
-from mmengine.optim import OptimWrapperDict
-from torch import Tensor
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import Tensor, nn
 
+from mmhoga.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmhoga.search import bilevel
-from mmhoga.search.model import SearchModel
+from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.resume.state import SearchError
 
+#: The values allowed in ``train_cfg``.
+CHOICES = {'order': (1, 2), 'hessian': bilevel.HESSIANS, 'unroll': ('local', 'joint')}
 
-class AlphaDescent:
-    """Descends alpha on the loss of a batch of trainB. :class:`mmhoga.search.SearchLoop` documents the arguments.
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class SearchOptimWrapperConstructor:
+    """Builds ``OptimWrapperDict(weights=..., alpha=...)``.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     constructor='mmhoga.SearchOptimWrapperConstructor',
+        ...     weights=dict(optimizer=dict(type='SGD', lr=0.025, momentum=0.9, weight_decay=3e-4)),
+        ...     alpha=dict(optimizer=dict(type='Adam', lr=3e-3, betas=(0.5, 0.999), weight_decay=1e-3)))
+
+    Args:
+        optim_wrapper_cfg: ``weights`` and ``alpha``, each an ``optim_wrapper`` of mmengine (``type``, ``optimizer``,
+            ``clip_grad``, ``accumulative_counts``, ...); ``weights`` may have a ``constructor`` and ``paramwise_cfg``.
 
     Raises:
-        ValueError: an unknown ``order``, ``hessian`` or ``unroll``.
+        ValueError: other keys, or a model without alpha.
     """
 
-    def __init__(self, order: int = 1, hessian: str = 'finite_difference', unroll: str = 'local') -> None:
-        for name, value, allowed in (
-            ('order', order, (1, 2)),
-            ('hessian', hessian, bilevel.HESSIANS),
-            ('unroll', unroll, ('local', 'joint')),
-        ):
-            if value not in allowed:
-                raise ValueError(f'train_cfg.{name} must be one of {allowed}, not {value!r}.')
-        self.order, self.hessian, self.unroll = order, hessian, unroll
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        # The base config of a host may leave its scope in the dict.
+        optim_wrapper_cfg = {key: value for key, value in optim_wrapper_cfg.items() if key != '_scope_'}
+        if set(optim_wrapper_cfg) != {'weights', 'alpha'} or paramwise_cfg:
+            raise ValueError(
+                'A search has two optimizers: optim_wrapper must hold "weights" and "alpha" beside "constructor" '
+                f'("paramwise_cfg" belongs inside "weights"), but it holds {sorted(optim_wrapper_cfg)}.'
+            )
+        self.cfg = optim_wrapper_cfg
 
-    @property
-    def differentiates_twice(self) -> bool:
-        """Whether the step needs the second derivative of the training loss from autograd."""
-        return self.order == 2 and self.hessian == 'exact'
+    def __call__(self, model: nn.Module) -> OptimWrapperDict:
+        model = unwrapped(model)
+        alphas = getattr(model, 'alphas', None)
+        if not alphas:
+            raise ValueError(
+                f"{type(model).__name__} has no alpha to search; wrap it: model=dict(type='mmhoga.SearchModel', "
+                'architecture=dict(...)).'
+            )
+        weights = build_optim_wrapper(model, self.cfg['weights'].copy())
+        architecture = {id(alpha) for alpha in alphas}
+        for group in weights.optimizer.param_groups:
+            group['params'] = [parameter for parameter in group['params'] if id(parameter) not in architecture]
+        weights.optimizer.param_groups[:] = [group for group in weights.optimizer.param_groups if group['params']]
+        cfg = self.cfg['alpha'].copy()
+        cfg.setdefault('type', 'OptimWrapper')
+        cfg['optimizer'] = OPTIMIZERS.build({**cfg['optimizer'], 'params': list(alphas)})
+        return OptimWrapperDict(weights=weights, alpha=OPTIM_WRAPPERS.build(cfg))
 
-    def step(self, model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any) -> dict[str, Any]:
-        """Update alpha, or accumulate its gradient, by the settings of ``wrappers['alpha']``.
 
-        Several processes average alpha's gradient just before the update.
+def descend_alpha(
+    model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any, *, order: int, hessian: str, unroll: str
+) -> dict[str, Any]:
+    """Update alpha, or accumulate its gradient, by the settings of ``wrappers['alpha']``.
 
-        Args:
-            model: without its DistributedDataParallel.
-            wrappers: those of the weights and of alpha.
-            data: a batch of trainB.
-            train_data: a batch of trainA, for the virtual step of the second order.
+    Several processes average alpha's gradient just before the update.
 
-        Returns:
-            The values to log.
-        """
-        wrapper = wrappers['alpha']
-        with model.differentiating_alpha() as alphas:
-            gradients, outputs = self._gradients(model, alphas, wrappers, data, train_data)
-            # A loss with exactly these gradients, so that the wrapper accumulates, scales and clips as usual.
-            loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, gradients))
-            wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
-            if wrapper.should_update():  # inside the context: mmengine clips only what requires a gradient
-                all_reduce_params([alpha.grad for alpha in alphas if alpha.grad is not None], op='mean')
-                wrapper.step()
-                wrapper.zero_grad()
-        return outputs
+    Args:
+        model: without its DistributedDataParallel.
+        wrappers: those of the weights and of alpha.
+        data: a batch of trainB.
+        train_data: a batch of trainA, for the virtual step of the second order.
+        order, hessian, unroll: see :class:`mmhoga.search.SearchLoop`.
 
-    def _gradients(
-        self, model: SearchModel, alphas: Sequence[Tensor], wrappers: OptimWrapperDict, data: Any, train_data: Any
-    ) -> tuple[list[Tensor], dict[str, Any]]:
-        outputs: dict[str, Any] = {}
+    Returns:
+        The values to log.
+    """
+    wrapper = wrappers['alpha']
+    outputs: dict[str, Any] = {}
 
-        def val_loss() -> Tensor:
-            with wrappers['alpha'].optim_context(model):
-                loss, log = model.alpha_loss(data)
-            outputs.update(log)
-            return loss
+    def val_loss() -> Tensor:
+        with wrapper.optim_context(model):
+            loss, log = model.alpha_loss(data)
+        outputs.update(log)
+        return loss
 
-        def train_loss() -> Tensor:
-            with wrappers['weights'].optim_context(model):
-                return model.loss(train_data)[0]
+    def train_loss() -> Tensor:
+        with wrappers['weights'].optim_context(model):
+            return model.loss(train_data)[0]
 
-        scaler = getattr(wrappers['alpha'], 'loss_scaler', None)
-        loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
-        if self.order == 1:
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
+    joint = unroll == 'joint' and get_world_size() > 1
+    with model.differentiating_alpha() as alphas:
+        if order == 1:
             with model.frozen_weights():
-                return bilevel.first_order(val_loss, alphas, loss_scale=loss_scale)[1], outputs
-        joint = self.unroll == 'joint' and get_world_size() > 1
-        _, gradients = bilevel.second_order(
-            train_loss,
-            val_loss,
-            alphas,
-            wrappers['weights'].optimizer,
-            hessian=self.hessian,
-            buffers=model.buffers(),
-            average=(lambda tensors: all_reduce_params(tensors, op='mean')) if joint else None,
-            frozen_weights=model.frozen_weights,
-            loss_scale=loss_scale,
-        )
-        return gradients, outputs
+                _, gradients = bilevel.first_order(val_loss, alphas, loss_scale=loss_scale)
+        else:
+            _, gradients = bilevel.second_order(
+                train_loss,
+                val_loss,
+                alphas,
+                wrappers['weights'].optimizer,
+                hessian=hessian,
+                buffers=model.buffers(),
+                average=(lambda tensors: all_reduce_params(tensors, op='mean')) if joint else None,
+                frozen_weights=model.frozen_weights,
+                loss_scale=loss_scale,
+            )
+        # A loss with exactly these gradients, so that the wrapper accumulates, scales and clips as usual.
+        loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, gradients))
+        wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
+        if wrapper.should_update():  # inside the context: mmengine clips only what requires a gradient
+            all_reduce_params([alpha.grad for alpha in alphas if alpha.grad is not None], op='mean')
+            wrapper.step()
+            wrapper.zero_grad()
+    return outputs
 
 
 def require_equal_alpha(alphas: Sequence[Tensor], epoch: int) -> None:

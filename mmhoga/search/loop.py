@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mmengine.optim import OptimWrapperDict
@@ -12,12 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
-from mmhoga.search.descent import AlphaDescent, require_equal_alpha
+from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.resume.checkpoint import SearchCheckpointHook
-from mmhoga.search.resume.signals import EXIT_STOPPED, StopRequest
-from mmhoga.search.resume.state import SearchError, require_free, set_process_state
-from mmhoga.search.resume.streams import BatchStream
+from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
+from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 
 
 @LOOPS.register_module()
@@ -66,10 +64,23 @@ class SearchLoop(EpochBasedTrainLoop):
         unroll: str = 'local',
         **kwargs: Any,
     ) -> None:
-        self.descent = AlphaDescent(order, hessian, unroll)
-        if not runner._resume:
-            require_free(runner.work_dir)
-        self._compile_cells(runner)
+        self.settings: dict[str, Any] = {'order': order, 'hessian': hessian, 'unroll': unroll}
+        for name, value in self.settings.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f'train_cfg.{name} must be one of {CHOICES[name]}, not {value!r}.')
+        model = unwrapped(runner.model)
+        if not isinstance(model, SearchModel):
+            raise TypeError(
+                f"A search needs model=dict(type='mmhoga.SearchModel', architecture=...), not {type(model).__name__}."
+            )
+        record = Path(runner.work_dir) / 'last_checkpoint'
+        if record.is_file() and not runner._resume:
+            last = Path(record.read_text(encoding='utf-8').strip()).name
+            raise SearchError(
+                f'{runner.work_dir} holds a run, up to {last}, which a new search would overwrite. Resume it '
+                '(--resume), choose another folder (--work-dir), or remove this one.'
+            )
+        self._compile_cells(runner, model)
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         self.alpha_dataloader: DataLoader = runner.build_dataloader(
             alpha_dataloader,
@@ -89,13 +100,17 @@ class SearchLoop(EpochBasedTrainLoop):
         self.stop_request = StopRequest()
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here
         self._position = 0  # number of batches of this epoch that were used before this process started
-        self._epoch: int
         self._iter: int
         self._batches: Iterator[Any]
         self._alpha_batches: Iterator[Any]
 
     def run(self) -> nn.Module:
-        self._require_search()
+        wrappers = self.runner.optim_wrapper
+        if not isinstance(wrappers, OptimWrapperDict) or set(wrappers.keys()) != {'weights', 'alpha'}:
+            raise TypeError(
+                "A search needs optim_wrapper=dict(constructor='mmhoga.SearchOptimWrapperConstructor', weights=..., "
+                'alpha=...).'
+            )
         with self.stop_request:
             self.runner.call_hook('before_train')
             try:
@@ -129,18 +144,16 @@ class SearchLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
         if self.stop_request.in_any_process():
-            name = self._checkpoint.save_interrupted(self.runner)
-            self.runner.logger.info(f'SIGTERM: saved {name}. --resume continues with the next iteration.')
-            raise SystemExit(EXIT_STOPPED)
+            self._checkpoint.save_and_exit(self.runner)
 
     def alpha_step(self, data: Any, train_data: Any = None) -> dict[str, Any]:
-        """Descend alpha on a batch of trainB (see :meth:`AlphaDescent.step`); returns the values to log."""
+        """Descend alpha on a batch of trainB; returns the values to log."""
         model = unwrapped(self.runner.model)
-        outputs = self.descent.step(model, self.runner.optim_wrapper, data, train_data)
+        outputs = descend_alpha(model, self.runner.optim_wrapper, data, train_data, **self.settings)
         if not all(alpha.isfinite().all() for alpha in model.alphas):
             raise SearchError(
                 f'alpha is not finite after iteration {self._iter + 1} (epoch {self._epoch + 1}); the loss on trainB '
-                f'was {float(outputs.get("loss", math.nan)):g}. The checkpoint and the genotype of the epoch before '
+                f'was {float(outputs["loss"]):g}. The checkpoint and the genotype of the epoch before '
                 'are unchanged. Lower the learning rates, or clip gradients (optim_wrapper.*.clip_grad).'
             )
         return outputs
@@ -153,33 +166,20 @@ class SearchLoop(EpochBasedTrainLoop):
             and (epoch % self.val_interval == 0 or epoch == self._max_epochs)
         )
 
-    def _compile_cells(self, runner: Runner) -> None:
+    def _compile_cells(self, runner: Runner, model: SearchModel) -> None:
         options = runner.cfg.pop('compile', False)  # otherwise mmengine compiles train_step
         if options is False or options is None:
             return
         if options is not True and not isinstance(options, dict):
             raise ValueError(f'compile must be True, False or a dict of options of torch.compile, not {options!r}.')
-        if self.descent.differentiates_twice:
+        if self.settings['order'] == 2 and self.settings['hessian'] == 'exact':
             raise ValueError(
                 "train_cfg.hessian='exact' differentiates twice, which torch.compile does not support: set "
                 "compile=False, or hessian='finite_difference'."
             )
-        model = unwrapped(runner.model)
-        if isinstance(model, SearchModel):  # run() rejects any other model
-            model.compile_cells(**({} if options is True else options))
-            runner.logger.info('The cells are compiled: the first iteration takes minutes.')
-
-    def _require_search(self) -> None:
-        model, wrappers = unwrapped(self.runner.model), self.runner.optim_wrapper
-        if not isinstance(model, SearchModel):
-            raise TypeError(
-                f"A search needs model=dict(type='mmhoga.SearchModel', architecture=...), not {type(model).__name__}."
-            )
-        if not isinstance(wrappers, OptimWrapperDict) or set(wrappers.keys()) != {'weights', 'alpha'}:
-            raise TypeError(
-                "A search needs optim_wrapper=dict(constructor='mmhoga.SearchOptimWrapperConstructor', weights=..., "
-                'alpha=...).'
-            )
+        for cell in model.cells():
+            cell.compile(**({} if options is True else options))
+        runner.logger.info('The cells are compiled: the first iteration takes minutes.')
 
     def _start(self) -> None:
         """Start both data streams, and restore the rest of the state, at the position of the checkpoint."""
@@ -188,8 +188,16 @@ class SearchLoop(EpochBasedTrainLoop):
         length, alpha_length = map(len, loaders)
         if state is not None:
             self._position = self._iter - self._epoch * state['batches_per_epoch']
-            if state['batches_per_epoch'] != length or len(state['processes']) != runner.world_size:
-                self._accept_another_batch(state)
+            before = f'{len(state["processes"])} processes with {state["batches_per_epoch"]} batches per epoch'
+            now = f'{runner.world_size} processes with {length} batches per epoch'
+            if before != now:
+                if self._position:
+                    raise SearchError(
+                        f'this checkpoint is from the middle of an epoch of {before}, and the config has {now}. '
+                        'Restore them, or resume from the end of an epoch (--resume CHECKPOINT).'
+                    )
+                self._iter = self._epoch * length
+                runner.logger.warning(f'The search ran on {before}, now on {now}: the result will not be exact.')
             for loader, seed in zip(loaders, state['sampler_seeds']):
                 if seed is not None:
                     loader.sampler.seed = seed
@@ -199,28 +207,16 @@ class SearchLoop(EpochBasedTrainLoop):
         if alpha_length != length:
             effect = 'reshuffled within an epoch' if alpha_length < length else f'cut to {length} batches per epoch'
             runner.logger.info(f'trainA has {length} batches, trainB {alpha_length}: trainB is {effect}.')
-        self._batches, self._alpha_batches = (
-            BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length).start(
-                self._epoch, self._position
-            )
+        streams = (
+            BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length)
             for loader, name in zip(loaders, ('trainA', 'trainB'))
         )
+        self._batches, self._alpha_batches = (stream.start(self._epoch, self._position) for stream in streams)
         if state is not None:
             set_process_state(runner, state['processes'][runner.rank % len(state['processes'])])
             self.resumed = None
             if self._epoch and not self._position:
                 self._validate()  # the checkpoint was written before the validation of its epoch
-
-    def _accept_another_batch(self, state: dict[str, Any]) -> None:
-        before = f'{len(state["processes"])} processes with {state["batches_per_epoch"]} batches per epoch'
-        now = f'{self.runner.world_size} with {len(self.dataloader)}'
-        if self._position:
-            raise SearchError(
-                f'this checkpoint is from the middle of an epoch of {before}, and the config has {now}. Restore the '
-                'batch size and number of processes, or resume from the end of an epoch (--resume CHECKPOINT).'
-            )
-        self._iter = self._epoch * len(self.dataloader)
-        self.runner.logger.warning(f'The search ran on {before} and continues on {now}: the result will not be exact.')
 
     def _validate(self) -> None:
         self._decide_current_val_interval()

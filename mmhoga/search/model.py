@@ -13,11 +13,9 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
-from mmhoga.models.supernet import SearchableHOGA, derive_genotype
+from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 from mmhoga.registry import MODELS
-from mmhoga.search.costs.expected import ExpectedCost, cell_shapes
-
-SHARING = ('model', 'stage')
+from mmhoga.search.costs import ExpectedCost, cell_shapes
 
 
 @MODELS.register_module()
@@ -35,11 +33,10 @@ class SearchModel(BaseModel):
         stage_pattern: for ``'stage'``, a regular expression that finds the stage in the name of a cell. The default
             finds ``layer1``, ``layer2``, ..., the names in the ResNets of all hosts.
         cost: ``dict(metric='macs', weight=0.1, input_shape=(3, 224, 224))`` adds the expected cost of the derived
-            cells to alpha's loss (:class:`mmhoga.search.costs.expected.ExpectedCost`).
+            cells to alpha's loss (:class:`mmhoga.search.costs.ExpectedCost`).
         val_loss: also compute the loss on the validation data, in a second forward pass; they need ground truth.
         data_preprocessor: used if ``architecture`` is a config without one; mmengine's Runner passes the top-level
             one of the config.
-        init_cfg: mmengine's.
 
     Raises:
         ValueError: the model has no SearchableHOGA, its cells differ in K or primitives, or a cell is in no stage.
@@ -57,26 +54,30 @@ class SearchModel(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        if alpha_per not in SHARING:
-            raise ValueError(f'alpha_per must be one of {SHARING}, not {alpha_per!r}.')
-        if isinstance(architecture, BaseModel):
-            built = architecture
-        else:
+        if alpha_per not in ('model', 'stage'):
+            raise ValueError(f"alpha_per must be one of 'model' and 'stage', not {alpha_per!r}.")
+        if not isinstance(architecture, BaseModel):
             if data_preprocessor is not None:
                 architecture = {'data_preprocessor': data_preprocessor, **architecture}
-            built = MODELS.build(architecture)
-        super().__init__(built.data_preprocessor, init_cfg)
-        self.architecture: BaseModel = built
+            architecture = MODELS.build(architecture)
+        super().__init__(architecture.data_preprocessor, init_cfg)
+        self.architecture: BaseModel = architecture
         self.val_loss = val_loss
         cells = self.named_cells()
-        _require_equal_spaces(list(cells.values()))
+        if not cells:
+            raise ValueError(
+                "The architecture has nothing to search: it has no module of type 'mmhoga.SearchableHOGA'. Add "
+                "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')] to a backbone that "
+                "takes plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet)."
+            )
+        self._groups = {'': list(cells)} if alpha_per == 'model' else _by_stage(list(cells), stage_pattern)
+        alphas = {stage: cells[names[0]].alpha for stage, names in self._groups.items()}
+        share_alpha(self.architecture)  # raises if the cells differ in K or primitives, also between stages
         if alpha_per == 'model':
-            self._groups = {'': list(cells)}
-            self.alpha = next(iter(cells.values())).alpha
+            self.alpha = alphas['']
         else:
-            self._groups = _by_stage(list(cells), stage_pattern)
-            self.stage_alpha = nn.ParameterDict({stage: cells[names[0]].alpha for stage, names in self._groups.items()})
-        for stage, alpha in self.named_alphas().items():
+            self.stage_alpha = nn.ParameterDict(alphas)
+        for stage, alpha in alphas.items():
             alpha.requires_grad_(False)
             for name in self._groups[stage]:
                 cells[name].alpha = alpha
@@ -116,11 +117,6 @@ class SearchModel(BaseModel):
     def genotype(self, meta: dict | None = None, stage: str = '') -> Genotype:
         """The genotype derived from alpha, or from the alpha of a stage (Eqs. 14, 16); ``meta`` records its origin."""
         return derive_genotype(self.named_alphas()[stage], self.primitives, meta)
-
-    def compile_cells(self, **options: Any) -> None:
-        """Call :meth:`mmhoga.models.SearchableHOGA.compile` of each cell."""
-        for cell in self.cells():
-            cell.compile(**options)
 
     @contextmanager
     def differentiating_alpha(self) -> Iterator[tuple[nn.Parameter, ...]]:
@@ -189,24 +185,8 @@ def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:
         match = re.search(pattern, name)
         if match is None:
             raise ValueError(
-                f'alpha_per="stage": the cell {name!r} is in no stage: stage_pattern = {pattern!r} does not match its '
-                'name. Set stage_pattern to a regular expression that matches the stages of this backbone.'
+                f'alpha_per="stage": the cell {name!r} is in no stage of {pattern!r}. Set stage_pattern to a '
+                'regular expression that matches the stages of this backbone.'
             )
         stages.setdefault(match[0].replace('.', '_'), []).append(name)
     return stages
-
-
-def _require_equal_spaces(cells: list[SearchableHOGA]) -> None:
-    if not cells:
-        raise ValueError(
-            "The architecture has nothing to search: it has no module of type 'mmhoga.SearchableHOGA'. Add "
-            "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')] to a backbone that takes "
-            "plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet)."
-        )
-    spaces = {(cell.num_groups, cell.primitives) for cell in cells}
-    if len(spaces) > 1:
-        raise ValueError(
-            'All cells share one alpha, so they need the same K and primitives; this model has '
-            + '; '.join(f'K = {groups} with {", ".join(names)}' for groups, names in sorted(spaces))
-            + '.'
-        )

@@ -1,6 +1,8 @@
 """The cost of derived cells: its count, its expectation, its table, and the effect of its weight."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +12,14 @@ from mmhoga.genotype import PRIMITIVES, edge_list, uniform
 from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.models.complexity import count
 from mmhoga.search import SearchModel
-from mmhoga.search.costs.expected import ExpectedCost, genotype_cost, operation_complexity
-from mmhoga.search.costs.latency import LatencyTable, measure
+from mmhoga.search.costs import (
+    ExpectedCost,
+    genotype_cost,
+    measure,
+    operation_complexity,
+    read_latencies,
+    write_latencies,
+)
 
 SHAPE = (16, 6, 5)
 
@@ -106,11 +114,13 @@ def test_a_rising_weight_makes_the_derived_cell_cheaper(toy):
 def test_a_latency_table_is_measured_read_and_used(tmp_path):
     names = ('skip_connect', 'se', 'cbam')
     keys = [(name, 4, 6, 5) for name in names]
-    table = LatencyTable(measure([(key, torch.nn.Identity()) for key in keys], seconds=1e-3), {'device': 'cpu'})
-    assert all(value > 0 for value in table.entries.values())
+    measured = measure([(key, torch.nn.Identity()) for key in keys], seconds=1e-3)
+    assert all(value > 0 for value in measured.values())
     path = str(tmp_path / 'latency.json')
-    LatencyTable({('se', 4, 6, 5): 1.0, ('cbam', 4, 6, 5): 3.0}, {'device': 'toy'}).save(path)
-    assert LatencyTable.load(path).meta == {'device': 'toy'}
+    entries = {('se', 4, 6, 5): 1.0, ('cbam', 4, 6, 5): 3.0}
+    write_latencies(path, entries, {'device': 'toy'})
+    assert read_latencies(path) == entries
+    assert json.loads(Path(path).read_text())['meta'] == {'device': 'toy'}
     alpha = torch.zeros(10, 3)
     term = cost_of(alpha, 'latency', 1.0, names, path)
     assert term.item() == pytest.approx((0 + 1 + 3) / 3 / 3)
@@ -118,11 +128,11 @@ def test_a_latency_table_is_measured_read_and_used(tmp_path):
 
 def test_a_missing_entry_is_named_with_the_command_that_measures_it(tmp_path):
     path = str(tmp_path / 'latency.json')
-    LatencyTable({('se', 4, 6, 5): 1.0}).save(path)
+    write_latencies(path, {('se', 4, 6, 5): 1.0}, {})
     with pytest.raises(ValueError, match=r"no entry for 'cbam' on 4 channels of 6 x 5.*mmhoga latency CONFIG --out"):
         cost_of(torch.zeros(10, 2), 'latency', 1.0, ('se', 'cbam'), path)
     with pytest.raises(FileNotFoundError, match=r'Measure one: mmhoga latency'):
-        LatencyTable.load(tmp_path / 'no.json')
+        read_latencies(tmp_path / 'no.json')
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def test_a_missing_entry_is_named_with_the_command_that_measures_it(tmp_path):
 def test_damaged_tables(tmp_path, text, message):
     (tmp_path / 'latency.json').write_text(text)
     with pytest.raises(ValueError, match=message):
-        LatencyTable.load(tmp_path / 'latency.json')
+        read_latencies(tmp_path / 'latency.json')
 
 
 @pytest.mark.parametrize(

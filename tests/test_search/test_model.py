@@ -94,7 +94,7 @@ def test_a_model_without_supernets(toy):
 def test_cells_that_differ_cannot_share(toy):
     model = toy()
     model.cells[1] = SearchableHOGA(8, num_groups=4)
-    with pytest.raises(ValueError, match=r'need the same K and primitives; this model has K = 2 .*; K = 4'):
+    with pytest.raises(ValueError, match=r'need the same K and primitives; found K = 2 .*; K = 4'):
         SearchModel(model)
 
 

@@ -175,7 +175,7 @@ def test_killed_while_a_checkpoint_is_written(config, whole_search, monkeypatch,
             patch.setattr(
                 SearchCheckpointHook,
                 '_remove_older',
-                lambda self, runner, step: killed() if step == 2 else remove(self, runner, step),
+                lambda self, step: killed() if step == 2 else remove(self, step),
             )
         run(config)
     for path in Path(config.work_dir).glob('*.pth'):

@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
-from mmhoga.search.resume.streams import BatchStream
+from mmhoga.search.resume.state import BatchStream
 
 
 class Noisy(Dataset):

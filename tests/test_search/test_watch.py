@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmhoga.genotype import BUILTIN, PRIMITIVES, uniform
-from mmhoga.search.records.watch import CollapseWatch
+from mmhoga.search.records.hook import CollapseWatch
 
 
 def entry(genotype, alpha=None):
@@ -50,8 +50,8 @@ def test_a_finding_is_reported_once():
     ('arguments', 'message'),
     [
         ({'action': 'panic'}, 'must be one of'),
-        ({'max_skips': 3.0}, 'max_skips = 3.0 is above 1'),
-        ({'max_skips': -1}, 'must not be negative'),
+        ({'max_skips': 3.0}, 'max_skips = 3.0; expected a share'),
+        ({'max_skips': -1}, 'max_skips = -1; expected a share'),
         ({'stable_epochs': 0}, 'at least 1'),
     ],
 )

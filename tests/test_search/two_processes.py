@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmhoga.cli.run import distributed
 from mmhoga.search import SearchError
 from mmhoga.search.descent import require_equal_alpha
-from mmhoga.search.resume.streams import BatchStream
+from mmhoga.search.resume.state import BatchStream
 
 STEPS = {
     'first order': dict(),

@@ -1,1 +1,1 @@
-"""The record of a search: its file, the hook that writes it, and the watch for a collapse."""
+"""The record of a search: its file, and the hook that writes it and watches for a collapse."""

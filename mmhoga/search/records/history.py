@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmhoga.files import write_atomic
@@ -36,45 +37,47 @@ VERSION = 1
 
 def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: Genotype) -> dict[str, Any]:
     """The record of one epoch without costs and losses, from alpha ``(K (K + 1) / 2, M)`` and its derived genotype."""
-    rows = alpha.detach().double().cpu().numpy()
+    alpha = alpha.detach().double().cpu()
     return {
         'epoch': epoch,
-        'alpha': rows.tolist(),
-        'entropy': _entropy(_softmax(rows)).tolist(),
+        'alpha': alpha.tolist(),
+        'entropy': torch.special.entr(alpha.softmax(-1)).sum(-1).tolist(),
         'genotype': [list(row) for row in genotype.edges],
         'skip_edges': sum(row.count('skip_connect') for row in genotype.edges),
-        'none_edges': sum(primitives[column] == 'none' for column in rows.argmax(axis=1)),
+        'none_edges': sum(primitives[column] == 'none' for column in alpha.argmax(1)),
     }
 
 
 def write_history(
-    path: str | os.PathLike,
-    entries: Sequence[Mapping[str, Any]],
-    *,
-    num_groups: int,
-    primitives: Sequence[str],
-    cell_inputs: Mapping[str, Sequence[int]],
+    path: Path, num_groups: int, primitives: Sequence[str], cell_inputs: Mapping, entries: Sequence[Mapping]
 ) -> None:
     """Write the file, whole or not at all; creates its folder."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     data = {
         'format': FORMAT,
         'version': VERSION,
         'num_groups': num_groups,
-        'primitives': list(primitives),
-        'cell_inputs': {name: list(shape) for name, shape in cell_inputs.items()},
-        'epochs': list(entries),
+        'primitives': primitives,
+        'cell_inputs': cell_inputs,
+        'epochs': entries,
     }
     write_atomic(path, json.dumps(data) + '\n')
 
 
-def read_entries(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The records of all epochs as they were written, for a search that continues.
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of the file as it was written.
 
     Raises:
         ValueError: not JSON, or another format or version.
     """
-    return _read(Path(path)).get('epochs', [])
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise ValueError(f'{path} is not valid JSON, or was cut off: {error}') from error
+    kind = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
+    if kind != (FORMAT, VERSION):
+        raise ValueError(f'{path} is {kind}; expected format {FORMAT!r}, version {VERSION}.')
+    return data
 
 
 def read_history(path: str | os.PathLike) -> SearchHistory:
@@ -84,18 +87,17 @@ def read_history(path: str | os.PathLike) -> SearchHistory:
         ValueError: not JSON, another format or version, or an epoch whose alpha has another shape.
     """
     path = Path(path)
-    data = _read(path)
+    data = read_json(path)
     try:
         groups, primitives = int(data['num_groups']), tuple(data['primitives'])
         entries = {int(entry['epoch']): entry for entry in data['epochs']}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path}: num_groups, primitives or epochs are missing or malformed ({error!r}).') from error
-    shape = (num_edges(groups), len(primitives))
     epochs = tuple(sorted(entries))
-    alpha, genotypes = np.zeros((len(epochs), *shape)), []
+    alpha, genotypes = np.zeros((len(epochs), num_edges(groups), len(primitives))), []
     for row, epoch in enumerate(epochs):
         try:
-            alpha[row] = _alpha(entries[epoch], shape)
+            alpha[row] = _alpha(entries[epoch], alpha.shape[1:])
             genotypes.append(Genotype.from_config(entries[epoch].get('genotype')))
         except ValueError as error:
             raise ValueError(f'{path}, epoch {epoch}: {error}') from error
@@ -131,12 +133,12 @@ class SearchHistory:
     @property
     def probabilities(self) -> np.ndarray:
         """softmax(alpha) over the candidates (Eq. 12): (E, K(K+1)/2, M)."""
-        return _softmax(self.alpha)
+        return torch.from_numpy(self.alpha).softmax(-1).numpy()
 
     @property
     def entropy(self) -> np.ndarray:
         """Entropy of :attr:`probabilities`, in nats: (E, K(K+1)/2)."""
-        return _entropy(self.probabilities)
+        return torch.special.entr(torch.from_numpy(self.probabilities)).sum(-1).numpy()
 
     @property
     def max_entropy(self) -> float:
@@ -145,10 +147,9 @@ class SearchHistory:
 
     def changes(self) -> list[tuple[int, tuple[int, int], str, str]]:
         """(epoch, edge, before, after) for every edge whose derived operation changed."""
-        steps = zip(self.epochs[1:], self.genotypes, self.genotypes[1:])
         return [
             (epoch, edge, before.operation(*edge), after.operation(*edge))
-            for epoch, before, after in steps
+            for epoch, before, after in zip(self.epochs[1:], self.genotypes, self.genotypes[1:])
             for edge in self.edges
             if before.operation(*edge) != after.operation(*edge)
         ]
@@ -174,7 +175,7 @@ def epoch_scalars(entry: Mapping[str, Any], primitives: Sequence[str], stage: st
     prefix = f'alpha/{stage}/' if stage else 'alpha/'
     scalars = {'entropy': sum(entry['entropy']) / len(entry['entropy'])}
     scalars.update({key: entry[key] for key in ('skip_edges', 'none_edges', 'params', 'macs') if key in entry})
-    mix = _softmax(np.asarray(entry['alpha'])).tolist()
+    mix = torch.tensor(entry['alpha'], dtype=torch.float64).softmax(-1).tolist()
     for edge, entropy, row in zip(edge_list(len(entry['genotype'])), entry['entropy'], mix):
         scalars[f'entropy/{edge_name(*edge)}'] = entropy
         scalars.update({f'{edge_name(*edge)}/{name}': p for name, p in zip(primitives, row)})
@@ -182,31 +183,11 @@ def epoch_scalars(entry: Mapping[str, Any], primitives: Sequence[str], stage: st
     return {prefix + name: value for name, value in scalars.items()}
 
 
-def _softmax(alpha: np.ndarray) -> np.ndarray:
-    shifted = np.exp(alpha - alpha.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def _entropy(probabilities: np.ndarray) -> np.ndarray:
-    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1.0))).sum(axis=-1)
-
-
 def _short(number: float) -> str:
     for size, unit in ((1e9, ' G'), (1e6, ' M'), (1e3, ' k')):
         if number >= size:
             return f'{number / size:.3g}{unit}'
     return f'{number:.0f}'
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not valid JSON, or was cut off: {error}') from error
-    kind = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
-    if kind != (FORMAT, VERSION):
-        raise ValueError(f'{path} is {kind}; expected format {FORMAT!r}, version {VERSION}.')
-    return data
 
 
 def _further(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -217,7 +198,7 @@ def _further(entry: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in values.items() if type(value) in (int, float) and math.isfinite(value)}
 
 
-def _alpha(entry: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+def _alpha(entry: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
     try:
         alpha = np.asarray(entry.get('alpha'), dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,25 +1,84 @@
-"""The hook that records a search after each epoch: genotype, history of alpha, log line, curves, collapse watch."""
+"""The hook that records a search after each epoch, and warns of signs that it collapses or has settled."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list, master_only
+from mmengine.dist import all_reduce, broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmhoga.files import write_atomic
-from mmhoga.genotype import Genotype
 from mmhoga.registry import HOOKS
-from mmhoga.search.costs.expected import Shape, genotype_cost, record_input_shape
+from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
 from mmhoga.search.derived import plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
-from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_entries, write_history
-from mmhoga.search.records.watch import CollapseWatch
+from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
 from mmhoga.version import __version__
+
+
+@dataclass(frozen=True)
+class CollapseWatch:
+    """The two criteria of DARTS+ (Liang et al. 2019), with thresholds for HOGA.
+
+    Gradient-based searches drift to skip-connections when they run too long. The paper's own result has 3 in 10 edges
+    (Fig. 3), which the limit of DARTS+ would reject; the default here allows half of the edges.
+
+    Args:
+        max_skips: the most skip-connections allowed in the derived genotype: a share of the edges (float) or a number
+            of edges (int). None disables the criterion.
+        stable_epochs: the search has settled if the order of the candidates with parameters, by alpha, is unchanged on
+            every edge for this many epochs. None disables the criterion.
+        action: ``'warn'`` once when a sign appears, or ``'stop'`` the search after that epoch.
+
+    Raises:
+        ValueError: an unknown action, or limits out of range.
+    """
+
+    max_skips: float | int | None = 0.5
+    stable_epochs: int | None = 10
+    action: str = 'warn'
+
+    def __post_init__(self) -> None:
+        if self.action not in ('warn', 'stop'):
+            raise ValueError(f"watch.action must be one of 'warn' and 'stop', not {self.action!r}.")
+        limit = self.max_skips
+        if limit is not None and (limit < 0 or (isinstance(limit, float) and limit > 1)):
+            raise ValueError(f'watch.max_skips = {limit}; expected a share of the edges from 0.0 to 1.0, or an int.')
+        if self.stable_epochs is not None and self.stable_epochs < 1:
+            raise ValueError(f'watch.stable_epochs must be at least 1, not {self.stable_epochs}.')
+
+    def findings(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> dict[str, str]:
+        """The criteria that hold after the last of these epochs, each with a sentence.
+
+        Args:
+            epochs: records of ``search_history.json``, with ``alpha`` and ``genotype``.
+            primitives: the names of alpha's columns.
+        """
+        findings = {}
+        if epochs and self.max_skips is not None:
+            names = [name for row in epochs[-1]['genotype'] for name in row]
+            skips = names.count('skip_connect')
+            limit = self.max_skips * len(names) if isinstance(self.max_skips, float) else self.max_skips
+            if skips > limit:
+                findings['max_skips'] = f'{skips} of {len(names)} edges would be skip-connections (limit {limit:g})'
+        if self.stable_epochs is not None and len(epochs) > self.stable_epochs:
+            recent = [_ranking(entry['alpha'], primitives) for entry in epochs[-self.stable_epochs - 1 :]]
+            if all(ranking == recent[0] for ranking in recent):
+                findings['stable_epochs'] = (
+                    f'the order of the candidates has not changed on any edge for {self.stable_epochs} epochs'
+                )
+        return findings
+
+    def news(self, epochs: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> dict[str, str]:
+        """The findings that did not hold one epoch earlier."""
+        before = self.findings(epochs[:-1], primitives)
+        return {name: text for name, text in self.findings(epochs, primitives).items() if name not in before}
 
 
 @HOOKS.register_module()
@@ -38,14 +97,10 @@ class GenotypeHook(Hook):
     history up to the epoch that it resumes from.
 
     Args:
-        watch: arguments of :class:`mmhoga.search.records.watch.CollapseWatch`, which warns or stops the search.
+        watch: arguments of :class:`mmhoga.search.records.hook.CollapseWatch`, which warns or stops the search.
     """
 
     priority = 'LOW'  # before the checkpoint of the same epoch
-
-    genotype_file = 'genotype.json'
-    history_file = 'search_history.json'
-    plugins_file = 'plugins.py'
 
     def __init__(self, watch: dict[str, Any] | None = None) -> None:
         self.watch = CollapseWatch(**(watch or {}))
@@ -55,38 +110,45 @@ class GenotypeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         model = _search_model(runner)
         # Sizes of the first batch of the search, also after a resume: checkpoints hold the message hub.
-        saved_shapes = runner.message_hub.runtime_info.get('cell_inputs', {})
-        self._shapes = {name: tuple(shape) for name, shape in saved_shapes.items()}
-        cells = model.named_cells()
-        self._handles = [record_input_shape(cells[n], n, self._shapes) for n in cells if n not in self._shapes]
-        self._histories = {stage: [] for stage in model.named_alphas()}
-        for stage in self._histories:
-            path = Path(runner.work_dir, stage, self.history_file)
-            if runner.epoch and path.is_file():
-                self._histories[stage] = [entry for entry in read_entries(path) if entry['epoch'] <= runner.epoch]
+        self._shapes = runner.message_hub.runtime_info.get('cell_inputs', {})
+        runner.message_hub.update_info('cell_inputs', self._shapes)
+        for name, cell in model.named_cells().items():
+            if name not in self._shapes:
+                record_input_shape(cell, name, self._shapes)
+        for stage in model.named_alphas():
+            path = Path(runner.work_dir, stage, 'search_history.json')
+            entries = read_json(path)['epochs'] if runner.epoch and path.is_file() else []
+            self._histories[stage] = [entry for entry in entries if entry['epoch'] <= runner.epoch]
         if self.watch.action == 'stop' and self._findings(model):
             runner.train_loop.stop_training = True
 
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        if self._handles:
-            while self._handles:
-                self._handles.pop().remove()
-            shapes = {name: list(shape) for name, shape in self._shapes.items()}
-            runner.message_hub.update_info('cell_inputs', shapes)
-
     def after_train_epoch(self, runner: Runner) -> None:
         model = _search_model(runner)
+        losses = _mean_losses(runner)
+        genotypes = {}
         for stage, alpha in model.named_alphas().items():
-            genotype = model.genotype(_meta(runner, model, stage), stage)
-            entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotype)
+            meta = {
+                'epoch': runner.epoch + 1,
+                'seed': runner.seed,
+                'alpha': alpha.detach().double().cpu().tolist(),
+                'primitives': list(model.primitives),
+                'config': Path(runner.cfg.filename).name if runner.cfg.filename else None,
+                'versions': {'mmhoga': __version__, 'mmengine': mmengine.__version__, 'torch': torch.__version__},
+            }
+            genotypes[stage] = model.genotype({**meta, 'stage': stage} if stage else meta, stage)
+            entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotypes[stage])
             cells = model.named_cells(stage)
             if self._shapes.keys() >= cells.keys():
-                cost = genotype_cost(cells, self._shapes, genotype)
+                cost = genotype_cost(cells, self._shapes, genotypes[stage])
                 entry.update(params=cost.params, macs=cost.macs)
-            entry['loss'] = _mean_losses(runner)
-            self._histories[stage].append(entry)
-            self._write_stage(runner, model, stage, genotype)
-        self._write_plugins(runner)
+            self._histories[stage].append({**entry, 'loss': losses})
+        self._write_histories(runner, model)
+        if is_main_process():
+            for stage, genotype in genotypes.items():
+                genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
+            text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
+            if text:
+                write_atomic(Path(runner.work_dir, 'plugins.py'), text)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
             self._report(runner, model)
 
@@ -97,76 +159,48 @@ class GenotypeHook(Hook):
         model = _search_model(runner)
         if metrics and 'val_loss' in metrics:
             loss = _mean_over_processes(metrics['val_loss'])
-            for stage, entry in zip(self._histories, entries):
+            for entry in entries:
                 entry['loss']['val'] = loss
-                self._write_stage(runner, model, stage)
+            self._write_histories(runner, model)
         self._report(runner, model)
 
     def after_train(self, runner: Runner) -> None:
         for stage, history in self._histories.items():
             if history:
-                path = Path(runner.work_dir, stage, self.genotype_file)
+                path = Path(runner.work_dir, stage, 'genotype.json')
                 runner.logger.info(f'The searched genotype{f" of {stage}" if stage else ""} is in {path}')
 
     @master_only
-    def _write_stage(self, runner: Runner, model: SearchModel, stage: str, genotype: Genotype | None = None) -> None:
-        folder = Path(runner.work_dir, stage)
-        write_history(
-            folder / self.history_file,
-            self._histories[stage],
-            num_groups=model.num_groups,
-            primitives=model.primitives,
-            cell_inputs={name: self._shapes[name] for name in model.named_cells(stage) if name in self._shapes},
-        )
-        if genotype is not None:
-            genotype.save(folder / self.genotype_file)
-
-    @master_only
-    def _write_plugins(self, runner: Runner) -> None:
-        genotypes = {stage: Genotype(history[-1]['genotype']) for stage, history in self._histories.items()}
-        text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
-        if text:
-            write_atomic(Path(runner.work_dir) / self.plugins_file, text)
+    def _write_histories(self, runner: Runner, model: SearchModel) -> None:
+        for stage, history in self._histories.items():
+            shapes = {name: self._shapes[name] for name in model.named_cells(stage) if name in self._shapes}
+            path = Path(runner.work_dir, stage, 'search_history.json')
+            write_history(path, model.num_groups, model.primitives, shapes, history)
 
     def _report(self, runner: Runner, model: SearchModel) -> None:
         """Log the line of each stage, its curves, and the findings of the watch."""
-        epoch = next(iter(self._histories.values()))[-1]['epoch']
         for stage, history in self._histories.items():
+            epoch = history[-1]['epoch']
             runner.visualizer.add_scalars(epoch_scalars(history[-1], model.primitives, stage), step=epoch)
             subject = f'Genotype of {stage}' if stage else 'Genotype'
             runner.logger.info(f'{subject}, epoch {epoch}: {epoch_line(history[-1])}')
         stop = self.watch.action == 'stop'
-        findings = self._findings(model)
-        for finding in findings:
+        for finding in self._findings(model):
             consequence = 'the search stops here.' if stop else 'consider stopping the search.'
             runner.logger.warning(f'Watch, epoch {epoch}: {finding}; {consequence}')
-        if findings and stop:
-            runner.train_loop.stop_training = True
+            runner.train_loop.stop_training |= stop
 
     def _findings(self, model: SearchModel) -> list[str]:
         """Findings of the watch after the last epoch: all of them if they stop the search, else only new ones."""
-        findings = []
-        for stage, history in self._histories.items():
-            if self.watch.action == 'stop':
-                texts = list(self.watch.findings(history, model.primitives).values())
-            else:
-                texts = self.watch.news(history, model.primitives)
-            findings += [f'{stage}: {text}' if stage else text for text in texts]
+        find = self.watch.findings if self.watch.action == 'stop' else self.watch.news
+        findings = [
+            f'{stage}: {text}' if stage else text
+            for stage, history in self._histories.items()
+            for text in find(history, model.primitives).values()
+        ]
         objects = [findings]
         broadcast_object_list(objects)  # either all processes stop, or none
         return objects[0]
-
-
-def _meta(runner: Runner, model: SearchModel, stage: str) -> dict[str, Any]:
-    meta = {
-        'epoch': runner.epoch + 1,
-        'seed': runner.seed,
-        'alpha': model.named_alphas()[stage].detach().double().cpu().tolist(),
-        'primitives': list(model.primitives),
-        'config': Path(runner.cfg.filename).name if runner.cfg.filename else None,
-        'versions': {'mmhoga': __version__, 'mmengine': mmengine.__version__, 'torch': torch.__version__},
-    }
-    return {**meta, 'stage': stage} if stage else meta
 
 
 def _mean_losses(runner: Runner) -> dict[str, float]:
@@ -174,8 +208,7 @@ def _mean_losses(runner: Runner) -> dict[str, float]:
     means = {}
     for name, key in (('trainA', 'train/loss'), ('trainB', 'train/alpha_loss')):
         if key in runner.message_hub.log_scalars:
-            mean = runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader))
-            means[name] = _mean_over_processes(mean)
+            means[name] = _mean_over_processes(runner.message_hub.get_scalar(key).mean(len(runner.train_dataloader)))
     return means
 
 
@@ -188,7 +221,11 @@ def _mean_over_processes(value: float) -> float:
 def _search_model(runner: Runner) -> SearchModel:
     model = unwrapped(runner.model)
     if not isinstance(model, SearchModel):
-        raise TypeError(
-            f'GenotypeHook records a mmhoga.SearchModel, not a {type(model).__name__}; remove it from the hooks.'
-        )
+        raise TypeError(f'GenotypeHook records a SearchModel, not a {type(model).__name__}; remove it from the hooks.')
     return model
+
+
+def _ranking(alpha: Sequence[Sequence[float]], primitives: Sequence[str]) -> list[list[int]]:
+    """The candidates with parameters; alpha of the others measures how strong an edge is, not which one is best."""
+    learned = [i for i, name in enumerate(primitives) if name not in ('none', 'skip_connect')]
+    return [sorted(learned, key=lambda i: -row[i]) for row in alpha]

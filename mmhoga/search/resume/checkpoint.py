@@ -1,20 +1,54 @@
-"""Checkpoints from which a search continues exactly, written so that a kill never leaves half of one."""
+"""Checkpoints from which a search continues exactly, and SIGTERM as a request to write one and exit."""
 
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import gather_object, is_main_process
+import torch
+from mmengine.dist import all_reduce, gather_object, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmhoga.files import remove_leftovers, write_atomic
 from mmhoga.registry import HOOKS
-from mmhoga.search.resume.signals import EXIT_STOPPED
-from mmhoga.search.resume.state import SEED, SearchError, identity, process_state, require_same_search
+from mmhoga.search.resume.state import SEED, SearchError, identity, process_state
+
+EXIT_STOPPED = 128 + signal.SIGTERM  # as shells report it
+
+
+class StopRequest:
+    """Context in which SIGTERM sets :attr:`received` instead of ending the process.
+
+    Slurm sends SIGTERM before it takes a node away. Python handles signals in the main thread only; in any other thread
+    this context does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def in_any_process(self) -> bool:
+        """Whether any process received SIGTERM: a collective that every process must call at the same iteration."""
+        flag = torch.tensor([self.received], dtype=torch.uint8)
+        all_reduce(flag, op='max')
+        return bool(flag)
+
+    def __enter__(self) -> StopRequest:
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
+            self._previous = signal.signal(signal.SIGTERM, self._receive)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._installed:
+            signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)
+
+    def _receive(self, *_: Any) -> None:
+        self.received = True
 
 
 class AtomicBackend(LocalBackend):
@@ -40,19 +74,14 @@ class SearchCheckpointHook(CheckpointHook):
     of an epoch is written before the validation of that epoch, which a resumed search repeats.
     """
 
-    interrupted = 'interrupted_iter_{}.pth'
-
     @classmethod
     def install(cls, runner: Runner) -> SearchCheckpointHook:
-        """Replace the runner's CheckpointHook, or add one that saves only on SIGTERM."""
-        for index, hook in enumerate(runner.hooks):
+        """Convert the runner's CheckpointHook, or add one that saves only on SIGTERM."""
+        for hook in runner.hooks:
+            if type(hook) is CheckpointHook:
+                hook.__class__ = cls  # keeps its settings
             if isinstance(hook, cls):
                 return hook
-            if type(hook) is CheckpointHook:
-                replacement = cls()
-                replacement.__dict__.update(hook.__dict__)
-                runner.hooks[index] = replacement
-                return replacement
         added = cls(interval=-1, save_last=False)
         runner.register_hook(added)
         return added
@@ -81,7 +110,13 @@ class SearchCheckpointHook(CheckpointHook):
         expected = identity(runner)
         if expected[SEED] is None:  # mmengine takes the checkpoint's
             del expected[SEED]
-        require_same_search(state['identity'], expected)
+        saved = state['identity']
+        changed = [f'{key} was {saved[key]}, now is {x}' for key, x in expected.items() if saved.get(key, x) != x]
+        if changed:
+            raise SearchError(
+                f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new '
+                'search in another work_dir (--work-dir).'
+            )
         runner.train_loop.resumed = state
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
@@ -94,19 +129,20 @@ class SearchCheckpointHook(CheckpointHook):
         if self._search is not None:
             checkpoint['search'] = self._search
 
-    def save_interrupted(self, runner: Runner) -> str:
-        """Save between two iterations; returns the name of the file. Every process must call this."""
-        filename = self.interrupted.format(runner.iter)
+    def save_and_exit(self, runner: Runner) -> None:
+        """Save between two iterations, after a SIGTERM, and exit. Every process must call this."""
+        filename = f'interrupted_iter_{runner.iter}.pth'
         self._save(runner, filename, dict(epoch=runner.epoch, iter=runner.iter))
-        return filename
+        runner.logger.info(f'SIGTERM: saved {filename}. --resume continues with the next iteration.')
+        raise SystemExit(EXIT_STOPPED)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             self.keep_ckpt_ids.append(step)  # the deque drops the oldest
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         self._save(runner, self.filename_tmpl.format(step), meta)
-        if is_main_process():
-            self._remove_older(runner, step)
+        if is_main_process() and isinstance(self.file_backend, LocalBackend):
+            self._remove_older(step)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         # mmengine would save the last checkpoint again, with the best score. A resumed search validates again instead.
@@ -149,18 +185,11 @@ class SearchCheckpointHook(CheckpointHook):
         finally:
             self._search = None
 
-    def _remove_older(self, runner: Runner, step: int) -> None:
+    def _remove_older(self, step: int) -> None:
         """Remove interrupted checkpoints, and those beyond ``max_keep_ckpts``, once the new one is on disk."""
-        if not isinstance(self.file_backend, LocalBackend):
-            return
-        kept = set(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else None
-        regular, interrupted = map(_pattern, (self.filename_tmpl, self.interrupted))
+        regular = re.compile(re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)'))
         for path in Path(self.out_dir).glob('*.pth'):
             match = regular.fullmatch(path.name)
-            dropped = match and kept is not None and int(match[1]) < step and int(match[1]) not in kept
-            if dropped or interrupted.fullmatch(path.name):
+            old = match and self.max_keep_ckpts > 0 and int(match[1]) < step and int(match[1]) not in self.keep_ckpt_ids
+            if old or re.fullmatch(r'interrupted_iter_\d+\.pth', path.name):
                 path.unlink()
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))

@@ -1,1 +1,0 @@
-"""The cost of derived cells: expected under alpha, and latency measured on this machine."""
