@@ -14,10 +14,12 @@ from mmengine.config import Config
 from mmhoga import hosts
 from mmhoga.cli import test as test_command
 from mmhoga.cli import train as train_command
-from mmhoga.cli.run import data_checks, distributed, errors, options
+from mmhoga.cli.run import distributed, errors, options
 from mmhoga.cli.run.arguments import add_config_options, option_text
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, set_preprocessor
+
+PARTS = ('train', 'val', 'test')
 
 
 def sgd(lr=0.1, **wrapper):
@@ -391,12 +393,13 @@ class TestTestOptions:
     def test_show_dir(self, scope, expected):
         hook = dict(type='VisualizationHook')
         cfg = Config(dict(default_scope=scope, default_hooks=dict(visualization=hook)))
-        test_command.set_visualization(cfg, show=False, show_dir='drawn', interval=5, wait=1)
+        args = argparse.Namespace(show=False, show_dir='drawn', interval=5, wait_time=1)
+        test_command.set_visualization(cfg, args)
         assert dict(hook, **expected, show=False, wait_time=1, interval=5) == cfg.default_hooks.visualization
 
     def test_show_dir_without_the_hook(self):
         with pytest.raises(LaunchError, match='VisualizationHook'):
-            test_command.set_visualization(Config(), show=True, show_dir=None, interval=1, wait=1)
+            test_command.set_visualization(Config(), argparse.Namespace(show=True))
 
     def test_tta(self):
         dataset = dict(type='D', pipeline=[dict(type='Load'), dict(type='PackDetInputs')])
@@ -526,7 +529,7 @@ class TestErrors:
     )
     def test_key_of_a_missing_path(self, tmp_path, monkeypatch, missing, key):
         monkeypatch.chdir(tmp_path)
-        coco = json.dumps({name: [dict.fromkeys(keys, 1)] for name, keys in data_checks._LISTS.items()})
+        coco = json.dumps({name: [{}] for name in errors.COCO_LISTS})
         files = {'data/coco/annotations/train2017.json': coco, 'data/coco/annotations/val2017.json': coco}
         files.update({'labels/val2017.json': coco, 'weights/hoga.pth': ''})
         folders = ['data/coco/train2017', 'data/coco/val2017']
@@ -538,7 +541,7 @@ class TestErrors:
         for path in folders:
             if path != missing:
                 Path(path).mkdir()
-        problem = data_checks.data_problem(self.data_config('data/coco/'))
+        problem = errors.data_problem(self.data_config('data/coco/'), PARTS)
         assert f'there is no {missing}' in problem.replace('//', '/')
         assert f': {key} = ' in problem
 
@@ -547,9 +550,9 @@ class TestErrors:
         Path('weights').mkdir()
         Path('weights/hoga.pth').touch()
         cfg = self.data_config('data/coco/')
-        assert 'train2017' in data_checks.data_problem(cfg)
-        assert 'val2017' in data_checks.data_problem(cfg, ['val'])
-        assert data_checks.data_problem(cfg, ['test']) is None
+        assert 'train2017' in errors.data_problem(cfg, PARTS)
+        assert 'val2017' in errors.data_problem(cfg, ['val'])
+        assert errors.data_problem(cfg, ['test']) is None
 
     @pytest.mark.parametrize(
         'error',
@@ -567,7 +570,7 @@ class TestErrors:
     )
     def test_missing_data(self, tmp_path, monkeypatch, error):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/')):
+        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/'), PARTS):
             raise error
         message = str(raised.value)
         assert str(tmp_path / 'data/coco/annotations/train2017.json') in message
@@ -579,22 +582,22 @@ class TestErrors:
         monkeypatch.chdir(tmp_path)
         (tmp_path / 'data/coco/annotation').mkdir(parents=True)
         path = 'data/coco/annotations/train2017.json'
-        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/')):
+        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/'), PARTS):
             raise FileNotFoundError(2, 'No such file', path)
         assert str(raised.value).endswith(f'Did you mean {tmp_path}/data/coco/annotation?')
 
     def test_download_without_network(self):
-        with pytest.raises(LaunchError, match='Name or service not known'), errors.explained(Config()):
+        with pytest.raises(LaunchError, match='Name or service not known'), errors.explained(Config(), PARTS):
             raise urllib.error.URLError('Name or service not known')
 
     @pytest.mark.parametrize('error', [AssertionError('shapes differ'), ValueError('a/b not found')])
     def test_other_errors_are_one_paragraph_until_the_first_step(self, error):
         with (
             pytest.raises(LaunchError, match=f'the config: {type(error).__name__}: {error}'),
-            errors.explained(Config()),
+            errors.explained(Config(), PARTS),
         ):
             raise error
-        with pytest.raises(type(error)), errors.explained(Config(), has_started=lambda: True):
+        with pytest.raises(type(error)), errors.explained(Config(), PARTS, has_started=lambda: True):
             raise error
 
     def test_the_last_line_of_a_workers_traceback(self):

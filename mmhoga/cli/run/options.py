@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmhoga.files import near_names
-from mmhoga.hosts import LaunchError
+from mmhoga.hosts import LaunchError, walk
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
@@ -64,23 +64,14 @@ def latest_checkpoint(work_dir: Path) -> Path | None:
 
 def require_checkpoint(checkpoint: str) -> None:
     """Raise a LaunchError if a local checkpoint does not exist, before minutes are spent on building data sets."""
-    is_address = '://' in checkpoint  # https://, torchvision://, s3://: mmengine loads them
-    if not is_address and not Path(checkpoint).exists():
+    if '://' not in checkpoint and not Path(checkpoint).exists():
         raise LaunchError(f'there is no checkpoint {checkpoint}.{near_names(Path(checkpoint))}')
 
 
 def optim_wrappers(cfg: Config) -> dict[str, ConfigDict]:
     """The optimizer wrappers of a config by their dotted key. A search has several, in a dict."""
-    wrapper = cfg.get('optim_wrapper')
-    if wrapper is None:
-        return {}
-    if 'optimizer' in wrapper:
-        return {'optim_wrapper': wrapper}
-    return {
-        f'optim_wrapper.{name}': value
-        for name, value in wrapper.items()
-        if isinstance(value, dict) and 'optimizer' in value
-    }
+    wrapper = {'optim_wrapper': cfg.get('optim_wrapper')}
+    return {key: node for key, node in walk(wrapper) if isinstance(node, dict) and 'optimizer' in node}
 
 
 def set_amp(cfg: Config, amp: bool, accelerator: bool) -> None:
@@ -124,19 +115,17 @@ def set_auto_scale_lr(cfg: Config, enable: bool, world_size: int) -> str | None:
             f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr = dict(base_batch_size=N). N is the number of '
             'images per step, over all processes, for which its learning rates were chosen.'
         )
-    wrappers = optim_wrappers(cfg)
+    wrappers = {key.rpartition('.')[2]: wrapper for key, wrapper in optim_wrappers(cfg).items()}
     if 'optim_wrapper' in wrappers:
         cfg.auto_scale_lr.enable = True
         return None
-    names = {key.rpartition('.')[2] for key in wrappers}
     chosen = settings.get('optimizers')
-    if not names.issuperset(chosen or ()):
-        raise LaunchError(f'auto_scale_lr.optimizers = {chosen}, but optim_wrapper has: {", ".join(sorted(names))}.')
+    if not wrappers.keys() >= set(chosen or ()):
+        raise LaunchError(f'auto_scale_lr.optimizers = {chosen}, but optim_wrapper has: {", ".join(sorted(wrappers))}.')
     actual = world_size * cfg.train_dataloader.batch_size
     ratio = actual / settings['base_batch_size']
     notes = []
-    for key, wrapper in wrappers.items():
-        name = key.rpartition('.')[2]
+    for name, wrapper in wrappers.items():
         optimizer = wrapper.optimizer
         if (_name(optimizer.type) == 'SGD') if chosen is None else (name in chosen):
             optimizer.lr = optimizer.lr * ratio
@@ -152,26 +141,15 @@ def set_loader_defaults(cfg: Config, *, pin_memory: bool, persistent_workers: bo
 
     For every host, ``persistent_workers`` is removed from loaders without workers, which torch refuses.
     """
-    for loader in _loaders(cfg):
+    for key, loader in walk(cfg):
+        if not key.endswith('dataloader') or not isinstance(loader, dict):
+            continue
         if cfg.get('default_scope') == 'mmpretrain':
             loader.setdefault('pin_memory', pin_memory)
             loader.setdefault('persistent_workers', persistent_workers)
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
         if loader.get('num_workers', 0) == 0:
             loader.pop('persistent_workers', None)
-
-
-def disable_validation(cfg: Config) -> None:
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-
-
-def _loaders(cfg: Config):
-    """Data loaders at the top level and, for loops that have their own, in the loop's config."""
-    sections = [cfg, *(cfg.get(f'{stage}_cfg') for stage in ('train', 'val', 'test'))]
-    for section in sections:
-        for key, value in (section or {}).items():
-            if str(key).endswith('dataloader') and isinstance(value, dict):
-                yield value
 
 
 def _name(kind) -> str:

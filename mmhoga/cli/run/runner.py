@@ -1,4 +1,4 @@
-"""From a config to a Runner: the part that ``train`` and ``test`` share."""
+"""From a command line to a Runner: the part that ``train`` and ``test`` share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,25 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmhoga.cli.run import distributed, options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
 from mmhoga.compat import allow_mmengine_checkpoints
-from mmhoga.hosts import LaunchError, building, import_mmpretrain, load_config, set_preprocessor
+from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, set_preprocessor
 from mmhoga.search.resume.state import SearchError
+
+
+def run_parser(purpose: str, example: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that ``train`` and ``test`` share: those of the hosts' own tools."""
+    parser = command_parser(purpose, example)
+    parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+    add_config_options(parser)
+    parser.add_argument('--no-pin-memory', action='store_true', help='set pin_memory=False in the data loaders')
+    launchers, launcher_help = ['none', *distributed.VARIABLES], 'program that started the processes (default: none)'
+    parser.add_argument('--launcher', choices=launchers, default='none', help=launcher_help)
+    # torch.distributed.launch of torch >= 2.0 uses a hyphen.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+    return parser
 
 
 def read_config(args: argparse.Namespace, *, persistent_workers: bool) -> Config:
@@ -47,7 +62,7 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
         allow_mmengine_checkpoints()
         import_mmpretrain(cfg)
         distributed.prepare(cfg)
-        with building(cfg):
+        with explained(cfg, []):
             runner = RUNNERS.build(cfg)
         runner.register_hook(first_step, 'HIGHEST')
         with explained(cfg, parts, lambda: first_step.reached):
