@@ -47,27 +47,19 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    root = shipped_configs()
-    parts = Path(name if path.suffix == '.py' else f'{name}.py').parts
-    parts = parts[1:] if parts[0] == 'configs' else parts
-    shipped = [config for config in sorted(root.rglob('*.py')) if '_base_' not in config.parts]
-    matches = [config for config in shipped if config.relative_to(root).parts[-len(parts) :] == parts]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise LaunchError(f'{name} is ambiguous: {", ".join(str(match.relative_to(root)) for match in matches)}.')
+    shipped = [config for config in sorted(shipped_configs().rglob('*.py')) if '_base_' not in config.parts]
+    for config in shipped:
+        if config.match(name if path.suffix == '.py' else f'{name}.py'):  # from the right, so folders may be left out
+            return config
     near = near_names(path, [config.stem for config in shipped])
     raise LaunchError(f'there is no config {name}, neither as a file nor in mmhoga.{near}')
 
 
 def load_config(name: str, options: dict | None = None) -> Config:
-    """Read a config, override keys of it, and check that the hosts it needs are installed.
+    """Read a config, override the dotted keys of ``options``, and check that the hosts it needs are installed.
 
-    Modules in a config's ``custom_imports`` are also searched for in the current folder, as with ``python -m``.
-
-    Args:
-        name: path of a config, or name of one that comes with the package.
-        options: dotted key -> value.
+    ``name`` is a path, or the name of a config that comes with the package. Modules in a config's ``custom_imports``
+    are also searched for in the current folder, as with ``python -m``.
 
     Raises:
         LaunchError: the config, one of its bases or a module is missing or wrong, or a host is not installed.

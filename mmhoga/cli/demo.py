@@ -34,7 +34,7 @@ ACCURACY = 'accuracy/top1'
 
 def search_job(work_dir: Path, epochs: int | None = None) -> Job:
     options = {'train_cfg.max_epochs': epochs} if epochs else {}
-    return Job('search', SEARCH, work_dir / 'search', options, ACCURACY)
+    return Job('search', SEARCH, work_dir / 'search', options)
 
 
 def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = None) -> dict[str, list[Job]]:
@@ -45,10 +45,10 @@ def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = Non
         if name == SEARCHED:
             options['model.backbone.plugins.0.cfg.genotype'] = from_here(work_dir / 'search/genotype.json')
         slug = re.sub(r'\W+', '-', name.lower()).strip('-')
-        jobs[name] = []
-        for seed in seeds:
-            folder, with_seed = work_dir / f'{slug}-seed{seed}', {'randomness.seed': seed, **options}
-            jobs[name].append(Job(f'{name}, seed {seed}', config, folder, with_seed, ACCURACY))
+        jobs[name] = [
+            Job(f'{name}, seed {seed}', config, work_dir / f'{slug}-seed{seed}', {'randomness.seed': seed, **options})
+            for seed in seeds
+        ]
     return jobs
 
 

@@ -22,7 +22,8 @@ PREFACE = (
     'Parameters and multiply-accumulates (MACs) are counted from our configs, for one image of the size given.\n'
     'The columns "paper" and the results are what the paper prints. None of its results has been measured here.'
 )
-Table = Row = Mapping[str, Any]  # with the keys that the comment in configs/paper.yml describes
+Table = Mapping[str, Any]  # with the keys that the comment in configs/paper.yml describes
+Row = Mapping[str, Any]
 Costs = dict[str, Any]  # config -> {'params': ..., 'macs': ...}, or None if they depend on an unpublished genotype
 
 
@@ -112,11 +113,12 @@ def format_tables(tables: Sequence[Table], costs: Costs, *, markdown: bool = Fal
             macs, printed_macs = _two_decimals(cost.get('macs'), 1e9), _two_decimals(row.get('macs'))
             last = f'`{config}`' if markdown else train_command(config)
             rows.append([row['model'], counted, printed, macs, printed_macs, row.get('result', '-'), last])
-        rows = list(zip(*(column for column in zip(*rows) if set(column[1:]) != {'-'})))
+        columns = [column for column in zip(*rows) if set(column[1:]) != {'-'}]
+        rows = [list(cells) for cells in zip(*columns)]
         number = f'Table {table["key"]}: ' if isinstance(table['key'], int) else ''
         heading = '{}{}, {} x {}'.format(number, table['title'], *table['shape'])
         if markdown:
-            rows.insert(1, ('---', *['---:'] * (len(rows[0]) - 2), '---'))
+            rows.insert(1, ['---', *['---:'] * (len(columns) - 2), '---'])
             parts += [f'### {heading}', '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)]
         else:
             parts.append(f'{heading}\n{format_table(rows)}')

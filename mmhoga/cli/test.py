@@ -13,9 +13,8 @@ from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
-from mmhoga.cli.run import options
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.runner import read_config, run_config, run_parser
+from mmhoga.cli.run.runner import read_config, require_checkpoint, run_config, run_parser
 from mmhoga.hosts import LaunchError
 
 PICKLES = ('.pkl', '.pickle')
@@ -56,7 +55,7 @@ def test_main(argv: Sequence[str] | None = None) -> int:
 
 def _test(args: argparse.Namespace) -> None:
     predictions, metrics_file = outputs(args)
-    options.require_checkpoint(args.checkpoint)
+    require_checkpoint(args.checkpoint)
     cfg = read_config(args, persistent_workers=False)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.amp:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmhoga.cli.run import distributed, options
+from mmhoga.cli.run import distributed
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.runner import read_config, run_config, run_parser
+from mmhoga.cli.run.runner import read_config, run_config, run_parser, set_amp, set_auto_scale_lr, set_resume
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -41,12 +41,12 @@ def train_main(argv: Sequence[str] | None = None) -> int:
 def train_config(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """The config with all arguments applied, and notes for the log."""
     cfg = read_config(args, persistent_workers=not args.no_persistent_workers)
-    notes = [options.set_resume(cfg, args.resume)]
+    notes = [set_resume(cfg, args.resume)]
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    options.set_amp(cfg, args.amp, distributed.has_accelerator())
+    set_amp(cfg, args.amp, distributed.has_accelerator())
     world_size = distributed.get_world_size(args.launcher)
-    notes.append(options.set_auto_scale_lr(cfg, args.auto_scale_lr, world_size))
+    notes.append(set_auto_scale_lr(cfg, args.auto_scale_lr, world_size))
     return cfg, [note for note in notes if note]
 
 

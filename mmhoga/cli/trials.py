@@ -105,11 +105,7 @@ def _repeat_search(args: argparse.Namespace) -> None:
 
 
 def _open_work_dir(args: argparse.Namespace, config: Path, suffix: str, settings: dict[str, Any]) -> Path:
-    """The folder of the trials. Its ``trials.json`` holds their settings.
-
-    Raises:
-        LaunchError: the folder holds trials with other settings.
-    """
+    """Create the folder of the trials, or check that the trials in it have the same settings (``trials.json``)."""
     work_dir = (args.work_dir or Path('work_dirs') / f'{config.stem}_{suffix}').resolve()
     settings = dict(config=config.name, seed=args.seed, cfg_options=args.cfg_options, **settings)
     text = json.dumps(settings, indent=2, sort_keys=True, default=str) + '\n'
@@ -134,8 +130,7 @@ def _open_work_dir(args: argparse.Namespace, config: Path, suffix: str, settings
 def _run_trials(args: argparse.Namespace, jobs: Sequence[Job], summary: Callable[[], str]) -> None:
     """Run the trials that are not done: all, the one of ``--trial``, or none with ``--summary``. Print the summary.
 
-    Raises:
-        LaunchError: there is no such trial, or trials failed. The others have been run nevertheless.
+    A failed trial is an error only after the others have been run.
     """
     chosen = list(jobs)
     if args.summary:

@@ -48,12 +48,9 @@ def prepare(cfg: Config) -> None:
 
     With an accelerator the Runner starts the group. Without one, mmengine's ``init_dist`` and ``wrap_model`` fail, so
     the group is started here and the config wraps the model without device ids.
-
-    Raises:
-        LaunchError: the launcher's environment variables are missing.
     """
     launcher = cfg.launcher
-    get_world_size(launcher)
+    get_world_size(launcher)  # checks the environment
     if launcher == 'none' or has_accelerator():
         return
     for name, theirs in zip(VARIABLES['pytorch'], VARIABLES[launcher]):

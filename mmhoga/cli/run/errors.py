@@ -19,8 +19,6 @@ from mmengine.config import Config
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_problem, leaves, walk
 
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 COCO_LISTS = ('images', 'annotations', 'categories')
 SOURCES = {
     'imagenet': ' ImageNet (ILSVRC 2012) is at https://image-net.org; unpack it as '
@@ -35,23 +33,20 @@ def run(main: Callable[[], object]) -> int:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return 130  # 128 + SIGINT, as shells report it
     except LaunchError as error:
         if os.environ.get('MMHOGA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return 2
     return 0
 
 
 @contextmanager
 def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Convert any exception into a LaunchError about the data, if they are wrong, or about the config.
+    """Convert any exception into a LaunchError about the data of ``parts``, if they are wrong, or about the config.
 
-    Args:
-        cfg: the config.
-        parts: the data loaders to check after an exception: ``train``, ``val``, ``test``.
-        has_started: once it returns True, exceptions pass unchanged.
+    Parts are ``train``, ``val`` and ``test``. Once ``has_started`` returns True, exceptions pass unchanged.
     """
     try:
         yield

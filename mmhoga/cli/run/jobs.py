@@ -42,18 +42,12 @@ def from_here(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of ``mmhoga train``, in a work_dir with an absolute path.
-
-    Attributes:
-        options: for ``--cfg-options``.
-        metric: the job is done when the last epoch has measured this metric (default: any metric).
-    """
+    """One run of ``mmhoga train``, in a work_dir with an absolute path and with ``options`` for ``--cfg-options``."""
 
     name: str
     config: str
     work_dir: Path
     options: dict[str, Any] = field(default_factory=dict)
-    metric: str | None = None
 
     @property
     def command(self) -> list[str]:
@@ -80,8 +74,8 @@ class Job:
             run = read_run(self.work_dir)
         except FileNotFoundError:
             return False
-        wanted, last = {self.metric} if self.metric else set(run.metrics), self.last_step
-        return any(wanted & set(row) and row['step'] >= last for row in run.val)
+        last = self.last_step
+        return any(row['step'] >= last and not row.keys().isdisjoint(run.metrics) for row in run.val)
 
     def result(self, metric: str) -> float | None:
         """The metric at the last validation."""
@@ -90,12 +84,9 @@ class Job:
     def run(
         self, threads: int, watch: Watch | None = None, on_start: Callable[[subprocess.Popen], None] | None = None
     ) -> float:
-        """Run to the end and return the seconds. The output goes to ``console.log`` in the work_dir.
+        """Run to the end, with this number of OpenMP threads, and return the seconds.
 
-        Args:
-            threads: number of OpenMP threads.
-            watch: called with each line of the output.
-            on_start: called with the process.
+        The output goes to ``console.log`` in the work_dir and, line by line, to ``watch``.
 
         Raises:
             JobRunningError: another process runs this job, possibly one whose parent was killed.
