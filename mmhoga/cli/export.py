@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from mmhoga.cli.flops import input_channels
 from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
 from mmhoga.cli.numbers import positive
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.files import write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph

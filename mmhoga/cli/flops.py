@@ -8,9 +8,8 @@ from mmengine.config import Config
 from torch import nn
 
 from mmhoga.cli.numbers import format_table, height_and_width, positive
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.models.complexity import Complexity, count_parts
 

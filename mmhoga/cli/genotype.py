@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Callable
 
 from mmhoga.cli.numbers import format_table, height_and_width, positive
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.figures.genotype_figure import check_drawing_path, save_drawing
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name

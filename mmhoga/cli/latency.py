@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from mmhoga.cli.numbers import positive
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.report.environment import describe_environment
 from mmhoga.search.costs import Key, OnMaps, cell_shapes, measure, write_latencies

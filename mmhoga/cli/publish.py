@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhoga.cli.looks.arguments import run_command
-from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.hosts import LaunchError
 from mmhoga.report.report import report_from_work_dirs
 

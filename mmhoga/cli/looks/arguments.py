@@ -11,9 +11,8 @@ from typing import Any, Callable
 from mmengine.device import get_device
 
 from mmhoga.cli.looks.networks import TrainedNetwork
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.figures.styles import check_figure_path
 from mmhoga.hosts import LaunchError
 from mmhoga.report.environment import describe_environment

@@ -19,7 +19,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from mmhoga.cli.run.errors import explained
-from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
+from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
