@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from mmhoga.cli.looks.arguments import add_image_arguments, figure_record, look_parser, run_command
-from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
+from mmhoga.cli.looks.arguments import add_image_arguments, look_parser, save_look
+from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.looks.pictures import batch, display, requested_pictures
+from mmhoga.cli.run.errors import run
 from mmhoga.figures.attention_figure import attention_figure
-from mmhoga.figures.figure_files import file_style, save_figure
+from mmhoga.figures.figure_files import file_style
 from mmhoga.genotype import edge_name
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 
@@ -26,12 +26,12 @@ def attention_maps_main(argv: Sequence[str] | None = None) -> int:
     )
     add_image_arguments(parser, default=1)
     parser.add_argument('--layer', help='the cell, such as backbone.layer1.0.hoga (default: the first)')
-    return run_command(_draw, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    return run(lambda: _draw(args), ValueError, OSError)
 
 
-def _draw(args: argparse.Namespace) -> list[Path]:
-    paths = config_and_checkpoint(args.model)
-    network = load_network('model', *paths, options=args.cfg_options, device=args.device)
+def _draw(args: argparse.Namespace) -> None:
+    network = load_network(args.model, options=args.cfg_options, device=args.device)
     cell = args.layer or hoga_cells(network.model)[0]
     pictures = requested_pictures(args, network)
     if len({picture.size for picture in pictures}) > 1:
@@ -49,12 +49,10 @@ def _draw(args: argparse.Namespace) -> list[Path]:
         'output_gate': maps.output_gate.cpu().numpy(),
         'images': np.stack(images),
     }
-    record = figure_record(
-        'attention-maps',
-        [network],
+    entries = dict(
         cell=cell,
         genotype=maps.genotype.to_dict(),
         images=titles,
         mean_gates={edge: gate.mean((1, 2, 3)).tolist() for edge, gate in gates.items()},
     )
-    return save_figure(args.out, figure, arrays, record)
+    save_look(args, 'attention-maps', [network], figure, arrays, **entries)

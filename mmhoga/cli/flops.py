@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
 from torch import nn
 
-from mmhoga.cli.numbers import format_table, height_and_width, positive
 from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.values import format_table, height_and_width, positive
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.models.complexity import Complexity, count_parts
 
@@ -26,25 +27,20 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--shape', type=positive(int), nargs='+', default=[224], metavar='N', help=shape_help)
     add_config_options(parser)
     args = parser.parse_args(argv)
-    return run(lambda: print(complexity_table(args.config, args.shape, args.cfg_options)))
+    return run(lambda: _print_table(args))
 
 
-def complexity_table(config: str, shape: Sequence[int], options: dict | None = None) -> str:
-    """A table with a row for each part of the model and one for their sum.
-
-    Args:
-        config: a config of any host.
-        shape: height and width of the input, or one number for both.
-        options: keys of the config to override.
-    """
-    height, width = height_and_width('--shape', shape)
-    model, counted = count_config(load_config(config, options), (height, width))
+def _print_table(args: argparse.Namespace) -> None:
+    height, width = height_and_width('--shape', args.shape)
+    model, counted = count_config(load_config(args.config, args.cfg_options), (height, width))
+    inner = getattr(model, 'architecture', None)  # a search model has its network here
+    prefix, network = ('architecture.', inner) if isinstance(inner, nn.Module) else ('', model)
     rows = [('', 'params (M)', 'MACs (G)')]
-    for name in [*_part_names(model), '']:
+    for name in [*(prefix + child for child, _ in network.named_children()), '']:
         part = counted.get(name)
         if part is not None and (part.params or part.macs):
             rows.append((name or 'total', _three_digits(part.params / 1e6), _three_digits(part.macs / 1e9)))
-    return f'{config} at {height} x {width}\n{format_table(rows)}'
+    print(f'{args.config} at {height} x {width}\n{format_table(rows)}')
 
 
 def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Complexity]]:
@@ -64,17 +60,9 @@ def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[st
         ) from error
 
 
-def input_channels(model: nn.Module) -> int:
-    """The input channels of the first convolution, 3 without any: a network for digits takes 1."""
-    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
-
-
-def _part_names(model: nn.Module, prefix: str = '') -> list[str]:
-    """The children of a model (backbone, neck, heads); for a search model, the children of its architecture."""
-    inner = getattr(model, 'architecture', None)
-    if isinstance(inner, nn.Module):
-        return _part_names(inner, f'{prefix}architecture.')
-    return [f'{prefix}{name}' for name, _ in model.named_children()]
+def input_channels(model: nn.Module, default: int = 3) -> int:
+    """The input channels of the first convolution: a network for digits takes 1."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), default)
 
 
 def _three_digits(number: float) -> str:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mmhoga.cli.looks.arguments import add_image_arguments, figure_record, look_parser, run_command
+from mmhoga.cli.looks.arguments import add_image_arguments, look_parser, save_look
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import Picture, batch, display, requested_pictures
+from mmhoga.cli.run.errors import run
 from mmhoga.figures.attribution_figure import Attribution, attribution_figure
-from mmhoga.figures.figure_files import save_figure
-from mmhoga.look.class_scores import pick
-from mmhoga.look.feature_maps import upsample
 from mmhoga.look.grad_cam import grad_cam
 from mmhoga.look.guided_backprop import guided_backprop
+from mmhoga.look.outputs import pick, upsample
 from mmhoga.models.hooks import undisturbed
 
 
@@ -31,39 +28,35 @@ def grad_cam_main(argv: Sequence[str] | None = None) -> int:
     )
     add_image_arguments(parser, default=5)
     parser.add_argument('--layer', help='layer of Grad-CAM, such as backbone.layer4 (default: the last stage)')
-    parser.add_argument(
-        '--class',
-        dest='target',
-        type=int,
-        metavar='N',
-        help="index of the class to explain (default: the sample's own, or the predicted one)",
-    )
-    return run_command(_draw, parser.parse_args(argv))
+    class_help = "index of the class to explain (default: the sample's own, or the predicted one)"
+    parser.add_argument('--class', dest='target', type=int, metavar='N', help=class_help)
+    args = parser.parse_args(argv)
+    return run(lambda: _draw(args), ValueError, OSError)
 
 
-def _draw(args: argparse.Namespace) -> list[Path]:
-    networks = load_networks(args.model, args.cfg_options, args.device)
-    arrays: dict[str, np.ndarray] = {}
+def _draw(args: argparse.Namespace) -> None:
+    networks = load_networks(args)
+    first = networks[0]
+    pictures = requested_pictures(args, first)
+    images = [display(first, picture) for picture in pictures]
+    arrays = {f'image/{index}': image for index, image in enumerate(images)}
     attributions: dict[str, list[Attribution]] = {}
     results = []
     for network in networks:
         layer = args.layer or network.stages()[-1]
-        pictures = requested_pictures(args, network)
-        explained = [_explain(network, picture, layer, args.target) for picture in pictures]
+        explained = [_explain(network, picture, layer, args.target) for picture in requested_pictures(args, network)]
         attributions[network.name] = [attribution for attribution, _ in explained]
         results.append({'model': network.name, 'layer': layer, 'images': [entry for _, entry in explained]})
         for index, attribution in enumerate(attributions[network.name]):
             arrays[f'{network.name}/grad_cam/{index}'] = attribution.cam
             arrays[f'{network.name}/guided/{index}'] = attribution.guided
-    first, pictures = networks[0], requested_pictures(args, networks[0])
-    images = [display(first, picture) for picture in pictures]
+    names = [picture.title for picture in pictures]
     titles = [
-        picture.title if picture.label is None else f'{picture.title}: {first.class_name(picture.label)}'
-        for picture in pictures
+        name if picture.label is None else f'{name}: {first.class_name(picture.label)}'
+        for name, picture in zip(names, pictures)
     ]
-    arrays.update({f'image/{index}': image for index, image in enumerate(images)})
-    record = figure_record('grad-cam', networks, images=[picture.title for picture in pictures], results=results)
-    return save_figure(args.out, attribution_figure(images, titles, attributions), arrays, record)
+    figure = attribution_figure(images, titles, attributions)
+    save_look(args, 'grad-cam', networks, figure, arrays, images=names, results=results)
 
 
 def _explain(

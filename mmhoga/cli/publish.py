@@ -6,18 +6,18 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.values import output_file
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError
 
-# What mmengine or a search needs only to resume.
+# What mmengine or a search needs only to resume. The averaged weights are in state_dict, as in validation.
 DROPPED = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict', 'search')
 # The keys of meta that describe the weights. Time, host name and paths of the training are left out.
 KEPT = ('dataset_meta', 'cfg', 'epoch', 'iter', 'mmengine_version')
@@ -29,39 +29,21 @@ def publish_main(argv: Sequence[str] | None = None) -> int:
         'Strip a checkpoint to its weights and their description, and name the file by its hash.',
         'mmhoga publish work_dirs/hoga-resnet18/epoch_10.pth --out hoga-resnet18.pth',
     )
-    parser.add_argument('checkpoint', help='a checkpoint of a training or a search')
+    parser.add_argument('checkpoint', type=Path, help='a checkpoint of a training or a search')
     out_help = 'the file is called NAME-HASH.pth, with the first 8 digits of its SHA-256'
-    parser.add_argument('--out', required=True, metavar='NAME.pth', help=out_help)
+    parser.add_argument('--out', type=output_file('.pth'), required=True, metavar='NAME.pth', help=out_help)
     args = parser.parse_args(argv)
     return run(lambda: print(publish(args.checkpoint, args.out)))
 
 
-def publish(checkpoint: str | Path, out: str | Path) -> Path:
-    """Write the file atomically and return its path.
-
-    The weights are those that validation and ``mmhoga test`` use, so the averaged ones if the training averaged. Equal
-    weights and meta give the same file and hash.
+def publish(source: Path, out: Path) -> Path:
+    """Write the file atomically and return its path. Equal weights and meta give the same file and hash.
 
     Raises:
-        LaunchError: the checkpoint is missing or has no weights, or the file cannot be written.
+        LaunchError: the checkpoint is missing or has no weights.
     """
-    source, target = Path(checkpoint), Path(out)
     if not source.is_file():
         raise LaunchError(f'there is no checkpoint {source}.{near_names(source)}')
-    if target.suffix != '.pth':
-        raise LaunchError(f'--out {target}: the name of a checkpoint must end in .pth.')
-    content = io.BytesIO()
-    torch.save(_published(source), content)
-    data = content.getvalue()
-    path = target.with_name(f'{target.stem}-{hashlib.sha256(data).hexdigest()[:8]}.pth')
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise LaunchError(f'{path} cannot be written: {error.strerror}.') from error
-    return path
-
-
-def _published(source: Path) -> dict[str, Any]:
     allow_mmengine_checkpoints()
     try:
         loaded = torch.load(source, map_location='cpu')
@@ -73,8 +55,12 @@ def _published(source: Path) -> dict[str, Any]:
     weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
     if not weights:
         raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
-    kept = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
-    meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
     # Without gradients, and without the rest of a tensor that is a view.
     weights = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in weights.items()}
-    return {'meta': meta, 'state_dict': weights, **kept}
+    meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
+    others = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
+    content = io.BytesIO()
+    torch.save({'meta': meta, 'state_dict': weights, **others}, content)
+    path = out.with_name(f'{out.stem}-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth')
+    write_atomic(path, content.getvalue())
+    return path

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size, init_dist, is_main_process
 from torch import Tensor
 
-from mmhoga.cli.looks.arguments import add_dataset_arguments, figure_record, look_parser, run_command
+from mmhoga.cli.looks.arguments import add_dataset_arguments, look_parser, save_look
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import labelled_features
 from mmhoga.cli.run import distributed
+from mmhoga.cli.run.errors import run
 from mmhoga.figures.feature_figures import selectivity_figure
-from mmhoga.figures.figure_files import save_figure
 from mmhoga.hosts import LaunchError
-from mmhoga.look.feature_maps import pooled
+from mmhoga.look.outputs import pooled
 from mmhoga.look.selectivity import ClassMeans
 
 
@@ -34,19 +33,20 @@ def selectivity_main(argv: Sequence[str] | None = None) -> int:
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    return run_command(_draw, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    return run(lambda: _draw(args), ValueError, OSError)
 
 
-def _draw(args: argparse.Namespace) -> list[Path]:
+def _draw(args: argparse.Namespace) -> None:
     try:
         # Before the networks are loaded, so that each process loads them onto its own device.
         distributed.prepare(Config({'launcher': args.launcher}))
         if args.launcher != 'none' and distributed.has_accelerator():
             init_dist(args.launcher)
-        networks = load_networks(args.model, args.cfg_options, args.device)
+        networks = load_networks(args)
         means = {network.name: _class_means(network, args) for network in networks}
         if not is_main_process():
-            return []
+            return
     finally:
         distributed.leave()
     curves, arrays, results = {}, {}, []
@@ -65,8 +65,7 @@ def _draw(args: argparse.Namespace) -> list[Path]:
                 'mean_selectivity': {layer: float(values.mean()) for layer, values in index.items()},
             }
         )
-    record = figure_record('selectivity', networks, results=results)
-    return save_figure(args.out, selectivity_figure(curves), arrays, record)
+    save_look(args, 'selectivity', networks, selectivity_figure(curves), arrays, results=results)
 
 
 def _class_means(network: TrainedNetwork, args: argparse.Namespace) -> dict[str, ClassMeans]:

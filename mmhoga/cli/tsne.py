@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from mmhoga.cli.looks.arguments import add_dataset_arguments, figure_record, look_parser, run_command
+from mmhoga.cli.looks.arguments import add_dataset_arguments, look_parser, save_look
 from mmhoga.cli.looks.networks import TrainedNetwork, load_networks
 from mmhoga.cli.looks.pictures import labelled_features
+from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import positive
 from mmhoga.figures.feature_figures import tsne_figure
-from mmhoga.figures.figure_files import save_figure
 from mmhoga.hosts import LaunchError
-from mmhoga.look.feature_maps import pooled
+from mmhoga.look.outputs import pooled
 from mmhoga.look.tsne import embed, neighbour_score
 
 
@@ -26,16 +26,17 @@ def tsne_main(argv: Sequence[str] | None = None) -> int:
     )
     add_dataset_arguments(parser)
     parser.add_argument('--layer', help='the layer, such as backbone.layer3 (default: the last stage)')
-    parser.add_argument('--max-samples', type=int, default=2000, help='size of a random subset (default: 2000)')
+    parser.add_argument(
+        '--max-samples', type=positive(int), default=2000, help='size of a random subset (default: 2000)'
+    )
     parser.add_argument('--perplexity', type=float, default=30.0, help='of t-SNE (default: 30)')
     parser.add_argument('--seed', type=int, default=0, help='of the subset and of t-SNE (default: 0)')
-    return run_command(_draw, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    return run(lambda: _draw(args), ValueError, OSError)
 
 
-def _draw(args: argparse.Namespace) -> list[Path]:
-    if args.max_samples < 1:
-        raise LaunchError(f'--max-samples {args.max_samples}: give a positive number.')
-    networks = load_networks(args.model, args.cfg_options, args.device)
+def _draw(args: argparse.Namespace) -> None:
+    networks = load_networks(args)
     embeddings: dict[str, tuple[np.ndarray, float]] = {}
     arrays: dict[str, np.ndarray] = {}
     results = []
@@ -59,8 +60,8 @@ def _draw(args: argparse.Namespace) -> list[Path]:
     labels = arrays['labels']
     classes = networks[0].classes or tuple(map(str, range(int(labels.max()) + 1)))
     settings = {'perplexity': args.perplexity, 'seed': args.seed, 'images': len(labels)}
-    record = figure_record('tsne', networks, **settings, results=results)
-    return save_figure(args.out, tsne_figure(embeddings, labels, classes), arrays, record)
+    figure = tsne_figure(embeddings, labels, classes)
+    save_look(args, 'tsne', networks, figure, arrays, **settings, results=results)
 
 
 def _features(network: TrainedNetwork, layer: str, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmhoga.figures.attribution_figure import HEAT, overlay
 from mmhoga.figures.palette import edge_label, style, subscript
 from mmhoga.look.attention_maps import CellMaps
-from mmhoga.look.feature_maps import upsample
+from mmhoga.look.outputs import upsample
 
 
 def attention_figure(

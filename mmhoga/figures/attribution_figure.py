@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mmhoga.figures.figure_files import file_style
-from mmhoga.look.feature_maps import upsample
+from mmhoga.look.outputs import upsample
 
 HEAT = 'inferno'
 _SMALLEST = 96  # images with a shorter side, in pixels, are enlarged

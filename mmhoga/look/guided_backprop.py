@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmhoga.look.class_scores import pick
+from mmhoga.look.outputs import pick
 from mmhoga.models.hooks import undisturbed
 
 _IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}

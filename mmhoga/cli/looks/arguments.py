@@ -1,21 +1,20 @@
-"""Arguments that the commands share: the networks, the images, and the file to write."""
+"""Arguments that the looks share: the networks, the images and the file to write; and the writing of that file."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Callable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
 from mmengine.device import get_device
 
 from mmhoga.cli.looks.networks import TrainedNetwork
 from mmhoga.cli.run.arguments import add_config_options
-from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.parser import command_parser
-from mmhoga.figures.figure_files import check_figure_path
-from mmhoga.hosts import LaunchError
+from mmhoga.cli.values import output_file
+from mmhoga.figures.figure_files import SUFFIXES, save_figure
 from mmhoga.report.environment import describe_environment
 
 
@@ -33,7 +32,8 @@ def look_parser(purpose: str, example: str, *, single: bool = False) -> argparse
             metavar=('NAME', 'PATH'),
             help='a name for a network, and its work_dir or its config and checkpoint; repeat for each network',
         )
-    parser.add_argument('--out', required=True, metavar='FILE', help='FILE.png or FILE.pdf; also writes .npz and .json')
+    out_help = 'FILE.png or FILE.pdf; also writes .npz and .json'
+    parser.add_argument('--out', type=output_file(*SUFFIXES), required=True, metavar='FILE', help=out_help)
     parser.add_argument('--device', default=get_device(), help='the device to compute on (default: %(default)s)')
     add_config_options(parser)
     return parser
@@ -44,9 +44,8 @@ def add_image_arguments(parser: argparse.ArgumentParser, default: int) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument('--images', nargs='+', metavar='FILE', help='image files, prepared by the test pipeline')
     text = 'the first sample' if default == 1 else f'the first of each of {default} classes'
-    which.add_argument(
-        '--samples', nargs='+', type=int, metavar='N', help=f'samples of the test data set, from 0 (default: {text})'
-    )
+    samples_help = f'samples of the test data set, from 0 (default: {text})'
+    which.add_argument('--samples', nargs='+', type=int, metavar='N', help=samples_help)
     parser.set_defaults(default_samples=default)
 
 
@@ -56,36 +55,18 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, default=0, help='processes that read images (default: 0)')
 
 
-def figure_record(command: str, networks: Sequence[TrainedNetwork], **entries: Any) -> dict[str, Any]:
-    """The content of the ``.json`` beside a figure."""
+def save_look(
+    args: argparse.Namespace,
+    command: str,
+    networks: Sequence[TrainedNetwork],
+    figure: Figure,
+    arrays: Mapping[str, np.ndarray],
+    **entries: Any,
+) -> None:
+    """Write the figure, its arrays, and a ``.json`` with networks, entries and versions; print the paths."""
     models = [
         {'name': network.name, 'config': str(network.cfg.filename), 'checkpoint': network.checkpoint}
         for network in networks
     ]
-    return {'command': command, 'models': models, **entries, 'environment': describe_environment()}
-
-
-def run_command(
-    main: Callable[[argparse.Namespace], Sequence[Path]],
-    args: argparse.Namespace,
-    check: Callable[[str], Any] = check_figure_path,
-) -> int:
-    """Run a command, print the paths it wrote, and return the exit code: 2 for bad input, 130 after Ctrl-C.
-
-    Args:
-        main: the command; returns the paths it wrote.
-        args: the parsed arguments, with ``out``.
-        check: called with ``out`` before the command starts; raises if it cannot be written.
-    """
-
-    def checked() -> None:
-        try:
-            check(args.out)
-            for path in main(args):
-                print(path)
-        except (ValueError, OSError) as error:
-            if os.environ.get('MMHOGA_DEBUG'):
-                raise
-            raise LaunchError(str(error)) from error
-
-    return run(checked)
+    record = {'command': command, 'models': models, **entries, 'environment': describe_environment()}
+    print(*save_figure(args.out, figure, arrays, record), sep='\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import warnings
@@ -23,7 +24,7 @@ from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
-from mmhoga.look.class_scores import class_scores, proposal_scores
+from mmhoga.look.outputs import class_scores, proposal_scores
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class TrainedNetwork:
         """``(N, classes)`` before any softmax."""
         output = self.model(inputs, samples, mode='tensor')
         roi_head: Any = getattr(self.model, 'roi_head', None)
-        if roi_head is not None:
-            head = roi_head.bbox_head
-            last: Any = head[-1] if isinstance(head, nn.ModuleList) else head  # a cascade has one head per stage
-            return proposal_scores(output, last.num_classes)
-        return class_scores(output, getattr(getattr(self.model, 'bbox_head', None), 'cls_out_channels', None))
+        if roi_head is None:
+            return class_scores(output, getattr(getattr(self.model, 'bbox_head', None), 'cls_out_channels', None))
+        head = roi_head.bbox_head
+        last: Any = head[-1] if isinstance(head, nn.ModuleList) else head  # a cascade has one head per stage
+        return proposal_scores(output, last.num_classes)
 
     def run_layers(self, inputs: Tensor, layers: Sequence[str]) -> None:
         """Run the network far enough to compute the layers; the head runs only if one of them is in it."""
@@ -69,9 +70,8 @@ class TrainedNetwork:
             LaunchError: the backbone has no layers of these names.
         """
         backbone = getattr(self.model, 'backbone', nn.Module())
-        names = [
-            f'backbone.{name}' for name, _ in backbone.named_modules() if re.fullmatch(r'(layer|stages\.)\d+', name)
-        ]
+        stage = re.compile(r'(layer|stages\.)\d+')
+        names = [f'backbone.{name}' for name, _ in backbone.named_modules() if stage.fullmatch(name)]
         if not names:
             children = ', '.join(f'backbone.{name}' for name, _ in backbone.named_children())
             raise LaunchError(
@@ -94,29 +94,62 @@ class TrainedNetwork:
             return DATASETS.build(self.dataset_config)
 
 
-def load_networks(models: Sequence[Sequence[str]], options: dict | None, device: str) -> list[TrainedNetwork]:
+def load_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
     """Load the networks of ``--model NAME WORK_DIR`` and ``--model NAME CONFIG CHECKPOINT``."""
-    names = [name for name, *_ in models]
+    names = [name for name, *_ in args.model]
     if len(set(names)) != len(names):
         raise LaunchError(f'two models have the same name: {", ".join(names)}. Give each its own.')
-    return [
-        load_network(name, *config_and_checkpoint(paths, f'--model {name}: '), options=options, device=device)
-        for name, *paths in models
-    ]
+    return [load_network(paths, name, options=args.cfg_options, device=args.device) for name, *paths in args.model]
 
 
-def config_and_checkpoint(paths: Sequence[str], prefix: str = '') -> tuple[str, str]:
-    """``(config, checkpoint)`` from either these two paths or one work_dir.
+def load_network(
+    paths: Sequence[str], name: str | None = None, *, options: dict | None = None, device: str = 'cpu'
+) -> TrainedNetwork:
+    """Build the model of a config and load every weight of it from a checkpoint.
+
+    Args:
+        paths: a work_dir, or a config and a checkpoint.
+        name: the NAME of ``--model``.
+        options: keys of the config to override.
+        device: where the model runs.
 
     Raises:
-        LaunchError: neither one nor two paths, or a work_dir without a config or a checkpoint; starts with ``prefix``.
+        LaunchError: there is no such config, checkpoint or device, or the checkpoint does not fit the config.
     """
+    config, checkpoint = _config_and_checkpoint(paths, f'--model {name}: ' if name else '')
+    require_checkpoint(checkpoint)
+    cfg = load_config(config, options)
+    allow_mmengine_checkpoints()
+    import_mmpretrain(cfg)
+    model = build_model(cfg)
+    with explained(cfg, []), warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        try:
+            # Strict, because a picture of layers with random weights would look right and mean nothing.
+            content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            title, *details = [line for line in str(error).splitlines() if line] or ['']
+            if title.startswith('The model and loaded state dict do not match'):
+                reasons = ' '.join(shorten(line, 160, placeholder=' ...') for line in details[:3])
+                problem = f'{config} and {checkpoint} do not fit: {reasons} Name the config it was trained with.'
+            else:  # without torch's own message, which advises to switch its protection off
+                problem = f'{checkpoint} is not a checkpoint: it is damaged or holds more than weights.'
+            raise LaunchError(problem) from error
+    try:
+        model = model.to(torch.device(device)).eval()
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
+    classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
+    return TrainedNetwork(name or 'the model', cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
+
+
+def _config_and_checkpoint(paths: Sequence[str], prefix: str) -> tuple[str, str]:
+    """``(config, checkpoint)`` from either these two paths or one work_dir."""
     if len(paths) == 2:
         return paths[0], paths[1]
     if len(paths) != 1 or Path(paths[0]).is_file():
-        raise LaunchError(
-            f'{prefix}give a work_dir, or a config and a checkpoint, not: {" ".join(paths) or "nothing"}.'
-        )
+        given = ' '.join(paths) or 'nothing'
+        raise LaunchError(f'{prefix}give a work_dir, or a config and a checkpoint, not: {given}.')
     work_dir = Path(paths[0])
     if not work_dir.is_dir():
         raise LaunchError(f'{prefix}there is no work_dir {work_dir}.{near_names(work_dir)}')
@@ -126,43 +159,3 @@ def config_and_checkpoint(paths: Sequence[str], prefix: str = '') -> tuple[str, 
         missing = 'config (*.py)' if not configs else 'checkpoint (last_checkpoint)'
         raise LaunchError(f'{prefix}{work_dir} has no {missing}. Give a config and a checkpoint instead.')
     return str(configs[-1]), str(checkpoint)
-
-
-def load_network(
-    name: str, config: str, checkpoint: str, *, options: dict | None = None, device: str = 'cpu'
-) -> TrainedNetwork:
-    """Build the model of a config and load every weight of it from a checkpoint.
-
-    Raises:
-        LaunchError: there is no such config, checkpoint or device, or the checkpoint does not fit the config.
-    """
-    require_checkpoint(checkpoint)
-    cfg = load_config(config, options)
-    allow_mmengine_checkpoints()
-    import_mmpretrain(cfg)
-    model = build_model(cfg)
-    with explained(cfg, []), warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)
-        content = _load_weights(model, config, checkpoint)
-    try:
-        model = model.to(torch.device(device)).eval()
-    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
-        raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
-    classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
-    return TrainedNetwork(name, cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
-
-
-def _load_weights(model: nn.Module, config: str, checkpoint: str) -> dict[str, Any]:
-    """Load every weight or none: a picture of layers with random weights would look right and mean nothing."""
-    try:
-        return load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
-    except pickle.UnpicklingError as error:  # torch's own message advises to switch its protection off
-        raise LaunchError(f'{checkpoint} is not a checkpoint: it is damaged or holds more than weights.') from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        title, *details = [line for line in str(error).splitlines() if line] or [type(error).__name__]
-        if not title.startswith('The model and loaded state dict do not match'):
-            raise LaunchError(f'{checkpoint} cannot be read as a checkpoint: {title}') from error
-        reasons = ' '.join(shorten(line, 160, placeholder=' ...') for line in details[:3])
-        raise LaunchError(
-            f'{config} and {checkpoint} do not fit: {reasons} Name the config it was trained with.'
-        ) from error

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from mmhoga.cli.flops import input_channels
 from mmhoga.cli.looks.networks import TrainedNetwork
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError
@@ -50,16 +51,21 @@ class Picture:
 
 
 def requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> list[Picture]:
-    """The images of ``--images`` or ``--samples``; by default one sample of each of the first few classes.
+    """The images of ``--images`` or ``--samples``; by default the first of each of a few classes.
 
     Raises:
         LaunchError: a file is missing or is not an image, or a sample is out of range.
     """
     if args.images:
         return from_files(network, args.images)
-    if args.samples is None:  # chosen from the first network's data set, used for all networks
-        args.samples = one_per_class(network, args.default_samples)
     dataset = network.dataset
+    if args.samples is None:  # chosen from the first network's data set, used for all networks
+        first: dict[int | None, int] = {}
+        for index in range(min(len(dataset), 500)):
+            first.setdefault(Picture(dataset[index], '').label, index)
+            if len(first) == args.default_samples:
+                break
+        args.samples = sorted(first.values())
     for index in args.samples:
         if not 0 <= index < len(dataset):
             raise LaunchError(f'--samples {index}: the data set of {network.name} has samples 0 to {len(dataset) - 1}.')
@@ -82,7 +88,7 @@ def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
         height, width = image.shape[:2]
         start = dict(img_path=path, img_id=0, ori_shape=(height, width), img_shape=(height, width))
         if not loads:
-            if _input_channels(network.model) == 1:
+            if input_channels(network.model) == 1:
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
             start['img'] = image
         if network.scope == 'mmpose':
@@ -92,24 +98,15 @@ def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def one_per_class(network: TrainedNetwork, count: int) -> list[int]:
-    """Indices of the first samples of up to ``count`` classes, among the first 500 samples."""
-    first: dict[int | None, int] = {}
-    for index in range(min(len(network.dataset), 500)):
-        first.setdefault(Picture(network.dataset[index], '').label, index)
-        if len(first) == count:
-            break
-    return sorted(first.values())
-
-
 def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:
     """The normalised ``(N, C, H, W)`` inputs on the network's device, and the host's data samples.
 
     Raises:
         LaunchError: the images do not have as many channels as the network's first convolution takes.
     """
-    given, wanted = len(pictures[0].data['inputs']), _input_channels(network.model)
-    if wanted not in (given, None):
+    given = len(pictures[0].data['inputs'])
+    wanted = input_channels(network.model, default=given)
+    if wanted != given:
         raise LaunchError(
             f'{network.name} takes images with {wanted} channel(s), but the test pipeline of {network.cfg.filename} '
             f"returns {given}. Set its color_type, for example dict(type='LoadImageFromFile', color_type='grayscale')."
@@ -170,8 +167,3 @@ def _pipeline(network: TrainedNetwork) -> list[Any]:
 def _type_name(step: Any) -> str:
     kind = step['type']
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
-
-
-def _input_channels(model: nn.Module) -> int | None:
-    """The channels that the first convolution takes; None without a convolution."""
-    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), None)

@@ -18,14 +18,17 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
-def run(main: Callable[[], None]) -> int:
-    """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through."""
+def run(main: Callable[[], None], *bad_input: type[Exception]) -> int:
+    """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through.
+
+    Exceptions of the types ``bad_input`` are reported like a LaunchError.
+    """
     try:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
-    except LaunchError as error:
+    except (LaunchError, *bad_input) as error:
         if os.environ.get('MMHOGA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)

@@ -1,12 +1,19 @@
-"""One score per image and class from the output of a classifier, a detector or a pose model."""
+"""The outputs of any network in one form: a score per image and class, and maps of a layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+_NO_SCORES = (
+    'This model returns no scores per class, as classifiers, pose models with heatmaps, and one- and two-stage '
+    'detectors do. attention-maps, selectivity and tsne work without class scores.'
+)
 
 
 def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
@@ -37,7 +44,7 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
         if all(isinstance(level, Tensor) and level.dim() == 4 and level.size(1) % num_classes == 0 for level in levels):
             best = [level.unflatten(1, (-1, num_classes)).amax((1, 3, 4)) for level in levels]
             return torch.stack(best).amax(0)
-    raise ValueError(_NONE)
+    raise ValueError(_NO_SCORES)
 
 
 def proposal_scores(output: Any, num_classes: int) -> Tensor:
@@ -57,18 +64,12 @@ def proposal_scores(output: Any, num_classes: int) -> Tensor:
     if isinstance(scores, (tuple, list)):
         scores = scores[0]  # the only image
     if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(1) not in (num_classes, num_classes + 1):
-        raise ValueError(_NONE)
+        raise ValueError(_NO_SCORES)
     if not len(scores):
         raise ValueError(
             'The detector proposes no region in this image, so there is no class score. Try another image.'
         )
     return scores[:, :num_classes].amax(0, keepdim=True)
-
-
-_NONE = (
-    'This model returns no scores per class, as classifiers, pose models with heatmaps, and one- and two-stage '
-    'detectors do. attention-maps, selectivity and tsne work without class scores.'
-)
 
 
 def pick(scores: Tensor, classes: Sequence[int] | Tensor | None) -> tuple[Tensor, Tensor]:
@@ -87,3 +88,36 @@ def pick(scores: Tensor, classes: Sequence[int] | Tensor | None) -> tuple[Tensor
     if len(wrong):
         raise ValueError(f'There is no class {int(wrong[0])}: this model has the classes 0 to {scores.size(1) - 1}.')
     return scores.gather(1, chosen[:, None]).squeeze(1), chosen
+
+
+def as_maps(output: Tensor, layer: str = 'the layer') -> Tensor:
+    """``(N, C, H, W)`` from maps, from tokens ``(N, L, C)`` or from vectors ``(N, C)``.
+
+    Tokens must form a square; up to two tokens before them (class, distillation) are dropped.
+
+    Raises:
+        ValueError: any other shape.
+    """
+    if output.dim() == 4:
+        return output
+    if output.dim() == 2:
+        return output[:, :, None, None]
+    if output.dim() == 3:
+        side = math.isqrt(output.size(1))
+        extra = output.size(1) - side * side
+        if extra <= 2:
+            return output[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+    raise ValueError(
+        f'{layer} returns a tensor of shape {tuple(output.shape)}, not maps (N, C, H, W), tokens (N, L, C) of a '
+        'square image, or vectors (N, C). Name another layer.'
+    )
+
+
+def pooled(output: Tensor, layer: str = 'the layer') -> Tensor:
+    """The mean of each channel over the positions, ``(N, C)``."""
+    return as_maps(output, layer).mean((2, 3))
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear interpolation of ``(N, h, w)`` to ``(N, H, W)``."""
+    return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode='bilinear', align_corners=False).squeeze(1)
