@@ -8,12 +8,10 @@ import pytest
 import torch
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 
-from mmhoga.cli.attention_maps import attention_maps_main
-from mmhoga.cli.grad_cam import grad_cam_main
+from mmhoga.cli.looks.features import selectivity_main, tsne_main
+from mmhoga.cli.looks.images import attention_maps_main, grad_cam_main
 from mmhoga.cli.looks.networks import load_network
-from mmhoga.cli.selectivity import selectivity_main
 from mmhoga.cli.train import train_main
-from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.report import report_from_work_dirs
 
 COLOURS = [(0, 0, 220), (0, 200, 0), (220, 60, 0)]  # of the three kinds of things

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,14 +71,14 @@ def read_genotypes(text: str) -> dict[str, Genotype]:
         GenotypeError: there is no genotype, or one is cut off or wrong. The message names its line.
     """
     genotypes: dict[str, Genotype] = {}
+    count: Counter[str] = Counter()
     for match in _CALL.finditer(text):
-        name = unused = match[1] or 'genotype'
-        number = 1
-        while unused in genotypes:
-            number += 1
-            unused = f'{name}#{number}'
+        name = match[1] or 'genotype'
+        count[name] += 1
+        if count[name] > 1:
+            name = f'{name}#{count[name]}'
         try:
-            genotypes[unused] = to_genotype(_normal(text[match.end() :]))
+            genotypes[name] = to_genotype(_normal(text[match.end() :]))
         except (ValueError, TypeError) as error:
             line = text.count('\n', 0, match.start()) + 1
             raise GenotypeError(f'Line {line}: {error}') from error
@@ -92,13 +93,8 @@ def to_genotype(normal: Normal) -> Genotype:
     Raises:
         ValueError: there are not K(K+1)/2 pairs, an operation is unknown, or an index is out of range or repeated.
     """
-    operations = {}
-    for edge, (name, _) in zip(_edges(normal), normal):
-        if name not in OPERATION_NAMES:
-            raise ValueError(f'Unknown operation {name!r}. The release has {", ".join(OPERATION_NAMES)}.')
-        operations[edge] = OPERATION_NAMES[name]
-    groups = _num_groups(len(normal), 'pairs')
-    return Genotype(tuple(tuple(operations[j, k] for j in range(k + 1)) for k in range(groups)))
+    operations = _operations(normal)
+    return Genotype(tuple(tuple(operations[j, k] for j in range(k + 1)) for k in range(_num_groups(len(normal)))))
 
 
 def convert_alpha(alpha: Tensor) -> Tensor:
@@ -131,24 +127,24 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], kind: str, normal: Norm
 
 
 def _convert_derived(state_dict: Mapping[str, Tensor], normal: Normal) -> dict[str, Tensor]:
-    genotype, edges = to_genotype(normal), _edges(normal)
+    operations = _operations(normal)
+    prefixes = [f'edges.{edge_name(*edge)}.' for edge in operations]
     converted = {}
     for key, value in state_dict.items():
-        if key.startswith('_ops.'):
-            _, position, rest = key.split('.', 2)
-            if int(position) >= len(edges):
-                raise ValueError(f'{key!r} belongs to edge {position}, but the genotype has only {len(edges)} edges.')
-            name, converted_value = _convert(rest, value, _OPERATION_PREFIXES)
-            converted[f'edges.{edge_name(*edges[int(position)])}.{name}'] = converted_value
-        else:
+        if not key.startswith('_ops.'):
             name, converted[name] = _convert(key, value, _CELL_PREFIXES)
-    for edge in edges:
-        name, operation = edge_name(*edge), genotype.operation(*edge)
-        bare = operation in ('none', 'skip_connect')
-        if bare == any(key.startswith(f'edges.{name}.') for key in converted):
+            continue
+        _, position, rest = key.split('.', 2)
+        if int(position) >= len(prefixes):
+            raise ValueError(f'{key!r} belongs to edge {position}, but the genotype has only {len(prefixes)} edges.')
+        name, value = _convert(rest, value, _OPERATION_PREFIXES)
+        converted[prefixes[int(position)] + name] = value
+    for edge, operation in operations.items():
+        has_weights = any(key.startswith(f'edges.{edge_name(*edge)}.') for key in converted)
+        if has_weights == (operation in ('none', 'skip_connect')):
             raise ValueError(
-                f'The state dict does not fit the genotype: {name} is {operation!r} and has '
-                f'{"weights, which it must not have" if bare else "no weights"}. Was it trained with another `normal`?'
+                f'The state dict does not fit the genotype: {edge_name(*edge)} is {operation!r} and has '
+                f'{"weights" if has_weights else "no weights"}. Was it trained with another `normal`?'
             )
     return converted
 
@@ -187,17 +183,19 @@ def _convert(key: str, value: Tensor, prefixes: Mapping[str, str]) -> tuple[str,
     raise ValueError(f'{key!r} is not a key of a released attention cell. Known prefixes: {", ".join(prefixes)}.')
 
 
-def _edges(normal: Normal) -> list[tuple[int, int]]:
-    """The edge (source, target) of each pair. Every edge must be there once."""
-    edges: list[tuple[int, int]] = []
-    for position, ((name, index), (_, k)) in enumerate(zip(normal, edge_list(_num_groups(len(normal), 'pairs')))):
+def _operations(normal: Normal) -> dict[tuple[int, int], str]:
+    """Edge (source, target) -> primitive, in the order of the pairs. Every edge must be there once."""
+    operations: dict[tuple[int, int], str] = {}
+    for position, ((name, index), (_, k)) in enumerate(zip(normal, edge_list(_num_groups(len(normal))))):
+        if name not in OPERATION_NAMES:
+            raise ValueError(f'Unknown operation {name!r}. The release has {", ".join(OPERATION_NAMES)}.')
         if not isinstance(index, int) or not 0 <= index <= k:
             raise ValueError(f'Pair {position}, ({name!r}, {index!r}): node {k} takes indices 0 to {k}.')
         edge = (k if index == 0 else index - 1, k)
-        if edge in edges:
+        if edge in operations:
             raise ValueError(f'Pair {position}, ({name!r}, {index!r}): node {k} has index {index} twice.')
-        edges.append(edge)
-    return edges
+        operations[edge] = OPERATION_NAMES[name]
+    return operations
 
 
 def _release_edges(groups: int) -> list[tuple[int, int]]:
@@ -205,11 +203,11 @@ def _release_edges(groups: int) -> list[tuple[int, int]]:
     return [(j, k) for k in range(groups) for j in (k, *range(k))]
 
 
-def _num_groups(count: int, what: str) -> int:
-    for groups in range(1, count + 1):
-        if num_edges(groups) == count:
+def _num_groups(edges: int, what: str = 'pairs') -> int:
+    for groups in range(1, edges + 1):
+        if num_edges(groups) == edges:
             return groups
-    raise ValueError(f'{count} {what}: expected K(K+1)/2, which is 1, 3, 6, 10, ...')
+    raise ValueError(f'{edges} {what}: expected K(K+1)/2, which is 1, 3, 6, 10, ...')
 
 
 def _normal(text: str) -> list[tuple[str, int]]:

@@ -16,13 +16,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 
-from mmhoga.cli.attention_maps import attention_maps_main
-from mmhoga.cli.grad_cam import grad_cam_main
-from mmhoga.cli.looks.networks import load_network
-from mmhoga.cli.looks.pictures import batch, display, from_files
+from mmhoga.cli.looks.features import selectivity_main, tsne_main
+from mmhoga.cli.looks.images import attention_maps_main, display, from_files, grad_cam_main
+from mmhoga.cli.looks.networks import batch, load_network
 from mmhoga.cli.main import main
-from mmhoga.cli.selectivity import selectivity_main
-from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.comparison import network_complexity
 from mmhoga.report.report import report_from_work_dirs
 
@@ -362,10 +359,10 @@ def test_selectivity_with_bad_input(models, tmp_path, capsys, monkeypatch):
     for arguments, message in (
         (['--layers', 'backbone.layer33'], 'Similar names: backbone.layer3'),
         (['--launcher', 'pytorch'], '--launcher pytorch: RANK, WORLD_SIZE, LOCAL_RANK not set'),
-        (['--batch-size', '0'], 'batch_size should be a positive integer'),
+        (['--batch-size', '0'], '--batch-size: must be a positive integer, not 0'),
     ):
         command = ['--model', 'm', *models['plain'], '--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]
-        assert selectivity_main(command) == 2
+        assert exit_code(selectivity_main, command) == 2
         assert message in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""A trained network: its config, its checkpoint, and how to run it whatever its host."""
+"""Trained networks of any host for the looks: their arguments, their samples, and the record of a figure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import argparse
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from mmhoga.cli.flops import input_channels
+from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import explained
 from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
+from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.values import output_file
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
 from mmhoga.look.outputs import class_scores, proposal_scores
+from mmhoga.report.environment import describe_environment
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,23 @@ class TrainedNetwork:
             return DATASETS.build(self.dataset_config)
 
 
+def look_parser(purpose: str, example: str, *, single: bool = False) -> argparse.ArgumentParser:
+    """A parser for one model as positional arguments (``single``), or for several named ones with ``--model``."""
+    parser = command_parser(purpose, example)
+    paths = 'a work_dir, or a config and a checkpoint'
+    if single:
+        parser.add_argument('model', nargs='+', metavar='PATH', help=paths)
+    else:
+        model_help = f'a name for a network, and {paths}; repeat for each network'
+        names = ('NAME', 'PATH')
+        parser.add_argument('--model', nargs='+', action='append', required=True, metavar=names, help=model_help)
+    out_help = 'FILE.png or FILE.pdf; also writes .npz and .json'
+    parser.add_argument('--out', type=output_file('.png', '.pdf'), required=True, metavar='FILE', help=out_help)
+    parser.add_argument('--device', default=get_device(), help='the device to compute on (default: %(default)s)')
+    add_config_options(parser)
+    return parser
+
+
 def load_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
     """Load the networks of ``--model NAME WORK_DIR`` and ``--model NAME CONFIG CHECKPOINT``."""
     names = [name for name, *_ in args.model]
@@ -159,3 +184,67 @@ def _config_and_checkpoint(paths: Sequence[str], prefix: str) -> tuple[str, str]
         missing = 'config (*.py)' if not configs else 'checkpoint (last_checkpoint)'
         raise LaunchError(f'{prefix}{work_dir} has no {missing}. Give a config and a checkpoint instead.')
     return str(configs[-1]), str(checkpoint)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image after the pipeline: ``data`` is the pipeline's output, ``title`` the label in figures."""
+
+    data: dict[str, Any]
+    title: str
+
+    @property
+    def label(self) -> int | None:
+        """The class of the image, or of its largest box; None if it has neither."""
+        sample = self.data['data_samples']
+        label = getattr(sample, 'gt_label', None)
+        if label is not None:
+            return int(label.flatten()[0])
+        instances = getattr(sample, 'gt_instances', None)
+        if instances is None or 'labels' not in instances or 'bboxes' not in instances or not len(instances.labels):
+            return None
+        boxes = torch.as_tensor(getattr(instances.bboxes, 'tensor', instances.bboxes))
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        return int(instances.labels[int(areas.argmax())])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width before any padding."""
+        return tuple(self.data['inputs'].shape[-2:])  # type: ignore[return-value]
+
+
+def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:
+    """The normalised ``(N, C, H, W)`` inputs on the network's device, and the host's data samples.
+
+    Raises:
+        LaunchError: the images do not have as many channels as the network's first convolution takes.
+    """
+    given = len(pictures[0].data['inputs'])
+    wanted = input_channels(network.model, default=given)
+    if wanted != given:
+        raise LaunchError(
+            f'{network.name} takes images with {wanted} channel(s), but the test pipeline of {network.cfg.filename} '
+            f"returns {given}. Set its color_type, for example dict(type='LoadImageFromFile', color_type='grayscale')."
+        )
+    data = pseudo_collate([picture.data for picture in pictures])
+    ready = network.model.data_preprocessor(data, False)  # type: ignore[operator]
+    return ready['inputs'].to(network.device), ready['data_samples']
+
+
+def save_look(
+    args: argparse.Namespace,
+    command: str,
+    networks: Sequence[TrainedNetwork],
+    figure: Any,
+    arrays: Mapping[str, np.ndarray],
+    **entries: Any,
+) -> None:
+    """Write the figure, its arrays, and a ``.json`` with networks, entries and versions; print the paths."""
+    from mmhoga.figures.figure_files import save_figure  # imports matplotlib, which an export does not need
+
+    models = [
+        {'name': network.name, 'config': str(network.cfg.filename), 'checkpoint': network.checkpoint}
+        for network in networks
+    ]
+    record = {'command': command, 'models': models, **entries, 'environment': describe_environment()}
+    print(*save_figure(args.out, figure, arrays, record), sep='\n')
