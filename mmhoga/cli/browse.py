@@ -18,9 +18,6 @@ from mmhoga.cli.run.parser import command_parser
 from mmhoga.cli.values import positive
 from mmhoga.hosts import LaunchError, config_scope, import_mmpretrain, load_config
 
-# Pixels of the shorter side; a label on a picture of 32 pixels would be illegible.
-_READABLE = 256
-
 
 def browse_main(argv: Sequence[str] | None = None) -> int:
     """Draw samples. Returns the exit code: 2 for bad input."""
@@ -73,7 +70,7 @@ def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., ::-1]  # the hosts pack images in BGR
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
     if hasattr(visualizer, 'visualize_cls'):
-        factor = max(1, _READABLE // min(image.shape[:2]))
+        factor = max(1, 256 // min(image.shape[:2]))  # a label on a picture of 32 pixels would be illegible
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         visualizer.visualize_cls(image, annotation, draw_pred=False, out_file=path)
     else:

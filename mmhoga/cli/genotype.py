@@ -87,10 +87,6 @@ def _read(value: str) -> Genotype:
         raise LaunchError(f'there is no genotype {value}.{near_names(Path(value))}') from error
 
 
-def _read_all(args: argparse.Namespace) -> dict[str, Genotype]:
-    return {value: _read(value) for value in args.genotype}
-
-
 def _show(args: argparse.Namespace) -> None:
     genotypes = [(value, _read(value)) for value in args.genotype]
     if args.json:
@@ -103,14 +99,14 @@ def _description(genotype: Genotype) -> str:
     """The edges, the number of edges with each operation, and the origin of the genotype."""
     operations = Counter(name for row in genotype.edges for name in row)
     counts = ', '.join(f'{count} x {name}' for name, count in operations.most_common())
-    lines = [str(genotype), f'K = {genotype.num_groups}, {sum(operations.values())} edges: {counts}']
+    text = f'{genotype}\nK = {genotype.num_groups}, {sum(operations.values())} edges: {counts}'
     origin = []
     for key, value in genotype.meta.items():
         if isinstance(value, dict):
-            origin.append(f'{key} ({", ".join(f"{name} {item}" for name, item in value.items())})')
-        elif not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
+            value = f'({", ".join(f"{name} {item}" for name, item in value.items())})'
+        if not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
             origin.append(f'{key} {value}')
-    return '\n'.join([*lines, f'from: {", ".join(origin)}'] if origin else lines)
+    return f'{text}\nfrom: {", ".join(origin)}' if origin else text
 
 
 def _edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[str]]]:
@@ -125,7 +121,7 @@ def _edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[
 def _draw(args: argparse.Namespace) -> None:
     from mmhoga.figures.genotype_figure import save_drawing  # imports matplotlib, which the other commands do not need
 
-    genotypes = _read_all(args)
+    genotypes = {value: _read(value) for value in args.genotype}
     content = io.StringIO()
     writer = csv.writer(content, lineterminator='\n')
     writer.writerow(['edge', *genotypes, 'differ'])
@@ -149,15 +145,15 @@ def _validate(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    genotypes = _read_all(args)
+    genotypes = {value: _read(value) for value in args.genotype}
     if len(args.genotype) < 2:
         raise LaunchError('compare takes two or more genotypes.')
     if len({genotype.num_groups for genotype in genotypes.values()}) > 1:
         sizes = ', '.join(f'{name} has K = {genotype.num_groups}' for name, genotype in genotypes.items())
         raise LaunchError(f'only genotypes with the same K can be compared: {sizes}.')
     rows = _edge_rows(genotypes)
-    table = [(edge, '' if agree else '*', *operations) for edge, agree, operations in rows]
-    print(format_table([('edge', '', *genotypes), *table]))
+    marked = [(edge, '' if agree else '*', *operations) for edge, agree, operations in rows]
+    print(format_table([('edge', '', *genotypes), *marked]))
     print(f'{sum(agree for _, agree, _ in rows)} of {len(rows)} edges agree.')
 
 

@@ -7,17 +7,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, TypeVar
+from typing import Any, Callable
 
 from mmhoga.hosts import LaunchError
 
-Number = TypeVar('Number', int, float)
 
-
-def positive(kind: type[Number]) -> Callable[[str], Number]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
     """The ``type`` of an argument that must be a positive, finite ``int`` or ``float``."""
 
-    def convert(text: str) -> Number:
+    def convert(text: str) -> float:
         try:
             number = kind(text)
         except ValueError:

@@ -19,16 +19,9 @@ _NO_SCORES = (
 def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
     """``(N, classes)`` logits from the output of ``model(inputs, mode='tensor')``.
 
-    - A classifier's ``(N, classes)`` are returned unchanged.
-    - Of a pose model's heatmaps ``(N, keypoints, H, W)``, the maximum of each.
-    - Of a one-stage detector's maps ``(N, anchors * classes, H, W)`` per level, the maximum over anchors, positions and
-      levels.
-
-    For two-stage detectors, see :func:`proposal_scores`.
-
-    Args:
-        output: the model's output.
-        num_classes: ``cls_out_channels`` of a detector's head, which its maps do not show.
+    The output is a classifier's ``(N, classes)``, a pose model's heatmaps ``(N, keypoints, H, W)``, or the maps
+    ``(N, anchors * num_classes, H, W)`` of each level of a one-stage detector. The logits are their maxima over
+    positions, anchors and levels.
 
     Raises:
         ValueError: any other output, such as that of detectors with queries or of regression heads.
@@ -50,25 +43,20 @@ def class_scores(output: Any, num_classes: int | None = None) -> Tensor:
 def proposal_scores(output: Any, num_classes: int) -> Tensor:
     """``(1, classes)`` logits of a two-stage detector for one image: the maximum over its proposals.
 
-    Args:
-        output: of ``model(inputs, samples, mode='tensor')``. Its last item is the RoI head's pair of scores
-            ``(proposals, classes [+ background])`` and boxes; a cascade has lists with one entry per stage instead.
-        num_classes: number of classes of the RoI head.
+    The last item of the output is the RoI head's pair of scores ``(proposals, num_classes [+ 1])``, with or without the
+    background, and boxes. A cascade has lists with one entry per stage instead.
 
     Raises:
         ValueError: any other output, or no proposal.
     """
-    scores = output[-1][0] if isinstance(output, (tuple, list)) and isinstance(output[-1], (tuple, list)) else None
-    if isinstance(scores, (tuple, list)):
-        scores = scores[-1]  # the last stage of a cascade
-    if isinstance(scores, (tuple, list)):
-        scores = scores[0]  # the only image
+    scores = output
+    for item in (-1, 0, -1, 0):  # the RoI head, its scores, the last stage of a cascade, the only image
+        if isinstance(scores, (tuple, list)):
+            scores = scores[item]
     if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.size(1) not in (num_classes, num_classes + 1):
         raise ValueError(_NO_SCORES)
     if not len(scores):
-        raise ValueError(
-            'The detector proposes no region in this image, so there is no class score. Try another image.'
-        )
+        raise ValueError('The detector proposes no region in this image, so it has no class score. Try another image.')
     return scores[:, :num_classes].amax(0, keepdim=True)
 
 

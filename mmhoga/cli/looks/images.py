@@ -30,7 +30,7 @@ from mmhoga.figures.attribution_figure import Attribution, attribution_figure
 from mmhoga.figures.figure_files import file_style
 from mmhoga.files import near_names
 from mmhoga.genotype import edge_name
-from mmhoga.hosts import LaunchError
+from mmhoga.hosts import LaunchError, config_scope
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 from mmhoga.look.grad_cam import grad_cam
 from mmhoga.look.guided_backprop import guided_backprop
@@ -122,7 +122,7 @@ def _explain(
     guided = guided_backprop(network.model, inputs, [index], scores=scores)[0, :, :height, :width]
     entry = {'class': index, 'score': float(score), 'predicted': predicted}
     caption = f'{network.class_name(index)}: '
-    if network.scope == 'mmpretrain':  # its scores compete in one softmax
+    if config_scope(network.cfg) == 'mmpretrain':  # its scores compete in one softmax
         entry['probability'] = float(all_scores.softmax(1)[0, index])
         caption += f'{entry["probability"]:.3f}'
     else:
@@ -151,13 +151,17 @@ def _draw_attention_maps(args: argparse.Namespace) -> None:
         'output_gate': maps.output_gate.cpu().numpy(),
         'images': np.stack(images),
     }
-    entries = dict(
+    save_look(
+        args,
+        'attention-maps',
+        [network],
+        figure,
+        arrays,
         cell=cell,
         genotype=maps.genotype.to_dict(),
         images=titles,
         mean_gates={edge: gate.mean((1, 2, 3)).tolist() for edge, gate in gates.items()},
     )
-    save_look(args, 'attention-maps', [network], figure, arrays, **entries)
 
 
 def _requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> list[Picture]:
@@ -179,14 +183,10 @@ def _requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> li
 
 
 def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
-    """Put image files through the test pipeline, without annotations. A pose model gets the whole image as its box.
-
-    Raises:
-        LaunchError: a file is missing or is not an image.
-    """
+    """Put image files through the test pipeline, without annotations. A pose model gets the whole image as its box."""
     transforms = [step for step in _pipeline(network) if not _type_name(step).startswith('LoadAnnotations')]
     loads = any(_type_name(step).startswith('LoadImage') for step in transforms)
-    with DefaultScope.overwrite_default_scope(network.scope):
+    with DefaultScope.overwrite_default_scope(config_scope(network.cfg)):
         pipeline = Compose(transforms)
     pictures = []
     for path in paths:
@@ -201,7 +201,7 @@ def from_files(network: TrainedNetwork, paths: Sequence[str]) -> list[Picture]:
             if input_channels(network.model) == 1:
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
             start['img'] = image
-        if network.scope == 'mmpose':
+        if config_scope(network.cfg) == 'mmpose':
             start['bbox'] = np.array([[0, 0, width, height]], dtype=np.float32)
             start['bbox_score'] = np.ones(1, dtype=np.float32)
         pictures.append(Picture(pipeline(start), Path(path).name))

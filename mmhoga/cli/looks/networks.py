@@ -44,11 +44,6 @@ class TrainedNetwork:
     checkpoint: str
     model: nn.Module
     classes: tuple[str, ...]
-    device: torch.device
-
-    @property
-    def scope(self) -> str:
-        return config_scope(self.cfg)
 
     def class_name(self, index: int) -> str:
         return self.classes[index] if index < len(self.classes) else f'class {index}'
@@ -72,19 +67,13 @@ class TrainedNetwork:
             self.model(inputs, mode='tensor')
 
     def stages(self) -> list[str]:
-        """The layer names of the backbone's stages, the deepest last: ``layer1``, ... or ``stages.0``, ...
-
-        Raises:
-            LaunchError: the backbone has no layers of these names.
-        """
-        backbone = getattr(self.model, 'backbone', nn.Module())
-        stage = re.compile(r'(layer|stages\.)\d+')
-        names = [f'backbone.{name}' for name, _ in backbone.named_modules() if stage.fullmatch(name)]
+        """The layer names of the backbone's stages, the deepest last: ``layer1``, ... or ``stages.0``, ..."""
+        names = [name for name, _ in self.model.named_modules() if re.fullmatch(r'backbone\.(layer|stages\.)\d+', name)]
         if not names:
-            children = ', '.join(f'backbone.{name}' for name, _ in backbone.named_children())
+            parts = ', '.join(name for name, _ in self.model.named_modules() if name.count('.') == 1)
             raise LaunchError(
-                f'{self.name}: {type(backbone).__name__} has no stages layer1, ... or stages.0, ... Name a layer with '
-                f'--layer or --layers. It has {children}.'
+                f'{self.name}: its backbone has no stages layer1, ... or stages.0, ... Name a layer with --layer or '
+                f'--layers. It has {parts}.'
             )
         return names
 
@@ -98,7 +87,7 @@ class TrainedNetwork:
 
     @cached_property
     def dataset(self) -> Any:
-        with explained(self.cfg, ['test']), DefaultScope.overwrite_default_scope(self.scope):
+        with explained(self.cfg, ['test']), DefaultScope.overwrite_default_scope(config_scope(self.cfg)):
             return DATASETS.build(self.dataset_config)
 
 
@@ -130,13 +119,7 @@ def load_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
 def load_network(
     paths: Sequence[str], name: str | None = None, *, options: dict | None = None, device: str = 'cpu'
 ) -> TrainedNetwork:
-    """Build the model of a config and load every weight of it from a checkpoint.
-
-    Args:
-        paths: a work_dir, or a config and a checkpoint.
-        name: the NAME of ``--model``.
-        options: keys of the config to override.
-        device: where the model runs.
+    """Build the model of a work_dir, or of a config and a checkpoint, with every weight from the checkpoint.
 
     Raises:
         LaunchError: there is no such config, checkpoint or device, or the checkpoint does not fit the config.
@@ -165,7 +148,7 @@ def load_network(
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
         raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
     classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
-    return TrainedNetwork(name or 'the model', cfg, checkpoint, model, tuple(map(str, classes)), torch.device(device))
+    return TrainedNetwork(name or 'the model', cfg, checkpoint, model, tuple(map(str, classes)))
 
 
 def _config_and_checkpoint(paths: Sequence[str], prefix: str) -> tuple[str, str]:
@@ -214,11 +197,7 @@ class Picture:
 
 
 def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor, list[Any]]:
-    """The normalised ``(N, C, H, W)`` inputs on the network's device, and the host's data samples.
-
-    Raises:
-        LaunchError: the images do not have as many channels as the network's first convolution takes.
-    """
+    """The normalised ``(N, C, H, W)`` inputs on the network's device, and the host's data samples."""
     given = len(pictures[0].data['inputs'])
     wanted = input_channels(network.model, default=given)
     if wanted != given:
@@ -228,7 +207,7 @@ def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor,
         )
     data = pseudo_collate([picture.data for picture in pictures])
     ready = network.model.data_preprocessor(data, False)  # type: ignore[operator]
-    return ready['inputs'].to(network.device), ready['data_samples']
+    return ready['inputs'], ready['data_samples']
 
 
 def save_look(
