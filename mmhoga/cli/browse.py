@@ -30,8 +30,7 @@ def browse_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--part', default='train', choices=['train', 'val', 'test'], help='(default: train)')
     parser.add_argument('--number', type=positive(int), default=16, help='number of images (default: 16)')
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: _browse(args))
+    return run(lambda: _browse(parser.parse_args(argv)))
 
 
 def _browse(args: argparse.Namespace) -> None:

@@ -42,8 +42,7 @@ def export_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--part', default='', metavar='NAME', help='export only this module, such as backbone')
     parser.add_argument('--no-fuse', action='store_true', help='export the network without fusing it')
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: _export(args))
+    return run(lambda: _export(parser.parse_args(argv)))
 
 
 def _export(args: argparse.Namespace) -> None:

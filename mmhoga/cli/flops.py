@@ -26,8 +26,7 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
     shape_help = 'height and width of the input, or one number for both (default: 224)'
     parser.add_argument('--shape', type=positive(int), nargs='+', default=[224], metavar='N', help=shape_help)
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: _print_table(args))
+    return run(lambda: _print_table(parser.parse_args(argv)))
 
 
 def _print_table(args: argparse.Namespace) -> None:

@@ -36,8 +36,7 @@ def latency_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--device', default=default_device, help='(default: cuda if available, else cpu)')
     parser.add_argument('--seconds', type=positive(float), default=0.2, help='per operation (default: %(default)s)')
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: _measure(args))
+    return run(lambda: _measure(parser.parse_args(argv)))
 
 
 def _measure(args: argparse.Namespace) -> None:

@@ -28,8 +28,7 @@ def report_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--title', default='HOGA report')
     out_help = 'the numbers are saved beside it as FILE.json'
     parser.add_argument('--out', required=True, type=Path, metavar='FILE.html', help=out_help)
-    args = parser.parse_args(argv)
-    return run(lambda: _report(args), ValueError, OSError)
+    return run(lambda: _report(parser.parse_args(argv)), ValueError, OSError)
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -35,8 +35,7 @@ def selectivity_main(argv: Sequence[str] | None = None) -> int:
     launchers = ['none', 'pytorch', 'slurm', 'mpi']
     parser.add_argument('--launcher', choices=launchers, default='none', help='what started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    return run(lambda: _draw_selectivity(args), ValueError, OSError)
+    return run(lambda: _draw_selectivity(parser.parse_args(argv)), ValueError, OSError)
 
 
 def tsne_main(argv: Sequence[str] | None = None) -> int:
@@ -50,8 +49,7 @@ def tsne_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--max-samples', type=positive(int), default=2000, help=samples_help)
     parser.add_argument('--perplexity', type=float, default=30.0, help='of t-SNE (default: 30)')
     parser.add_argument('--seed', type=int, default=0, help='of the subset and of t-SNE (default: 0)')
-    args = parser.parse_args(argv)
-    return run(lambda: _draw_tsne(args), ValueError, OSError)
+    return run(lambda: _draw_tsne(parser.parse_args(argv)), ValueError, OSError)
 
 
 def _parser(purpose: str, example: str) -> argparse.ArgumentParser:
@@ -86,7 +84,7 @@ def _draw_selectivity(args: argparse.Namespace) -> None:
         entry = {'model': name, 'images': int(one.counts.sum()), 'classes_without_images': one.empty_classes}
         entry['mean_selectivity'] = {layer: float(arrays[f'{name}/{layer}/selectivity'].mean()) for layer in layers}
         results.append(entry)
-    save_look(args, 'selectivity', networks, selectivity_figure(curves), arrays, results=results)
+    save_look(args, networks, selectivity_figure(curves), arrays, {'command': 'selectivity', 'results': results})
 
 
 def _class_means(network: TrainedNetwork, args: argparse.Namespace) -> dict[str, ClassMeans]:
@@ -130,9 +128,9 @@ def _draw_tsne(args: argparse.Namespace) -> None:
         results.append({**entry, 'neighbour_score_of_features': neighbour_score(features, labels)})
     labels = arrays['labels']
     classes = networks[0].classes or tuple(map(str, range(int(labels.max()) + 1)))
-    figure = tsne_figure(embeddings, labels, classes)
     settings = {'perplexity': args.perplexity, 'seed': args.seed, 'images': len(labels)}
-    save_look(args, 'tsne', networks, figure, arrays, **settings, results=results)
+    entries = {'command': 'tsne', **settings, 'results': results}
+    save_look(args, networks, tsne_figure(embeddings, labels, classes), arrays, entries)
 
 
 def _mean_features(network: TrainedNetwork, layer: str, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

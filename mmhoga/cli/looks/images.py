@@ -48,8 +48,7 @@ def grad_cam_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--layer', help='layer of Grad-CAM, such as backbone.layer4 (default: the last stage)')
     class_help = "index of the class to explain (default: the sample's own, or the predicted one)"
     parser.add_argument('--class', dest='target', type=int, metavar='N', help=class_help)
-    args = parser.parse_args(argv)
-    return run(lambda: _draw_grad_cam(args), ValueError, OSError)
+    return run(lambda: _draw_grad_cam(parser.parse_args(argv)), ValueError, OSError)
 
 
 def attention_maps_main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +60,7 @@ def attention_maps_main(argv: Sequence[str] | None = None) -> int:
     )
     _add_image_arguments(parser, default=1)
     parser.add_argument('--layer', help='the cell, such as backbone.layer1.0.hoga (default: the first)')
-    args = parser.parse_args(argv)
-    return run(lambda: _draw_attention_maps(args), ValueError, OSError)
+    return run(lambda: _draw_attention_maps(parser.parse_args(argv)), ValueError, OSError)
 
 
 def _add_image_arguments(parser: argparse.ArgumentParser, default: int) -> None:
@@ -97,7 +95,7 @@ def _draw_grad_cam(args: argparse.Namespace) -> None:
         for name, picture in zip(names, pictures)
     ]
     figure = attribution_figure(images, titles, attributions)
-    save_look(args, 'grad-cam', networks, figure, arrays, images=names, results=results)
+    save_look(args, networks, figure, arrays, {'command': 'grad-cam', 'images': names, 'results': results})
 
 
 def _explain(
@@ -151,17 +149,9 @@ def _draw_attention_maps(args: argparse.Namespace) -> None:
         'output_gate': maps.output_gate.cpu().numpy(),
         'images': np.stack(images),
     }
-    save_look(
-        args,
-        'attention-maps',
-        [network],
-        figure,
-        arrays,
-        cell=cell,
-        genotype=maps.genotype.to_dict(),
-        images=titles,
-        mean_gates={edge: gate.mean((1, 2, 3)).tolist() for edge, gate in gates.items()},
-    )
+    entries = {'command': 'attention-maps', 'cell': cell, 'genotype': maps.genotype.to_dict(), 'images': titles}
+    entries['mean_gates'] = {edge: gate.mean((1, 2, 3)).tolist() for edge, gate in gates.items()}
+    save_look(args, [network], figure, arrays, entries)
 
 
 def _requested_pictures(args: argparse.Namespace, network: TrainedNetwork) -> list[Picture]:

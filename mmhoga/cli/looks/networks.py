@@ -6,14 +6,13 @@ import argparse
 import pickle
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -211,19 +210,14 @@ def batch(network: TrainedNetwork, pictures: Sequence[Picture]) -> tuple[Tensor,
 
 
 def save_look(
-    args: argparse.Namespace,
-    command: str,
-    networks: Sequence[TrainedNetwork],
-    figure: Any,
-    arrays: Mapping[str, np.ndarray],
-    **entries: Any,
+    args: argparse.Namespace, networks: Sequence[TrainedNetwork], figure: Any, arrays: dict, entries: dict
 ) -> None:
-    """Write the figure, its arrays, and a ``.json`` with networks, entries and versions; print the paths."""
+    """Write the figure, its arrays, and a ``.json`` with entries, networks and versions; print the paths."""
     from mmhoga.figures.figure_files import save_figure  # imports matplotlib, which an export does not need
 
     models = [
         {'name': network.name, 'config': str(network.cfg.filename), 'checkpoint': network.checkpoint}
         for network in networks
     ]
-    record = {'command': command, 'models': models, **entries, 'environment': describe_environment()}
+    record = {**entries, 'models': models, 'environment': describe_environment()}
     print(*save_figure(args.out, figure, arrays, record), sep='\n')

@@ -23,12 +23,13 @@ def run(main: Callable[[], None], *bad_input: type[Exception]) -> int:
 
     Exceptions of the types ``bad_input`` are reported like a LaunchError.
     """
+    reported: tuple[type[Exception], ...] = (LaunchError, *bad_input)
     try:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (LaunchError, *bad_input) as error:
+    except reported as error:
         if os.environ.get('MMHOGA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)
