@@ -17,8 +17,6 @@ from mmhoga.files import write_atomic
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.hoga import HOGA
 
-__all__ = ['TensorsOnly', 'check_outputs', 'export_onnx', 'export_program', 'fuse', 'run_onnx']
-
 Model = TypeVar('Model', bound=nn.Module)
 
 # `from mmhoga.deploy.export import TensorsOnly`, the former place, still works.

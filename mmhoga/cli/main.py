@@ -20,8 +20,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     'Inspect': {
         'genotype': ('genotype', 'genotype_main', 'show, draw, validate, compare, count or convert genotypes'),
-        'flops': ('flops', 'flops_main', 'count parameters and multiply-accumulates of a config'),
-        'latency': ('latency', 'latency_main', 'measure the latency table of a cost-aware search'),
+        'flops': ('costs', 'flops_main', 'count parameters and multiply-accumulates of a config'),
+        'latency': ('costs', 'latency_main', 'measure the latency table of a cost-aware search'),
         'report': ('report', 'report_main', 'write an HTML report of runs'),
         'grad-cam': ('looks.images', 'grad_cam_main', 'draw Grad-CAM and guided back-propagation'),
         'attention-maps': ('looks.images', 'attention_maps_main', 'draw the gates of a HOGA cell for an image'),
@@ -31,7 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     'Deploy and share': {
         'export': ('export', 'export_main', 'export a trained network to ONNX or torch.export'),
-        'publish': ('publish', 'publish_main', 'strip a checkpoint to its weights and name it by its hash'),
+        'publish': ('export', 'publish_main', 'strip a checkpoint to its weights and name it by its hash'),
     },
     'Data': {
         'browse': ('browse', 'browse_main', 'draw samples as a network receives them'),

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import mmhoga
-from mmhoga.cli.flops import count_config
+from mmhoga.cli.costs import count_config
 from mmhoga.cli.run.errors import run
 from mmhoga.files import write_atomic
 from mmhoga.hosts import LaunchError, leaves, load_config

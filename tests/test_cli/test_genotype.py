@@ -1,6 +1,7 @@
 """``mmhoga genotype``, and the authors' text that it converts."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -168,6 +169,13 @@ def test_draw_two_and_table_what_differs(tmp_path):
     rows = [line.split(',') for line in (tmp_path / 'genotype.csv').read_text().splitlines()[1:]]
     assert rows[2] == ['o_1_1', 'spatial_3x3', 'se', 'yes'] and rows[9] == ['o_3_3', 'norm_3x3', '', 'yes']
     assert small.read_text() == uniform('se', 2).to_json()
+
+
+def test_only_drawing_needs_matplotlib(root):
+    code = "import sys; sys.modules['matplotlib'] = None; from mmhoga.cli.genotype import genotype_main as main; "
+    command = [sys.executable, '-c', code + "sys.exit(main(['show', 'autola']))"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_module_of_own_primitives(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 import pytest
 from small_configs import SEARCH
 
-from mmhoga.cli.latency import latency_main
+from mmhoga.cli.costs import latency_main
 from mmhoga.search.costs.latency import LatencyTable
 
 

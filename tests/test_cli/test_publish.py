@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmhoga.cli.publish import publish_main
+from mmhoga.cli.export import publish_main
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmhoga.cli.flops import input_channels
+from mmhoga.cli.costs import input_channels
 from mmhoga.cli.looks.networks import (
     Picture,
     TrainedNetwork,

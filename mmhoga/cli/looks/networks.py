@@ -21,7 +21,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from mmhoga.cli.flops import input_channels
+from mmhoga.cli.costs import input_channels
 from mmhoga.cli.run.arguments import add_config_options
 from mmhoga.cli.run.errors import explained
 from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
