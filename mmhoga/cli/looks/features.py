@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -161,12 +162,9 @@ def _labelled_features(
     )
     with undisturbed(network.model), captured(network.model, layers) as outputs, torch.no_grad():
         for chunk in loader:
-            by_size: dict[tuple[int, int], list[Picture]] = {}
-            for data in chunk:
-                picture = Picture(data, '')
-                if picture.label is not None:
-                    by_size.setdefault(picture.size, []).append(picture)
-            for pictures in by_size.values():
+            labelled = [picture for picture in (Picture(data, '') for data in chunk) if picture.label is not None]
+            for _, group in groupby(labelled, lambda picture: picture.size):
+                pictures = list(group)
                 network.run_layers(batch(network, pictures)[0], layers)
                 labels = [picture.label for picture in pictures]
                 yield {layer: output_of(outputs, layer) for layer in layers}, labels  # type: ignore[misc]
