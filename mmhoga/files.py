@@ -47,12 +47,7 @@ def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
 
 
 def near_names(path: Path, others: Sequence[str] = ()) -> str:
-    """A sentence that suggests similar names.
-
-    Args:
-        path: a path that does not exist; names like its first missing part are suggested.
-        others: more names to suggest if they are like the last part, without its suffix.
-    """
+    """A sentence that suggests names like the first missing part of a path, and those of ``others`` like its stem."""
     near = difflib.get_close_matches(path.stem, others, n=3)
     path = path.absolute()
     while not path.parent.exists():

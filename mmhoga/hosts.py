@@ -7,8 +7,8 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -21,7 +21,12 @@ class LaunchError(Exception):
     """A mistake in a command line, a config or the data. The message is for users and includes the remedy."""
 
 
-EXTRAS = {'mmdet': 'det', 'mmpretrain': 'cls', 'mmpose': 'pose'}
+INSTALL = {
+    'mmdet': "pip install 'mmhoga[det]'",
+    'mmpretrain': "pip install 'mmhoga[cls]'",
+    # It requires chumpy, which cannot be built and is not used. The extra has all its other requirements.
+    'mmpose': "pip install 'mmhoga[pose]' && pip install --no-deps 'mmpose>=1.3.2'",
+}
 
 
 def shipped_configs() -> Path:
@@ -42,27 +47,19 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    root = shipped_configs()
-    parts = Path(name if path.suffix == '.py' else f'{name}.py').parts
-    parts = parts[1:] if parts[0] == 'configs' else parts
-    shipped = [config for config in sorted(root.rglob('*.py')) if '_base_' not in config.parts]
-    matches = [config for config in shipped if config.relative_to(root).parts[-len(parts) :] == parts]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise LaunchError(f'{name} is ambiguous: {", ".join(str(match.relative_to(root)) for match in matches)}.')
+    shipped = [config for config in sorted(shipped_configs().rglob('*.py')) if '_base_' not in config.parts]
+    for config in shipped:
+        if config.match(name if path.suffix == '.py' else f'{name}.py'):  # from the right, so folders may be left out
+            return config
     near = near_names(path, [config.stem for config in shipped])
     raise LaunchError(f'there is no config {name}, neither as a file nor in mmhoga.{near}')
 
 
 def load_config(name: str, options: dict | None = None) -> Config:
-    """Read a config, override keys of it, and check that the hosts it needs are installed.
+    """Read a config, override the dotted keys of ``options``, and check that the hosts it needs are installed.
 
-    Modules in a config's ``custom_imports`` are also searched for in the current folder, as with ``python -m``.
-
-    Args:
-        name: path of a config, or name of one that comes with the package.
-        options: dotted key -> value.
+    ``name`` is a path, or the name of a config that comes with the package. Modules in a config's ``custom_imports``
+    are also searched for in the current folder, as with ``python -m``.
 
     Raises:
         LaunchError: the config, one of its bases or a module is missing or wrong, or a host is not installed.
@@ -87,17 +84,14 @@ def load_config(name: str, options: dict | None = None) -> Config:
 
 def _reading_problem(path: str, error: Exception) -> str:
     """Explain why mmengine cannot read a config."""
-    if isinstance(error, ModuleNotFoundError):
-        if error.name == 'pkg_resources':
-            return (
-                f'{path}: mmengine resolves bases like mmdet::... through pkg_resources, which '
-                "setuptools no longer includes: pip install 'setuptools<81'."
-            )
-        for host in EXTRAS:
-            if f'{host} is not installed' in str(error):
-                return _not_installed(path, host, f"_base_ = '{host}::...'")
-    if isinstance(error, FileNotFoundError):
-        return f'{path}: one of its base files is missing: {error}'
+    if isinstance(error, ModuleNotFoundError) and error.name == 'pkg_resources':
+        return (
+            f'{path}: mmengine resolves bases like mmdet::... through pkg_resources, which '
+            "setuptools no longer includes: pip install 'setuptools<81'."
+        )
+    for host in INSTALL:
+        if f'{host} is not installed' in str(error):
+            return _not_installed(path, host, f"_base_ = '{host}::...'")
     if isinstance(error, ImportError) and str(error).startswith('Failed to import'):  # mmengine, custom_imports
         failed = error.__cause__ or error  # the cause names the module, and its context has Python's message
         return (
@@ -105,6 +99,10 @@ def _reading_problem(path: str, error: Exception) -> str:
             "Python's path: start in another folder, or set PYTHONPATH."
         )
     return f'{path} cannot be read: {one_paragraph(error)}'
+
+
+def _not_installed(path: str, host: str, key: str) -> str:
+    return f'{path} needs {host} ({key}), which is not installed: {INSTALL[host]}.'
 
 
 def one_paragraph(error: BaseException) -> str:
@@ -120,7 +118,7 @@ def hosts_of(cfg: Config) -> Iterator[tuple[str, str]]:
     for key, value in leaves(cfg):
         name = key.rpartition('.')[2]
         host, dot, _ = value.partition('.')
-        if host in EXTRAS and (name in ('default_scope', '_scope_') or (name == 'type' and dot)):
+        if host in INSTALL and (name in ('default_scope', '_scope_') or (name == 'type' and dot)):
             yield f'{key} = {value!r}', host
 
 
@@ -130,26 +128,13 @@ def import_mmpretrain(cfg: Config) -> None:
     If mmdet is installed, mmpretrain imports all of it to register one shared head. That takes as long as importing
     mmpretrain itself, and the demo and the tests start many runs.
     """
-    hosts = {host for _, host in hosts_of(cfg)}
-    if hosts != {'mmpretrain'} or 'mmdet' in sys.modules:
+    if {host for _, host in hosts_of(cfg)} != {'mmpretrain'} or 'mmdet' in sys.modules:
         return
     sys.modules['mmdet'] = None  # type: ignore[assignment]  # makes Python refuse the import
     try:
         importlib.import_module('mmpretrain.models')
     finally:
         del sys.modules['mmdet']
-
-
-def _not_installed(path: str, host: str, key: str) -> str:
-    return f'{path} needs {host} ({key}), which is not installed: {install_command(host)}.'
-
-
-def install_command(host: str) -> str:
-    """The command that installs a host."""
-    install = f"pip install 'mmhoga[{EXTRAS[host]}]'"
-    if host == 'mmpose':  # it requires chumpy, which cannot be built and is not used; the extra has all the rest
-        install += " && pip install --no-deps 'mmpose>=1.3.2'"
-    return install
 
 
 def config_scope(cfg: Config) -> str:
@@ -171,17 +156,9 @@ def build_model(cfg: Config) -> nn.Module:
         LaunchError: the model cannot be built. The message names the config's key.
     """
     set_preprocessor(cfg)
-    with building(cfg), DefaultScope.overwrite_default_scope(config_scope(cfg)):
-        return MODELS.build(cfg.model)
-
-
-@contextmanager
-def building(cfg: Config) -> Iterator[None]:
-    """Convert any exception into a LaunchError that names the part of the config that could not be built."""
     try:
-        yield
-    except LaunchError:
-        raise
+        with DefaultScope.overwrite_default_scope(config_scope(cfg)):
+            return MODELS.build(cfg.model)
     except Exception as error:
         raise LaunchError(build_problem(cfg, error)) from error
 
@@ -193,24 +170,25 @@ def build_problem(cfg: Config, error: BaseException) -> str:
         if trace.tb_frame.f_code.co_name == 'build_from_cfg':  # mmengine's; the last one is the innermost part
             kind = trace.tb_frame.f_locals.get('obj_type', kind)
         trace = trace.tb_next
-    places = list(
-        leaves({'model': cfg.get('model') or {}, **dict(cfg.items())})
-    )  # later variables may repeat the model
-    kind = getattr(kind, '__name__', kind)
-    for wanted in [*re.findall(r"'([^']+)'", text), kind]:
-        key = next((key for key, value in places if value == wanted), None)
-        if key:
-            text = f'{key} = {wanted!r}: {text}'
+    places = [*leaves({'model': cfg.get('model') or {}}), *leaves(cfg)]  # other variables may repeat the model
+    places.sort(key=lambda place: '.' not in place[0])  # variables such as dataset_type last
+    keys = {value: key for key, value in reversed(places)}
+    for wanted in [*re.findall(r"'([^']+)'", text), getattr(kind, '__name__', kind)]:
+        if wanted in keys:
+            text = f'{keys[wanted]} = {wanted!r}: {text}'
             break
     return f'{cfg.filename or "the config"}: {text} (MMHOGA_DEBUG=1 shows the traceback.)'
 
 
-def leaves(node, prefix: str = '') -> Iterator[tuple[str, str]]:
-    """Every string in nested dicts and lists, with its dotted key."""
-    items = node.items() if isinstance(node, (dict, Config)) else enumerate(node)
-    for name, value in items:
+def walk(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """Every value in nested dicts and lists, with its dotted key."""
+    for name, value in node.items() if isinstance(node, (dict, Config)) else enumerate(node):
         key = f'{prefix}{name}'
-        if isinstance(value, str):
-            yield key, value
-        elif isinstance(value, (dict, list, tuple)):
-            yield from leaves(value, f'{key}.')
+        yield key, value
+        if isinstance(value, (dict, list, tuple)):
+            yield from walk(value, f'{key}.')
+
+
+def leaves(node: Any) -> Iterator[tuple[str, str]]:
+    """Every string in nested dicts and lists, with its dotted key."""
+    return ((key, value) for key, value in walk(node) if isinstance(value, str))

@@ -194,8 +194,8 @@ def recipe_of(name):
 
 def test_every_row_of_the_paper_has_a_recipe():
     for table, row in unique_rows(read_tables()):
-        in_paper = isinstance(table.key, int) or table.key == 'search'
-        assert (recipe_of(row.config) is not None) == in_paper, row.config
+        in_paper = isinstance(table['key'], int) or table['key'] == 'search'
+        assert (recipe_of(row['config']) is not None) == in_paper, row['config']
 
 
 def check_recipe(cfg, recipe):

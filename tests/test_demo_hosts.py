@@ -205,7 +205,6 @@ def renamed(content):
         ('hoga-ssd_r18_1xb8-20e_shapes', without('images'), "it has no list 'images'; it has ['annotations', "),
         ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: content['annotations'], 'holds a list, as files of detection'),
         ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: json.dumps(content)[:-9], 'not JSON, or was cut off'),
-        ('hoga-ssd_r18_1xb8-20e_shapes', without('bbox', 'annotations'), "annotations[0] has no 'bbox'"),
         ('hoga-ssd_r18_1xb8-20e_shapes', renamed, 'has the categories discs, squares, triangles; metainfo asks for'),
         ('hoga-td-hm_r18_1xb16-10e_people', without('annotations'), "it has no list 'annotations'"),
         ('hoga-td-hm_r18_1xb16-10e_people', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
@@ -220,27 +219,31 @@ def test_annotations_that_are_not_coco(folder, capsys, name, edit, message):
     assert 'train_dataloader.dataset.' in error
 
 
+def test_the_hosts_message_about_an_annotation_comes_with_the_key_of_the_data_set(folder, capsys):
+    assert train_main(broken(folder, 'hoga-ssd_r18_1xb8-20e_shapes', without('bbox', 'annotations'))) == 2
+    assert "train_dataloader.dataset.type = 'CocoDataset': KeyError: bbox" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('folders', 'message'),
     [
-        ([], 'contains no class folders'),
-        (['n01440764', 'n01443537'], 'contains 2 class folders, not 1000'),
-        ([f'n{i:08}' for i in range(1000)], 'contains 1000 class folders, which are empty'),
+        ([], 'data/imagenet/train contains no class folders. Pictures are expected at {root}/train/<class>/'),
+        (['n01440764', 'n01443537'], 'The number of subfolders (2)'),
+        ([f'n{i:08}' for i in range(1000)], 'Found 0 files in'),
     ],
     ids=['none', 'two', 'empty'],
 )
 def test_an_empty_imagenet(tmp_path, monkeypatch, capsys, folders, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
-    (tmp_path / 'data/imagenet/train').mkdir(parents=True)
-    for name in folders:
-        (tmp_path / 'data/imagenet/train' / name).mkdir()
+    root = tmp_path / 'data/imagenet'
+    for folder in ['train', 'val', 'val/n01440764', *(f'train/{name}' for name in folders)]:
+        (root / folder).mkdir(parents=True)
     config = str(DEMO.parent / 'imagenet' / 'hoga-resnet50_8xb32_in1k.py')
     assert train_main([config, '--cfg-options', 'model.backbone.depth=18']) == 2
     error = capsys.readouterr().err.rpartition('error: ')[2]
-    assert error.startswith(f'data/imagenet/train {message}.')
-    assert f'{tmp_path}/data/imagenet/train/<class>/' in error
-    assert 'https://image-net.org' in error
+    assert message.format(root=root) in error
+    assert 'train_dataloader.dataset' in error
 
 
 @pytest.mark.parametrize(

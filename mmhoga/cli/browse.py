@@ -12,9 +12,8 @@ import numpy as np
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from torch import Tensor
 
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained, run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.cli.values import positive
 from mmhoga.hosts import LaunchError, config_scope, import_mmpretrain, load_config
 

@@ -9,9 +9,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.cli.values import format_table, height_and_width, output_file, positive
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.models.complexity import Complexity, count_parts

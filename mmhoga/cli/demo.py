@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.jobs import Job, JobError, JobPool, from_here
-from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.values import positive
 from mmhoga.report.report import report_from_work_dirs
 
 SEARCH = 'search/hoga-search_resnet8_1xb64-8e_digits'
@@ -32,25 +33,20 @@ ACCURACY = 'accuracy/top1'
 
 
 def search_job(work_dir: Path, epochs: int | None = None) -> Job:
-    return Job('search', SEARCH, work_dir / 'search', _epoch_options(epochs), ACCURACY)
+    options = {'train_cfg.max_epochs': epochs} if epochs else {}
+    return Job('search', SEARCH, work_dir / 'search', options)
 
 
 def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = None) -> dict[str, list[Job]]:
     """The trainings of each network, one per seed."""
     jobs: dict[str, list[Job]] = {}
     for name, config in NETWORKS.items():
-        options = dict(_epoch_options(epochs))
+        options: dict[str, object] = {'train_cfg.max_epochs': epochs} if epochs else {}
         if name == SEARCHED:
             options['model.backbone.plugins.0.cfg.genotype'] = from_here(work_dir / 'search/genotype.json')
         slug = re.sub(r'\W+', '-', name.lower()).strip('-')
         jobs[name] = [
-            Job(
-                f'{name}, seed {seed}',
-                config,
-                work_dir / f'{slug}-seed{seed}',
-                {'randomness.seed': seed, **options},
-                ACCURACY,
-            )
+            Job(f'{name}, seed {seed}', config, work_dir / f'{slug}-seed{seed}', {'randomness.seed': seed, **options})
             for seed in seeds
         ]
     return jobs
@@ -65,16 +61,13 @@ def demo_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga demo --work-dir work_dirs/demo',
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='(default: %(default)s)')
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='seeds of each network (default: 0 1 2)'
-    )
-    parser.add_argument(
-        '--jobs', type=int, default=os.cpu_count() or 1, help='trainings at a time (default: all cores)'
-    )
-    parser.add_argument('--epochs', type=int, help='epochs of the search and of each training (default: 8)')
+    seeds_help, jobs_help = 'seeds of each network (default: 0 1 2)', 'trainings at a time (default: all cores)'
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help=seeds_help)
+    parser.add_argument('--jobs', type=positive(int), default=os.cpu_count() or 1, help=jobs_help)
+    parser.add_argument('--epochs', type=positive(int), help='epochs of the search and of each training (default: 8)')
     args = parser.parse_args(argv)
     try:
-        return run(lambda: run_demo(args.work_dir.resolve(), args.seeds, max(1, args.jobs), args.epochs))
+        return run(lambda: run_demo(args.work_dir.resolve(), args.seeds, args.jobs, args.epochs))
     except JobError as error:
         print(f'\n{error}', file=sys.stderr)
         return 1
@@ -108,28 +101,29 @@ def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None
 
 def _run_all(search: Job, trainings: dict[str, list[Job]], side_by_side: int) -> None:
     """Run the search and, at the same time, the trainings that do not need its result."""
-    after = [job for job in trainings[SEARCHED] if not job.done()]
-    before = [job for name, network in trainings.items() if name != SEARCHED for job in network if not job.done()]
     total = sum(map(len, trainings.values()))
-    finished = total - len(after) - len(before)
-    searched = search.done()
+    jobs = [job for network in trainings.values() for job in network if not job.done()]
+    finished, searched = total - len(jobs), search.done()
+    waiting = [] if searched else [job for job in jobs if job in trainings[SEARCHED]]
     if finished or searched:
         kept = 'the search and ' if searched else ''
         _print(f'Kept from before: {kept}{finished} trainings. To start from scratch: rm -r {search.work_dir.parent}')
     with JobPool(side_by_side) as pool:
         if not searched:
             pool.submit(search, _search_progress(search.last_step))
-        for job in [*before, *after] if searched else before:
-            pool.submit(job)
+        for job in jobs:
+            if job not in waiting:
+                pool.submit(job)
         for job, future in pool.finished():
             seconds = future.result()
             if job is search:
                 _print(f'search         done in {seconds:.0f} s')
-                for waiting in after:
-                    pool.submit(waiting)
-                continue
-            finished += 1
-            _print(f'training {finished:2}/{total} {job.name:24} {job.result(ACCURACY):6.2f} %  in {seconds:.0f} s')
+                for dependent in waiting:
+                    pool.submit(dependent)
+            else:
+                finished += 1
+                score = f'{job.result(ACCURACY):6.2f} %'
+                _print(f'training {finished:2}/{total} {job.name:24} {score}  in {seconds:.0f} s')
 
 
 def _search_progress(epochs: int) -> Callable[[str], None]:
@@ -146,10 +140,6 @@ def _search_progress(epochs: int) -> Callable[[str], None]:
             _print(f'search   {match[1]:>2}/{epochs} {accuracy}after {seconds:3.0f} s: {match[2]}')
 
     return watch
-
-
-def _epoch_options(epochs: int | None) -> dict[str, object]:
-    return {} if epochs is None else {'train_cfg.max_epochs': epochs}
 
 
 def _print(text: str) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import json
 import os
 import platform
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable
 
-from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.version import __version__
 
 PACKAGES = (
@@ -45,21 +44,23 @@ def doctor_main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        essential = [_check('torch', _torch, 'pip install -U torch'), _check('HOGA', _hoga, 'pip install -U mmengine')]
-        optional = [_check(use, partial(_import, modules), remedy) for use, (modules, remedy) in USES.items()]
-    report = {
-        'versions': _versions(),
-        'package': str(Path(__file__).resolve().parent.parent),
-        'mmcv operations': _mmcv_operations(),
-        'checks': [*essential, *optional],
-    }
-    print(json.dumps(report, indent=2) if args.json else _text(report))
-    return 0 if all(check['ok'] for check in essential) else 1
+        checks = [_check('torch', 'pip install -U torch', _torch), _check('HOGA', 'pip install -U mmengine', _hoga)]
+        checks += [_check(use, remedy, _import, modules) for use, (modules, remedy) in USES.items()]
+    place = {'package': str(Path(__file__).resolve().parent.parent), 'mmcv operations': _mmcv_operations()}
+    if args.json:
+        print(json.dumps({'versions': _versions(), **place, 'checks': checks}, indent=2))
+    else:
+        print('\n'.join(f'{name:16}{value}' for name, value in {**_versions(), **place}.items()), end='\n\n')
+        for check in checks:
+            print(f'{"ok" if check["ok"] else "MISSING":8}{check["name"]:25}{check["detail"]}'.rstrip())
+            if not check['ok']:
+                print(f'{"":8}{check["remedy"]}')
+    return 0 if all(check['ok'] for check in checks[:2]) else 1
 
 
-def _check(name: str, function: Callable[[], str], remedy: str) -> dict[str, Any]:
+def _check(name: str, remedy: str, function: Callable[..., str], *arguments: Any) -> dict[str, Any]:
     try:
-        return {'name': name, 'ok': True, 'detail': function()}
+        return {'name': name, 'ok': True, 'detail': function(*arguments)}
     except Exception as error:  # a broken package may raise anything
         detail = f'{type(error).__name__}: {" ".join(str(error).split())}'
         return {'name': name, 'ok': False, 'detail': detail, 'remedy': remedy}
@@ -67,7 +68,7 @@ def _check(name: str, function: Callable[[], str], remedy: str) -> dict[str, Any
 
 def _import(modules: Sequence[str]) -> str:
     for module in modules:
-        importlib.import_module(module)
+        import_module(module)
     return ''
 
 
@@ -102,20 +103,8 @@ def _mmcv_operations() -> str:
 
 
 def _versions() -> dict[str, str]:
-    installed = {'mmhoga': __version__, 'python': platform.python_version(), 'system': platform.platform()}
+    versions = {'mmhoga': __version__, 'python': platform.python_version(), 'system': platform.platform()}
     for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**installed, 'executable': sys.executable, 'cores': str(os.cpu_count())}
-
-
-def _text(report: dict[str, Any]) -> str:
-    lines = [f'{name:16}{value}' for name, value in report['versions'].items()]
-    lines += [*(f'{name:16}{report[name]}' for name in ('package', 'mmcv operations')), '']
-    for check in report['checks']:
-        lines.append(f'{"ok" if check["ok"] else "MISSING":8}{check["name"]:25}{check["detail"]}'.rstrip())
-        if not check['ok']:
-            lines.append(f'{"":8}{check["remedy"]}')
-    return '\n'.join(lines)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {**versions, 'executable': sys.executable, 'cores': str(os.cpu_count())}

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from mmhoga.cli.costs import input_channels
 from mmhoga.cli.looks.networks import load_network
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.cli.values import output_file, positive
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.cli.values import format_table, height_and_width, output_file, positive
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,8 +16,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         'train': ('train', 'train_main', 'train a network, or search an attention, from a config'),
         'test': ('test', 'test_main', 'evaluate a checkpoint'),
         'demo': ('demo', 'demo_main', 'search on handwritten digits, compare with SE and CBAM, write a report'),
-        'random-search': ('random_search', 'random_search_main', 'train random genotypes and rank them'),
-        'repeat-search': ('repeat_search', 'repeat_search_main', 'repeat a search over seeds and compare the results'),
+        'random-search': ('trials', 'random_search_main', 'train random genotypes and rank them'),
+        'repeat-search': ('trials', 'repeat_search_main', 'repeat a search over seeds and compare the results'),
     },
     'Inspect': {
         'genotype': ('genotype', 'genotype_main', 'show, draw, validate, compare, count or convert genotypes'),
@@ -46,8 +47,7 @@ _HEAD = """usage: mmhoga COMMAND [arguments]
 
 High Order Group Attention and its search, for OpenMMLab.
 """
-_TAIL = """
-CONFIG arguments take a path, or the name of a config that comes with mmhoga:
+_TAIL = """CONFIG arguments take a path, or the name of a config that comes with mmhoga:
   mmhoga train hoga-resnet8_1xb96-8e_digits
 
 mmhoga COMMAND --help describes a command. mmhoga --version prints the version."""
@@ -55,16 +55,26 @@ mmhoga COMMAND --help describes a command. mmhoga --version prints the version."
 
 def usage() -> str:
     """The page that ``mmhoga --help`` prints."""
-    sections = (
-        '\n'.join([f'{heading}:', *(f'  {name:16}{purpose}' for name, (_, _, purpose) in commands.items())])
-        for heading, commands in COMMANDS.items()
-    )
-    return '\n'.join([_HEAD, '\n\n'.join(sections), _TAIL])
+    lines = [_HEAD]
+    for heading, commands in COMMANDS.items():
+        lines += [f'{heading}:', *(f'  {name:16}{purpose}' for name, (_, _, purpose) in commands.items()), '']
+    return '\n'.join([*lines, _TAIL])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 2 if there is no such command."""
-    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ['']
+    """Run a command and return its exit code: 2 if there is no such command, 141 (SIGPIPE) after ``| head``."""
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads the output any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+        return 141
+
+
+def _run(argv: Sequence[str]) -> int:
+    name, *rest = argv or ['']
     if name in ('', '-h', '--help', 'help'):
         print(usage(), file=sys.stdout if name else sys.stderr)
         return 0 if name else 2

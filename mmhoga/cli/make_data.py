@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
 from mmhoga.hosts import LaunchError
 

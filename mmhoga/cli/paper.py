@@ -1,158 +1,90 @@
-"""``mmhoga paper``: print the tables of the paper beside the costs of our configs.
-
-The tables are in ``configs/paper.yml``, the costs in ``configs/costs.json``.
-"""
+"""``mmhoga paper``: print the tables of the paper (``configs/paper.yml``) and our costs (``configs/costs.json``)."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 import yaml
 
-import mmhoga
 from mmhoga.cli.costs import count_config
+from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import format_table
 from mmhoga.files import write_atomic
-from mmhoga.hosts import LaunchError, leaves, load_config
+from mmhoga.hosts import LaunchError, leaves, load_config, shipped_configs
 
-PACKAGE = Path(mmhoga.__file__).parent
-CHECKOUT = PACKAGE.parent / 'configs'
-CONFIGS = CHECKOUT if (CHECKOUT / 'paper.yml').is_file() else PACKAGE / '.mim' / 'configs'  # the latter in a wheel
+CONFIGS = shipped_configs()
 PREFACE = (
     'Parameters and multiply-accumulates (MACs) are counted from our configs, for one image of the size given.\n'
     'The columns "paper" and the results are what the paper prints. None of its results has been measured here.'
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table. Numbers that the paper does not give are empty or None.
-
-    Args:
-        model: our name of the model.
-        config: path of its config, relative to ``configs``.
-        result: as printed in the paper.
-        params: in millions.
-        macs: in billions; the paper calls them FLOPS.
-    """
-
-    model: str
-    config: str
-    result: str = ''
-    params: float | None = None
-    macs: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the config and of its work_dir."""
-        return PurePosixPath(self.config).stem
-
-    @property
-    def command(self) -> str:
-        """The command that trains it on as many GPUs as the config's name gives."""
-        match = re.search(r'[_-](\d+)xb\d+', self.name)
-        gpus = int(match[1]) if match else 8  # mmdet's schedules "1x" and "2x" are for 8 GPUs
-        config = f'configs/{self.config}'
-        return f'mmhoga train {config}' if gpus == 1 else f'tools/dist_train.sh {config} {gpus}'
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the paper, or a group of configs that the paper does not have.
-
-    Args:
-        key: the paper's number, or the name of the group.
-        title: what the table compares.
-        metric: name and unit of the rows' ``result``.
-        shape: height and width of the image that costs are counted for.
-        rows: in the paper's order.
-    """
-
-    key: int | str
-    title: str
-    metric: str
-    shape: tuple[int, int]
-    rows: tuple[Row, ...]
-
-    @property
-    def heading(self) -> str:
-        """Number, title, and the size of the image."""
-        number = f'Table {self.key}: ' if isinstance(self.key, int) else ''
-        return f'{number}{self.title}, {self.shape[0]} x {self.shape[1]}'
+Table = Mapping[str, Any]  # with the keys that the comment in configs/paper.yml describes
+Row = Mapping[str, Any]
+Costs = dict[str, Any]  # config -> {'params': ..., 'macs': ...}, or None if they depend on an unpublished genotype
 
 
 def paper_main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables, or count their costs. Returns the exit code."""
+    """Print the tables, or count their costs. Returns the exit code: 2 for bad input."""
     tables = read_tables()
-    parser = argparse.ArgumentParser(
-        prog='mmhoga paper',
-        description='Print the tables of the paper: our costs beside its costs and results, and the commands to train.',
+    parser = command_parser(
+        'Print the tables of the paper: our costs beside its costs and results, and the commands to train.',
+        'mmhoga paper --table 4',
     )
-    parser.add_argument(
-        '--table', choices=list(dict.fromkeys(str(table.key) for table in tables)), help='print only this one'
-    )
+    keys = list(dict.fromkeys(str(table['key']) for table in tables))  # Table 7 has two parts
+    parser.add_argument('--table', choices=keys, help='print only this one')
     parser.add_argument('--markdown', action='store_true', help='print Markdown, with configs instead of commands')
-    parser.add_argument(
-        '--count',
-        action='store_true',
-        help='count the costs of these tables again and write configs/costs.json; needs a checkout, takes minutes',
-    )
+    count_help = 'count the costs of these tables again and write configs/costs.json; needs a checkout, takes minutes'
+    parser.add_argument('--count', action='store_true', help=count_help)
     args = parser.parse_args(argv)
-    chosen = [table for table in tables if args.table in (None, str(table.key))]
-
-    def count_or_print() -> None:
-        if args.count:
-            print(f'{count_costs(chosen)} costs in {CONFIGS / "costs.json"} have changed.')
-        else:
-            print(format_tables(chosen, read_costs(), markdown=args.markdown))
-
-    return run(count_or_print)
+    chosen = [table for table in tables if args.table in (None, str(table['key']))]
+    if args.count:
+        return run(lambda: print(f'{count_costs(chosen)} costs in {CONFIGS / "costs.json"} have changed.'))
+    return run(lambda: print(format_tables(chosen, read_costs(), markdown=args.markdown)))
 
 
 def read_tables() -> list[Table]:
     """The tables of ``configs/paper.yml``."""
-    data = yaml.safe_load((CONFIGS / 'paper.yml').read_text(encoding='utf-8'))
-    return [
-        Table(**{**table, 'shape': tuple(table['shape']), 'rows': tuple(Row(**row) for row in table['rows'])})
-        for table in data
-    ]
+    return yaml.safe_load((CONFIGS / 'paper.yml').read_text(encoding='utf-8'))
 
 
-def unique_rows(tables: Iterable[Table]) -> Iterator[tuple[Table, Row]]:
-    """Each config once, with the first table that contains it."""
-    seen = set()
-    for table in tables:
-        for row in table.rows:
-            if row.config not in seen:
-                seen.add(row.config)
-                yield table, row
-
-
-def read_costs() -> dict[str, Mapping[str, int] | None]:
-    """``configs/costs.json``: ``params`` and ``macs`` by config; None if they depend on an unpublished genotype."""
+def read_costs() -> Costs:
     return json.loads((CONFIGS / 'costs.json').read_text(encoding='utf-8'))
+
+
+def unique_rows(tables: Iterable[Table]) -> list[tuple[Table, Row]]:
+    """Each config once, with the first table that contains it."""
+    rows: dict[str, tuple[Table, Row]] = {}
+    for table in tables:
+        for row in table['rows']:
+            rows.setdefault(row['config'], (table, row))
+    return list(rows.values())
+
+
+def train_command(config: str) -> str:
+    """The command that trains a config on as many GPUs as its name gives."""
+    match = re.search(r'[_-](\d+)xb\d+', config)
+    gpus = int(match[1]) if match else 8  # mmdet's schedules "1x" and "2x" are for 8 GPUs
+    return f'mmhoga train configs/{config}' if gpus == 1 else f'tools/dist_train.sh configs/{config} {gpus}'
 
 
 def count_costs(tables: Iterable[Table]) -> int:
     """Count the configs of ``tables``, write ``configs/costs.json``, and return how many costs have changed.
 
     Raises:
-        LaunchError: mmhoga does not run from a checkout.
+        LaunchError: the configs are not in a checkout.
     """
-    if CONFIGS != CHECKOUT:
-        raise LaunchError(f'--count writes to a checkout, and there is none around {PACKAGE}. Run it in a checkout.')
+    if CONFIGS.parent.name == '.mim':
+        raise LaunchError(
+            f'--count writes to a checkout, but {CONFIGS} is part of an installation. Run it in a checkout.'
+        )
     before = read_costs()
-    chosen = {row.config for table in tables for row in table.rows}
-    after = {
-        row.config: count_row(table, row) if row.config in chosen else before.get(row.config)
-        for table, row in unique_rows(read_tables())
-    }
+    counted = {row['config']: count_row(table, row) for table, row in unique_rows(tables)}
+    configs = [row['config'] for _, row in unique_rows(read_tables())]
+    after = {config: counted.get(config, before.get(config)) for config in configs}
     lines = ',\n'.join(f'{json.dumps(config)}: {json.dumps(cost)}' for config, cost in after.items())
     write_atomic(CONFIGS / 'costs.json', f'{{\n{lines}\n}}\n')
     return sum(before.get(config) != cost for config, cost in after.items())
@@ -160,59 +92,41 @@ def count_costs(tables: Iterable[Table]) -> int:
 
 def count_row(table: Table, row: Row) -> dict[str, int] | None:
     """Parameters and MACs of a config; None if they depend on a genotype that has to be searched first."""
-    cfg = load_config(str(CONFIGS / row.config))
+    cfg = load_config(str(CONFIGS / row['config']))
     if any(key.endswith('.genotype') and value.endswith('.json') for key, value in leaves(cfg.model)):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the weights decide how many proposals a two-stage detector keeps
-        total = count_config(cfg, table.shape)[1]['']
+        total = count_config(cfg, tuple(table['shape']))[1]['']
     return dict(params=total.params, macs=int(total.macs))
 
 
-def format_tables(
-    tables: Sequence[Table], costs: Mapping[str, Mapping[str, int] | None], *, markdown: bool = False
-) -> str:
-    """All tables as text or Markdown."""
+def format_tables(tables: Sequence[Table], costs: Costs, *, markdown: bool = False) -> str:
+    """All tables as text or Markdown. Columns without any number are left out."""
     parts = [PREFACE]
     for table in tables:
-        lines = _cells(table, costs, markdown)
-        numbers = len(lines[0]) - 2  # between the model and the config or command
+        last = 'config' if markdown else 'command'
+        rows = [['model', 'params (M)', 'paper', 'MACs (G)', 'paper', table['metric'], last]]
+        for row in table['rows']:
+            config, cost = row['config'], costs.get(row['config']) or {}
+            counted, printed = _two_decimals(cost.get('params'), 1e6), _two_decimals(row.get('params'))
+            macs, printed_macs = _two_decimals(cost.get('macs'), 1e9), _two_decimals(row.get('macs'))
+            last = f'`{config}`' if markdown else train_command(config)
+            rows.append([row['model'], counted, printed, macs, printed_macs, row.get('result', '-'), last])
+        columns = [column for column in zip(*rows) if set(column[1:]) != {'-'}]
+        rows = [list(cells) for cells in zip(*columns)]
+        number = f'Table {table["key"]}: ' if isinstance(table['key'], int) else ''
+        heading = '{}{}, {} x {}'.format(number, table['title'], *table['shape'])
         if markdown:
-            lines.insert(1, ['---', *['---:'] * numbers, '---'])
-            parts += [f'### {table.heading}', '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)]
+            rows.insert(1, ['---', *['---:'] * (len(columns) - 2), '---'])
+            parts += [f'### {heading}', '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)]
         else:
-            widths = [max(map(len, column)) for column in zip(*lines)]
-            pad = [str.ljust, *[str.rjust] * numbers, str.ljust]
-            text = (
-                '  '.join(justify(cell, width) for justify, cell, width in zip(pad, cells, widths)) for cells in lines
-            )
-            parts.append('\n'.join([table.heading, *map(str.rstrip, text)]))
+            parts.append(f'{heading}\n{format_table(rows)}')
     return '\n\n'.join(parts)
 
 
-def _cells(table: Table, costs: Mapping[str, Mapping[str, int] | None], markdown: bool) -> list[list[str]]:
-    """Header and rows; columns without any number are left out."""
-    lines = [['model', 'params (M)', 'paper', 'MACs (G)', 'paper', table.metric, 'config' if markdown else 'command']]
-    for row in table.rows:
-        cost = costs.get(row.config) or {}
-        params, macs = cost.get('params'), cost.get('macs')
-        lines.append(
-            [
-                row.model,
-                _figure(params and params / 1e6),
-                _figure(row.params),
-                _figure(macs and macs / 1e9),
-                _figure(row.macs),
-                row.result or '-',
-                f'`{row.config}`' if markdown else row.command,
-            ]
-        )
-    columns = [column for column in zip(*lines) if set(column[1:]) != {'-'}]
-    return [list(cells) for cells in zip(*columns)]
-
-
-def _figure(value: float | None) -> str:
-    """Two decimals as in the paper, or two digits of a smaller number."""
+def _two_decimals(value: float | None, unit: float = 1) -> str:
+    """Two decimals as in the paper, or two digits of a number below 0.01."""
     if value is None:
         return '-'
-    return f'{value:.2f}' if value >= 0.01 else f'{value:.2g}'
+    return f'{value / unit:.2f}' if value / unit >= 0.01 else f'{value / unit:.2g}'

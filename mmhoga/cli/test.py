@@ -13,22 +13,27 @@ from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
-from mmhoga.cli.run import options
-from mmhoga.cli.run.arguments import add_run_arguments
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.parser import command_parser
-from mmhoga.cli.run.runner import read_config, run_config
+from mmhoga.cli.run.runner import read_config, require_checkpoint, run_config, run_parser
 from mmhoga.hosts import LaunchError
 
 PICKLES = ('.pkl', '.pickle')
+TTA_MODELS = {
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+    'mmdet': dict(
+        type='DetTTAModel',  # registered in mmengine, so it has no prefix
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+    ),
+}
+# The last two are needed to flip the boxes back.
+META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
 def test_parser() -> argparse.ArgumentParser:
-    parser = command_parser(
+    parser = run_parser(
         'Evaluate a checkpoint on the test data of a config.',
         'mmhoga test hoga-resnet8_1xb96-8e_digits work_dirs/digits/epoch_8.pth --out metrics.json',
     )
-    add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='save the predictions (FILE.pkl) or the metrics (FILE.json, FILE.yaml)')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out saves, whatever its suffix')
@@ -48,23 +53,17 @@ def test_main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _test(args))
 
 
-def test_config(args: argparse.Namespace) -> Config:
-    """The config with all arguments applied."""
-    options.require_checkpoint(args.checkpoint)
+def _test(args: argparse.Namespace) -> None:
+    predictions, metrics_file = outputs(args)
+    require_checkpoint(args.checkpoint)
     cfg = read_config(args, persistent_workers=False)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.show or args.show_dir:
-        set_visualization(cfg, show=args.show, show_dir=args.show_dir, interval=args.interval, wait=args.wait_time)
+        set_visualization(cfg, args)
     if args.tta:
         set_tta(cfg)
-    return cfg
-
-
-def _test(args: argparse.Namespace) -> None:
-    predictions, metrics_file = outputs(args)
-    cfg = test_config(args)
 
     def action(runner: Runner) -> None:
         for path in predictions:
@@ -84,14 +83,12 @@ def outputs(args: argparse.Namespace) -> tuple[list[str], str | None]:
     """
     if args.out_item and not args.out:
         raise LaunchError('--out-item needs --out FILE.')
-    predictions = [args.dump] if args.dump else []
-    metrics = None
-    if args.out:
-        item = args.out_item or ('pred' if Path(args.out).suffix in PICKLES else 'metrics')
-        if item == 'pred':
-            predictions.append(args.out)
-        else:
-            metrics = args.out
+    predictions, metrics = [args.dump] if args.dump else [], None
+    item = args.out_item or ('pred' if Path(args.out or '').suffix in PICKLES else 'metrics')
+    if item == 'metrics':
+        metrics = args.out
+    else:
+        predictions.append(args.out)
     for path in predictions:
         if Path(path).suffix not in PICKLES:
             raise LaunchError(f'predictions are saved as a pickle: {path} must end in .pkl.')
@@ -100,7 +97,7 @@ def outputs(args: argparse.Namespace) -> tuple[list[str], str | None]:
     return predictions, metrics
 
 
-def set_visualization(cfg: Config, *, show: bool, show_dir: str | None, interval: int, wait: float) -> None:
+def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
     """Configure the host's visualization hook to draw predictions. Its arguments differ between hosts."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
@@ -108,11 +105,11 @@ def set_visualization(cfg: Config, *, show: bool, show_dir: str | None, interval
             f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} lacks. Add '
             "visualization=dict(type='VisualizationHook') or, for mmpose, 'PoseVisualizationHook'."
         )
-    hook.update(show=show, wait_time=wait, interval=interval)
+    hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
     if cfg.get('default_scope') == 'mmdet':
-        hook.update(draw=True, test_out_dir=show_dir)
+        hook.update(draw=True, test_out_dir=args.show_dir)
     else:
-        hook.update(enable=True, out_dir=show_dir)
+        hook.update(enable=True, out_dir=args.show_dir)
 
 
 def set_tta(cfg: Config) -> None:
@@ -126,27 +123,14 @@ def set_tta(cfg: Config) -> None:
     while 'dataset' in dataset:  # wrappers such as RepeatDataset
         dataset = dataset.dataset
     if 'tta_model' not in cfg:
-        if scope not in _TTA_MODELS:
+        if scope not in TTA_MODELS:
             raise LaunchError(f'--tta: {scope} has no default for tta_model. Add one to {cfg.filename}.')
-        cfg.tta_model = _TTA_MODELS[scope]
+        cfg.tta_model = TTA_MODELS[scope]
     if 'tta_pipeline' not in cfg:
         *transforms, pack = deepcopy(list(dataset.pipeline))
         if scope == 'mmdet':
-            pack['meta_keys'] = _FLIP_META_KEYS
+            pack['meta_keys'] = META_KEYS
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*transforms, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
-
-
-_TTA_MODELS = {
-    'mmpretrain': dict(type='AverageClsScoreTTA'),
-    'mmdet': dict(
-        type='DetTTAModel',  # registered in mmengine, so it has no prefix
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-    ),
-}
-_FLIP_META_KEYS = (
-    *('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    *('flip', 'flip_direction'),  # needed to flip the boxes back
-)

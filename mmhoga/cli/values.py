@@ -54,6 +54,6 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     columns = []
     for column in zip(*rows):
         width = max(map(len, column))
-        is_numeric = all(re.fullmatch(r'\d[\d.,e+-]*', cell) for cell in column[1:])
+        is_numeric = all(re.fullmatch(r'-|\d[\d.,e+-]*', cell) for cell in column[1:])
         columns.append([cell.rjust(width) if is_numeric else cell.ljust(width) for cell in column])
     return '\n'.join('  '.join(row).rstrip() for row in zip(*columns))

@@ -64,3 +64,13 @@ def test_bad_arguments_are_exit_code_2(entry, capsys):
 def test_python_m(tmp_path):
     result = subprocess.run([sys.executable, '-m', 'mmhoga', 'trian'], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and 'Did you mean train?' in result.stderr
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['paper']])
+def test_a_reader_that_stops_early(arguments):
+    """As in ``mmhoga paper | head``: no traceback, and the exit code of a command that SIGPIPE has ended."""
+    command = [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ''
+    assert process.returncode == 141

@@ -14,10 +14,12 @@ from mmengine.config import Config
 from mmhoga import hosts
 from mmhoga.cli import test as test_command
 from mmhoga.cli import train as train_command
-from mmhoga.cli.run import data_checks, distributed, errors, options
+from mmhoga.cli.run import distributed, errors, runner
 from mmhoga.cli.run.arguments import add_config_options, option_text
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, set_preprocessor
+
+PARTS = ('train', 'val', 'test')
 
 
 def sgd(lr=0.1, **wrapper):
@@ -194,12 +196,12 @@ class TestResume:
 
     def test_work_dir_was_moved(self, tmp_path):
         self.save(tmp_path / 'here', '/elsewhere/epoch_3.pth')
-        assert options.latest_checkpoint(tmp_path / 'here') == tmp_path / 'here' / 'epoch_3.pth'
+        assert runner.latest_checkpoint(tmp_path / 'here') == tmp_path / 'here' / 'epoch_3.pth'
 
     def test_recorded_checkpoint_is_gone(self, tmp_path):
         self.save(tmp_path / 'here', tmp_path / 'here' / 'epoch_4.pth')
         with pytest.raises(LaunchError, match=r'epoch_4\.pth'):
-            options.latest_checkpoint(tmp_path / 'here')
+            runner.latest_checkpoint(tmp_path / 'here')
 
     def test_named(self, write_config, tmp_path):
         (tmp_path / 'epoch_12.pth').touch()
@@ -210,19 +212,19 @@ class TestResume:
             train_config(path, '--resume', 'epoch_21.pth')
 
     def test_addresses_are_not_looked_for_here(self):
-        options.require_checkpoint('https://example.org/weights.pth')
+        runner.require_checkpoint('https://example.org/weights.pth')
 
 
 class TestAmp:
     def test_one_optimizer(self):
         cfg = Config(dict(optim_wrapper=sgd()))
-        options.set_amp(cfg, amp=True, accelerator=True)
+        runner.set_amp(cfg, amp=True, accelerator=True)
         assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
         assert cfg.optim_wrapper.loss_scale == 'dynamic'
 
     def test_every_optimizer_of_a_dict(self):
         cfg = Config(dict(optim_wrapper=search_wrappers()))
-        options.set_amp(cfg, amp=True, accelerator=True)
+        runner.set_amp(cfg, amp=True, accelerator=True)
         for name in ('weights', 'alpha'):
             assert cfg.optim_wrapper[name].type == 'AmpOptimWrapper'
             assert cfg.optim_wrapper[name].loss_scale == 'dynamic'
@@ -232,24 +234,24 @@ class TestAmp:
 
     def test_own_loss_scale_stays(self):
         cfg = Config(dict(optim_wrapper=sgd(type='AmpOptimWrapper', loss_scale=512.0)))
-        options.set_amp(cfg, amp=True, accelerator=True)
+        runner.set_amp(cfg, amp=True, accelerator=True)
         assert cfg.optim_wrapper.loss_scale == 512.0
 
     @pytest.mark.parametrize(('amp', 'kind'), [(True, 'OptimWrapper'), (False, 'AmpOptimWrapper')])
     def test_needs_an_accelerator(self, amp, kind):
         cfg = Config(dict(optim_wrapper=sgd(type=kind)))
         with pytest.raises(LaunchError, match='needs an accelerator'):
-            options.set_amp(cfg, amp=amp, accelerator=False)
+            runner.set_amp(cfg, amp=amp, accelerator=False)
 
     def test_full_precision_needs_none(self):
         cfg = Config(dict(optim_wrapper=search_wrappers()))
-        options.set_amp(cfg, amp=False, accelerator=False)
+        runner.set_amp(cfg, amp=False, accelerator=False)
         assert cfg.optim_wrapper == search_wrappers()
 
     def test_other_wrappers_cannot_turn(self):
         cfg = Config(dict(optim_wrapper=sgd(type='ApexOptimWrapper')))
         with pytest.raises(LaunchError, match='ApexOptimWrapper'):
-            options.set_amp(cfg, amp=True, accelerator=True)
+            runner.set_amp(cfg, amp=True, accelerator=True)
 
 
 class TestAutoScaleLR:
@@ -260,13 +262,13 @@ class TestAutoScaleLR:
 
     def test_one_optimizer_is_left_to_mmengine(self):
         cfg = self.config(sgd(0.1), base_batch_size=256)
-        assert options.set_auto_scale_lr(cfg, True, world_size=4) is None
+        assert runner.set_auto_scale_lr(cfg, True, world_size=4) is None
         assert cfg.auto_scale_lr.enable
         assert cfg.optim_wrapper.optimizer.lr == 0.1
 
     def test_of_a_dict_only_sgd_scales(self):
         cfg = self.config(search_wrappers(), base_batch_size=64)
-        note = options.set_auto_scale_lr(cfg, True, world_size=4)
+        note = runner.set_auto_scale_lr(cfg, True, world_size=4)
         assert cfg.optim_wrapper.weights.optimizer.lr == pytest.approx(0.025 * 4 * 32 / 64)
         assert cfg.optim_wrapper.alpha.optimizer.lr == 0.003
         assert 'weights to 0.05' in note
@@ -276,32 +278,32 @@ class TestAutoScaleLR:
         """The config that a run leaves in its work_dir can be run with the flag again."""
         cfg = self.config(search_wrappers(), base_batch_size=64)
         for _ in range(2):
-            options.set_auto_scale_lr(cfg, True, world_size=4)
+            runner.set_auto_scale_lr(cfg, True, world_size=4)
         assert cfg.optim_wrapper.weights.optimizer.lr == pytest.approx(0.05)
         assert not cfg.auto_scale_lr.enable, 'mmengine would scale alpha too'
 
     def test_named_optimizers(self):
         cfg = self.config(search_wrappers(), base_batch_size=16, optimizers=['alpha'])
-        options.set_auto_scale_lr(cfg, True, world_size=1)
+        runner.set_auto_scale_lr(cfg, True, world_size=1)
         assert cfg.optim_wrapper.weights.optimizer.lr == 0.025
         assert cfg.optim_wrapper.alpha.optimizer.lr == pytest.approx(0.006)
         cfg = self.config(search_wrappers(), base_batch_size=16, optimizers=['beta'])
         with pytest.raises(LaunchError, match='alpha, weights'):
-            options.set_auto_scale_lr(cfg, True, world_size=1)
+            runner.set_auto_scale_lr(cfg, True, world_size=1)
 
     def test_enabled_by_the_config(self):
         cfg = self.config(search_wrappers(), base_batch_size=16, enable=True)
-        options.set_auto_scale_lr(cfg, False, world_size=1)
+        runner.set_auto_scale_lr(cfg, False, world_size=1)
         assert cfg.optim_wrapper.weights.optimizer.lr == pytest.approx(0.05)
 
     def test_not_asked_for(self):
         cfg = self.config(search_wrappers(), base_batch_size=16)
-        options.set_auto_scale_lr(cfg, False, world_size=1)
+        runner.set_auto_scale_lr(cfg, False, world_size=1)
         assert cfg.optim_wrapper == search_wrappers()
 
     def test_base_batch_size_is_needed(self):
         with pytest.raises(LaunchError, match='base_batch_size'):
-            options.set_auto_scale_lr(self.config(sgd()), True, world_size=1)
+            runner.set_auto_scale_lr(self.config(sgd()), True, world_size=1)
 
 
 class TestLoaders:
@@ -319,7 +321,7 @@ class TestLoaders:
 
     def test_mmpretrain_defaults(self):
         cfg = self.config('mmpretrain')
-        options.set_loader_defaults(cfg, pin_memory=False, persistent_workers=True)
+        runner.set_loader_defaults(cfg, pin_memory=False, persistent_workers=True)
         for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader):
             assert loader.collate_fn.type == 'default_collate'
             assert loader.persistent_workers
@@ -328,13 +330,13 @@ class TestLoaders:
 
     def test_other_hosts_keep_their_own(self):
         cfg = self.config('mmdet')
-        options.set_loader_defaults(cfg, pin_memory=True, persistent_workers=True)
+        runner.set_loader_defaults(cfg, pin_memory=True, persistent_workers=True)
         assert cfg.train_dataloader == dict(num_workers=2)
         assert not cfg.val_dataloader.get('persistent_workers')
 
     def test_what_the_config_says_stays(self):
         cfg = Config(dict(default_scope='mmpretrain', test_dataloader=dict(num_workers=1, pin_memory=True)))
-        options.set_loader_defaults(cfg, pin_memory=False, persistent_workers=True)
+        runner.set_loader_defaults(cfg, pin_memory=False, persistent_workers=True)
         assert cfg.test_dataloader.pin_memory
 
     def test_no_validate(self, write_config):
@@ -391,12 +393,13 @@ class TestTestOptions:
     def test_show_dir(self, scope, expected):
         hook = dict(type='VisualizationHook')
         cfg = Config(dict(default_scope=scope, default_hooks=dict(visualization=hook)))
-        test_command.set_visualization(cfg, show=False, show_dir='drawn', interval=5, wait=1)
+        args = argparse.Namespace(show=False, show_dir='drawn', interval=5, wait_time=1)
+        test_command.set_visualization(cfg, args)
         assert dict(hook, **expected, show=False, wait_time=1, interval=5) == cfg.default_hooks.visualization
 
     def test_show_dir_without_the_hook(self):
         with pytest.raises(LaunchError, match='VisualizationHook'):
-            test_command.set_visualization(Config(), show=True, show_dir=None, interval=1, wait=1)
+            test_command.set_visualization(Config(), argparse.Namespace(show=True))
 
     def test_tta(self):
         dataset = dict(type='D', pipeline=[dict(type='Load'), dict(type='PackDetInputs')])
@@ -526,7 +529,7 @@ class TestErrors:
     )
     def test_key_of_a_missing_path(self, tmp_path, monkeypatch, missing, key):
         monkeypatch.chdir(tmp_path)
-        coco = json.dumps({name: [dict.fromkeys(keys, 1)] for name, keys in data_checks._LISTS.items()})
+        coco = json.dumps({name: [{}] for name in errors.COCO_LISTS})
         files = {'data/coco/annotations/train2017.json': coco, 'data/coco/annotations/val2017.json': coco}
         files.update({'labels/val2017.json': coco, 'weights/hoga.pth': ''})
         folders = ['data/coco/train2017', 'data/coco/val2017']
@@ -538,7 +541,7 @@ class TestErrors:
         for path in folders:
             if path != missing:
                 Path(path).mkdir()
-        problem = data_checks.data_problem(self.data_config('data/coco/'))
+        problem = errors.data_problem(self.data_config('data/coco/'), PARTS)
         assert f'there is no {missing}' in problem.replace('//', '/')
         assert f': {key} = ' in problem
 
@@ -547,9 +550,9 @@ class TestErrors:
         Path('weights').mkdir()
         Path('weights/hoga.pth').touch()
         cfg = self.data_config('data/coco/')
-        assert 'train2017' in data_checks.data_problem(cfg)
-        assert 'val2017' in data_checks.data_problem(cfg, ['val'])
-        assert data_checks.data_problem(cfg, ['test']) is None
+        assert 'train2017' in errors.data_problem(cfg, PARTS)
+        assert 'val2017' in errors.data_problem(cfg, ['val'])
+        assert errors.data_problem(cfg, ['test']) is None
 
     @pytest.mark.parametrize(
         'error',
@@ -567,7 +570,7 @@ class TestErrors:
     )
     def test_missing_data(self, tmp_path, monkeypatch, error):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/')):
+        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/'), PARTS):
             raise error
         message = str(raised.value)
         assert str(tmp_path / 'data/coco/annotations/train2017.json') in message
@@ -579,22 +582,22 @@ class TestErrors:
         monkeypatch.chdir(tmp_path)
         (tmp_path / 'data/coco/annotation').mkdir(parents=True)
         path = 'data/coco/annotations/train2017.json'
-        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/')):
+        with pytest.raises(LaunchError) as raised, errors.explained(self.data_config('data/coco/'), PARTS):
             raise FileNotFoundError(2, 'No such file', path)
         assert str(raised.value).endswith(f'Did you mean {tmp_path}/data/coco/annotation?')
 
     def test_download_without_network(self):
-        with pytest.raises(LaunchError, match='Name or service not known'), errors.explained(Config()):
+        with pytest.raises(LaunchError, match='Name or service not known'), errors.explained(Config(), PARTS):
             raise urllib.error.URLError('Name or service not known')
 
     @pytest.mark.parametrize('error', [AssertionError('shapes differ'), ValueError('a/b not found')])
     def test_other_errors_are_one_paragraph_until_the_first_step(self, error):
         with (
             pytest.raises(LaunchError, match=f'the config: {type(error).__name__}: {error}'),
-            errors.explained(Config()),
+            errors.explained(Config(), PARTS),
         ):
             raise error
-        with pytest.raises(type(error)), errors.explained(Config(), has_started=lambda: True):
+        with pytest.raises(type(error)), errors.explained(Config(), PARTS, has_started=lambda: True):
             raise error
 
     def test_the_last_line_of_a_workers_traceback(self):

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mmhoga.cli.random_search import random_search_main
-from mmhoga.cli.repeat_search import repeat_search_main
-from mmhoga.cli.run.jobs import Job, JobError, JobPool, JobRunningError
+from mmhoga.cli.run.jobs import Job, JobError, JobPool, JobRunningError, _locked
+from mmhoga.cli.trials import random_search_main, repeat_search_main
 from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, edge_list, uniform
 from mmhoga.search.studies.agreement import agreement
 from mmhoga.search.studies.sampling import sample_genotypes
@@ -168,8 +167,10 @@ def test_one_job_is_not_run_twice_at_once(tmp_path, monkeypatch):
 
     job.run(threads=1, watch=again)
     assert messages == ['up\n']
-    with job._lock() as descriptors:
-        orphan = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=descriptors)
+    with (tmp_path / '.lock').open('w') as lock:
+        assert _locked(lock)
+        inherited = [lock.fileno()]
+        orphan = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=inherited)
     with pytest.raises(JobRunningError):
         job.run(threads=1)
     orphan.communicate(b'\n')

@@ -22,10 +22,9 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from mmhoga.cli.costs import input_channels
-from mmhoga.cli.run.arguments import add_config_options
+from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
-from mmhoga.cli.run.options import latest_checkpoint, require_checkpoint
-from mmhoga.cli.run.parser import command_parser
+from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
 from mmhoga.cli.values import output_file
 from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names

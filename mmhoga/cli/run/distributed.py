@@ -13,7 +13,7 @@ from mmengine.device import get_device
 from mmhoga.hosts import LaunchError
 
 # The environment variables of each launcher: rank, number of processes, rank on the node.
-_VARIABLES = {
+VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
@@ -34,13 +34,13 @@ def get_world_size(launcher: str) -> int:
     """
     if launcher == 'none':
         return 1
-    missing = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    missing = [name for name in VARIABLES[launcher] if name not in os.environ]
     if missing:
         raise LaunchError(
             f'--launcher {launcher}: {", ".join(missing)} not set in the environment. Start the '
             f'processes with {_STARTERS[launcher]}, or omit --launcher to run one process.'
         )
-    return int(os.environ[_VARIABLES[launcher][1]])
+    return int(os.environ[VARIABLES[launcher][1]])
 
 
 def prepare(cfg: Config) -> None:
@@ -48,15 +48,12 @@ def prepare(cfg: Config) -> None:
 
     With an accelerator the Runner starts the group. Without one, mmengine's ``init_dist`` and ``wrap_model`` fail, so
     the group is started here and the config wraps the model without device ids.
-
-    Raises:
-        LaunchError: the launcher's environment variables are missing.
     """
     launcher = cfg.launcher
-    get_world_size(launcher)
+    get_world_size(launcher)  # checks the environment
     if launcher == 'none' or has_accelerator():
         return
-    for name, theirs in zip(_VARIABLES['pytorch'], _VARIABLES[launcher]):
+    for name, theirs in zip(VARIABLES['pytorch'], VARIABLES[launcher]):
         os.environ[name] = os.environ[theirs]
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
@@ -64,14 +61,9 @@ def prepare(cfg: Config) -> None:
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
     torch.distributed.init_process_group('gloo', timeout=timeout)
-    wrapper = ConfigDict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    wrapper.update(cfg.get('model_wrapper_cfg') or {})
-    wrapper.device_ids = None
-    cfg.model_wrapper_cfg = wrapper
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = ConfigDict({**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None})
 
 
 def leave() -> None:

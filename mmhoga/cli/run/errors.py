@@ -1,24 +1,33 @@
-"""Errors before the first step become one paragraph and exit code 2; later ones keep their traceback."""
+"""Errors before the first step become one paragraph and exit code 2; later ones keep their traceback.
+
+The files that a config names are checked after a failure, so good data cost no time.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import urllib.error
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Callable
+from pathlib import Path
+from typing import Any, Callable
 
 from mmengine.config import Config
 
-from mmhoga.cli.run.data_checks import PARTS, data_problem
-from mmhoga.hosts import LaunchError, build_problem
+from mmhoga.files import near_names
+from mmhoga.hosts import LaunchError, build_problem, leaves, walk
 
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+COCO_LISTS = ('images', 'annotations', 'categories')
+SOURCES = {
+    'imagenet': ' ImageNet (ILSVRC 2012) is at https://image-net.org; unpack it as '
+    'train/<class>/*.JPEG and val/<class>/*.JPEG.',
+    'coco': ' COCO is at https://cocodataset.org; unpack it as annotations/*.json, train2017/*.jpg and val2017/*.jpg.',
+}
 
 
-def run(main: Callable[[], None], *bad_input: type[Exception]) -> int:
+def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
     """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through.
 
     Exceptions of the types ``bad_input`` are reported like a LaunchError.
@@ -28,25 +37,20 @@ def run(main: Callable[[], None], *bad_input: type[Exception]) -> int:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return 130  # 128 + SIGINT, as shells report it
     except reported as error:
         if os.environ.get('MMHOGA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return 2
     return 0
 
 
 @contextmanager
-def explained(
-    cfg: Config, parts: Sequence[str] = PARTS, has_started: Callable[[], bool] = lambda: False
-) -> Iterator[None]:
-    """Convert any exception into a LaunchError about the data, if they are wrong, or about the config.
+def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Convert any exception into a LaunchError about the data of ``parts``, if they are wrong, or about the config.
 
-    Args:
-        cfg: the config.
-        parts: the data loaders to check after an exception: ``train``, ``val``, ``test``.
-        has_started: once it returns True, exceptions pass unchanged.
+    Parts are ``train``, ``val`` and ``test``. Once ``has_started`` returns True, exceptions pass unchanged.
     """
     try:
         yield
@@ -61,3 +65,83 @@ def explained(
         if has_started():
             raise
         raise LaunchError(data_problem(cfg, parts) or build_problem(cfg, error)) from error
+
+
+def data_problem(cfg: Config, parts: Sequence[str]) -> str | None:
+    """The first problem with the data sets and checkpoints that the config names, or None."""
+    sections = {f'{part}_{kind}': cfg.get(f'{part}_{kind}') for part in parts for kind in ('dataloader', 'evaluator')}
+    sections['train_cfg'] = cfg.get('train_cfg') if 'train' in parts else None
+    for key, node in walk(sections):
+        reads_files = isinstance(node, Mapping) and 'type' in node and (node.get('data_root') or node.get('ann_file'))
+        if reads_files and (problem := _dataset_problem(node, key, cfg)):
+            return problem
+    for key, value in leaves({'model': cfg.get('model') or {}, 'load_from': cfg.get('load_from')}):
+        if key.endswith(('checkpoint', 'load_from')) and '://' not in value and value and not Path(value).exists():
+            return _missing(value, '', f'The path is set in {cfg.filename}: {key} = {value!r}.')
+    return None
+
+
+def _dataset_problem(dataset: Mapping[str, Any], key: str, cfg: Config) -> str | None:
+    """The first problem with the files of a data set, or of a metric that reads annotations."""
+    root, kind = dataset.get('data_root') or '', str(dataset.get('type')).rpartition('.')[2]
+    if '://' in root:
+        return None
+    pictures = 'split' if 'ImageNet' in kind and not dataset.get('data_prefix') else 'data_prefix'
+    for name, value in leaves({name: dataset.get(name) for name in ('ann_file', pictures, 'bbox_file', 'data_root')}):
+        below = '' if name in ('bbox_file', 'data_root') or Path(value).is_absolute() else root
+        path = os.path.join(below, value)  # noqa: PTH118 (as mmengine)
+        if value and '://' not in value and not Path(path).exists():
+            keys = f'{key}.data_root = {root!r}, {key}.{name} = {value!r}' if below else f'{key}.{name} = {value!r}'
+            return _missing(path, root, f'The path is set in {cfg.filename}: {keys}.')
+    annotations, problem = Path(root, dataset.get('ann_file') or ''), None
+    if 'Coco' in kind and annotations.is_file():
+        problem = _coco_problem(
+            annotations, (dataset.get('metainfo') or {}).get('classes'), cfg.get('default_scope') == 'mmpose'
+        )
+    elif kind in ('ImageNet', 'CustomDataset') and not dataset.get('ann_file'):
+        prefix = dataset.get(pictures) or ''
+        folder = Path(root, prefix if isinstance(prefix, str) else prefix.get('img_path', ''))
+        if not any(entry.is_dir() for entry in folder.iterdir()):
+            problem = (
+                f'{folder} contains no class folders. Pictures are expected at {folder.absolute()}/<class>/*.JPEG '
+                f'(or png, jpg, ...).{SOURCES["imagenet"] if kind == "ImageNet" else ""}'
+            )
+    return problem and f'{problem} The path is set in {cfg.filename}: {key}.'
+
+
+def _coco_problem(path: Path, classes: Sequence[str] | None, needs_keypoints: bool) -> str | None:
+    """The reason why a file is not the COCO annotations that a data set needs, or None."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        return f'{path} is not COCO annotations: it is not JSON, or was cut off ({error}).'
+    if not isinstance(content, dict):
+        return f'{path} is not COCO annotations: it holds a {type(content).__name__}, as files of detection results do.'
+    missing = [name for name in COCO_LISTS if not isinstance(content.get(name), list)]
+    if missing:
+        return (
+            f'{path} is not COCO annotations: it has no list {" and no list ".join(map(repr, missing))}; it has '
+            f'{sorted(content)}. mmdet has converters (tools/dataset_converters) for VOC, Cityscapes and others.'
+        )
+    if needs_keypoints and not any('keypoints' in annotation for annotation in content['annotations']):
+        return f'{path} has no keypoints. COCO keeps them in person_keypoints_*.json, not in instances_*.json.'
+    names = [str(category.get('name')) for category in content['categories']]
+    if classes and not set(classes) & set(names):
+        return (
+            f'{path} has the categories {", ".join(names[:5])}; metainfo asks for {", ".join(list(classes)[:5])}, and '
+            "none of them is there. Set metainfo=dict(classes=...) and the head's num_classes to match the file."
+        )
+    return None
+
+
+def _missing(path: str, root: str, origin: str) -> str:
+    """State that a path does not exist and where to get the data."""
+    message = f'there is no {path} (looked for {Path(path).absolute()}). {origin}'
+    place = Path(root)
+    if not root or place.exists():
+        return message + near_names(Path(path))
+    if place.name in ('shapes', 'people', 'figures'):  # the last is an older name of people
+        return f'{message} It is generated, in seconds: mmhoga make-data {place.name} --out {place.parent}'
+    source = ''.join(text for name, text in SOURCES.items() if name in place.parts)
+    link = f'mkdir -p {place.parent} && ln -s /where/it/is {place}'
+    return f'{message}{source} If you have it elsewhere, a link is enough: {link}'
