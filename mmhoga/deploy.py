@@ -17,10 +17,6 @@ from mmhoga.files import write_atomic
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.hoga import HOGA
 
-__all__ = ['TensorsOnly', 'check_outputs', 'export_onnx', 'export_program', 'fuse', 'run_onnx']
-
-#: Names of the file's input and of its batch dimension.
-INPUT, BATCH = 'input', 'batch'
 Model = TypeVar('Model', bound=nn.Module)
 
 # `from mmhoga.deploy.export import TensorsOnly`, the former place, still works.
@@ -28,11 +24,7 @@ sys.modules[f'{__name__}.export'] = sys.modules[__name__]
 
 
 class TensorsOnly(nn.Module):
-    """A model of a host as a function of one tensor: normalised images ``(N, C, H, W)``.
-
-    Args:
-        model: an mmengine model, which then runs with ``mode='tensor'``, or any other module.
-    """
+    """A model as a function of normalised images ``(N, C, H, W)``. A host's model runs with ``mode='tensor'``."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -86,12 +78,12 @@ def fuse(model: Model, *inputs: Tensor, tolerance: float = 1e-5) -> Model:
 
 
 def export_program(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """Capture a model in eval mode with ``torch.export``.
+    """Capture a model of one tensor in eval mode with ``torch.export``.
 
     ``program.module()`` runs the result, ``torch.export.save(program, 'x.pt2')`` writes it.
 
     Args:
-        model: a module that takes one tensor.
+        model: the module.
         example: ``(N, C, H, W)`` with N >= 2. The program accepts any N, but only these C, H and W.
 
     Raises:
@@ -99,26 +91,20 @@ def export_program(model: nn.Module, example: Tensor) -> torch.export.ExportedPr
     """
     if len(example) < 2:
         raise ValueError(f'The example must have two or more images, not {len(example)}: one would fix the batch size.')
-    return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+    return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim('batch')},))
 
 
 def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> None:
     """Write a model in eval mode as one ONNX file, weights included. Needs ``mmhoga[deploy]``.
 
-    Args:
-        model: a module that takes one tensor.
-        example: as for :func:`export_program`.
-        path: the file.
-
-    Raises:
-        ImportError: onnx or onnxscript is not installed.
+    The model and the example are those of :func:`export_program`.
     """
     try:
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise ImportError("ONNX files need onnx and onnxscript: pip install 'mmhoga[deploy]'") from error
     program = export_program(model, example)
-    exported = torch.onnx.export(program, dynamo=True, input_names=[INPUT], external_data=False, verbose=False)
+    exported = torch.onnx.export(program, dynamo=True, input_names=['input'], external_data=False, verbose=False)
     assert exported is not None
     write_atomic(path, exported.model_proto.SerializeToString())
 
@@ -130,7 +116,7 @@ def run_onnx(path: str | Path, x: Tensor) -> Sequence[Tensor]:
     except ImportError as error:
         raise ImportError("Running an ONNX file needs onnxruntime: pip install 'mmhoga[deploy]'") from error
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    return [torch.from_numpy(output) for output in session.run(None, {INPUT: x.numpy()})]
+    return [torch.from_numpy(output) for output in session.run(None, {'input': x.numpy()})]
 
 
 def check_outputs(actual: Any, expected: Any, tolerance: float) -> None:

@@ -8,12 +8,10 @@ import pytest
 import torch
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE
 
-from mmhoga.cli.attention_maps import attention_maps_main
-from mmhoga.cli.grad_cam import grad_cam_main
-from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
-from mmhoga.cli.selectivity import selectivity_main
+from mmhoga.cli.looks.features import selectivity_main, tsne_main
+from mmhoga.cli.looks.images import attention_maps_main, grad_cam_main
+from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.train import train_main
-from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.report import report_from_work_dirs
 
 COLOURS = [(0, 0, 220), (0, 200, 0), (220, 60, 0)]  # of the three kinds of things
@@ -142,9 +140,8 @@ def test_the_report_has_the_metric_of_the_host(trained, tmp_path):
 
 def test_a_loaded_model_has_all_weights_of_its_checkpoint(trained):
     """Every saved tensor is loaded."""
-    host, work_dir = trained
-    config, checkpoint = config_and_checkpoint([str(work_dir)])
-    network = load_network(host, config, checkpoint)
-    saved = torch.load(checkpoint, weights_only=False)['state_dict']
+    _, work_dir = trained
+    network = load_network([str(work_dir)])
+    saved = torch.load(network.checkpoint, weights_only=False)['state_dict']
     assert list(saved) == list(network.model.state_dict())
     assert all(torch.equal(saved[name], tensor) for name, tensor in network.model.state_dict().items())

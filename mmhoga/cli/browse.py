@@ -9,17 +9,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from torch import Tensor
 
-from mmhoga.cli.numbers import positive
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained, run
+from mmhoga.cli.values import positive
 from mmhoga.hosts import LaunchError, config_scope, import_mmpretrain, load_config
-
-# Pixels of the shorter side; a label on a picture of 32 pixels would be illegible.
-_READABLE = 256
 
 
 def browse_main(argv: Sequence[str] | None = None) -> int:
@@ -33,16 +29,10 @@ def browse_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--part', default='train', choices=['train', 'val', 'test'], help='(default: train)')
     parser.add_argument('--number', type=positive(int), default=16, help='number of images (default: 16)')
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: print(f'{len(browse(args))} pictures in {args.out}'))
+    return run(lambda: _browse(parser.parse_args(argv)))
 
 
-def browse(args: argparse.Namespace) -> list[Path]:
-    """Draw the samples and return the files.
-
-    Raises:
-        LaunchError: the config has no such part, the data are missing, or the samples are not images.
-    """
+def _browse(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     loader = cfg.get(f'{args.part}_dataloader')
     if loader is None:
@@ -50,19 +40,23 @@ def browse(args: argparse.Namespace) -> list[Path]:
     import_mmpretrain(cfg)
     init_default_scope(config_scope(cfg))
     _pack_transformed_keypoints(loader.dataset)
-    paths = []
     with explained(cfg, [args.part]):
         dataset = DATASETS.build(loader.dataset)
-        visualizer = _visualizer(cfg, dataset)
+        visualizer = VISUALIZERS.build(
+            {**(cfg.get('visualizer') or {'type': 'Visualizer'}), 'vis_backends': None, 'name': 'browse'}
+        )
+        if hasattr(visualizer, 'set_dataset_meta'):
+            visualizer.set_dataset_meta(dataset.metainfo)
+        else:
+            visualizer.dataset_meta = dataset.metainfo
         try:
             args.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LaunchError(f'--out {args.out}: {error.strerror}.') from error
-        for index in range(min(args.number, len(dataset))):
-            path = args.out / f'{args.part}_{index:05}.png'
-            draw(visualizer, dataset[index], str(path))
-            paths.append(path)
-    return paths
+        number = min(args.number, len(dataset))
+        for index in range(number):
+            draw(visualizer, dataset[index], str(args.out / f'{args.part}_{index:05}.png'))
+    print(f'{number} pictures in {args.out}')
 
 
 def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
@@ -70,9 +64,11 @@ def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
     inputs, annotation = sample.get('inputs'), sample['data_samples']
     if not isinstance(inputs, Tensor) or inputs.dim() != 3:
         raise LaunchError(f'only images can be drawn; the inputs of this data set are {type(inputs).__name__}.')
-    image = _picture(inputs)
+    image = inputs.permute(1, 2, 0).cpu().numpy()
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., ::-1]  # the hosts pack images in BGR
+    image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
     if hasattr(visualizer, 'visualize_cls'):
-        factor = max(1, _READABLE // min(image.shape[:2]))
+        factor = max(1, 256 // min(image.shape[:2]))  # a label on a picture of 32 pixels would be illegible
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         visualizer.visualize_cls(image, annotation, draw_pred=False, out_file=path)
     else:
@@ -83,10 +79,7 @@ def draw(visualizer: Any, sample: dict[str, Any], path: str) -> None:
 
 
 def _pack_transformed_keypoints(node: Any) -> None:
-    """Make mmpose's pipelines, in wrapped data sets too, return the keypoints of the image that the network receives.
-
-    mmpose's visualizer draws these if they are there, else the keypoints of the original image.
-    """
+    """Make mmpose's pipelines pack the keypoints of the image that the network receives, which its visualizer draws."""
     if isinstance(node, dict):
         if str(node.get('type')).rpartition('.')[2] == 'PackPoseInputs':
             node['pack_transformed'] = True
@@ -94,20 +87,3 @@ def _pack_transformed_keypoints(node: Any) -> None:
     if isinstance(node, (list, tuple)):
         for child in node:
             _pack_transformed_keypoints(child)
-
-
-def _visualizer(cfg: Config, dataset: Any) -> Any:
-    settings = {**(cfg.get('visualizer') or {'type': 'Visualizer'}), 'vis_backends': None, 'name': 'browse'}
-    visualizer = VISUALIZERS.build(settings)
-    if hasattr(visualizer, 'set_dataset_meta'):
-        visualizer.set_dataset_meta(dataset.metainfo)
-    else:
-        visualizer.dataset_meta = dataset.metainfo
-    return visualizer
-
-
-def _picture(inputs: Tensor) -> np.ndarray:
-    """``(C, H, W)`` in BGR, as the hosts pack images, to ``(H, W, 3)`` in RGB."""
-    image = inputs.permute(1, 2, 0).cpu().numpy()
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., ::-1]
-    return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))

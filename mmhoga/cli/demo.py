@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
-from mmhoga.cli.numbers import positive
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.jobs import Job, JobError, JobPool, from_here
+from mmhoga.cli.values import positive
 from mmhoga.report.report import report_from_work_dirs
 
 SEARCH = 'search/hoga-search_resnet8_1xb64-8e_digits'

@@ -1,8 +1,9 @@
-"""``mmhoga export``: write a trained network as an ONNX file or a torch.export program, and check the file."""
+"""``mmhoga export`` and ``mmhoga publish``: a trained network as a file for inference, or as weights to share."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import textwrap
 from collections.abc import Callable, Sequence
@@ -13,17 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.cli.flops import input_channels
-from mmhoga.cli.looks.networks import config_and_checkpoint, load_network
-from mmhoga.cli.numbers import positive
+from mmhoga.cli.costs import input_channels
+from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import output_file, positive
+from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
-from mmhoga.files import write_atomic
+from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph
+from mmhoga.models.hooks import find_layer
 
 # Accepted difference of a file's outputs, as a fraction of the largest: single precision, another order of additions.
 TOLERANCE = 1e-4
+# What mmengine or a search needs only to resume. The averaged weights are in state_dict, as in validation.
+DROPPED = ('optimizer', 'param_schedulers', 'message_hub', 'ema_state_dict', 'search')
+# The keys of meta that describe the weights. Time, host name and paths of the training are left out.
+KEPT = ('dataset_meta', 'cfg', 'epoch', 'iter', 'mmengine_version')
 
 
 def export_main(argv: Sequence[str] | None = None) -> int:
@@ -33,31 +40,25 @@ def export_main(argv: Sequence[str] | None = None) -> int:
         'mmhoga export work_dirs/hoga-resnet18 --out model.onnx --shape 3 224 224',
     )
     parser.add_argument('model', nargs='+', metavar='MODEL', help='a work_dir, or a config and a checkpoint')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.onnx, or .pt2 for torch.export')
+    out_help = '.onnx, or .pt2 for torch.export'
+    parser.add_argument('--out', type=output_file('.onnx', '.pt2'), required=True, metavar='FILE', help=out_help)
     shape_help = 'shape of a normalised image (default: the channels that the network takes, then 224 224)'
     parser.add_argument('--shape', type=positive(int), nargs=3, metavar=('C', 'H', 'W'), help=shape_help)
-    parser.add_argument('--part', metavar='NAME', help='export only this module, such as backbone')
+    parser.add_argument('--part', default='', metavar='NAME', help='export only this module, such as backbone')
     parser.add_argument('--no-fuse', action='store_true', help='export the network without fusing it')
     add_config_options(parser)
-    args = parser.parse_args(argv)
-    return run(lambda: export(args))
+    return run(lambda: _export(parser.parse_args(argv)))
 
 
-def export(args: argparse.Namespace) -> None:
-    """Fuse a network, write it, and compare the file with the network for batches of one, two and three images.
-
-    Raises:
-        LaunchError: bad arguments, a network that cannot be exported, or a file with other outputs.
-    """
-    out: Path = args.out
-    if out.suffix not in WRITERS:
-        raise LaunchError(f'--out {out}: the name must end in {" or ".join(WRITERS)}.')
-    if not out.parent.is_dir():
-        raise LaunchError(f'--out {out}: there is no folder {out.parent}.')
-    network = load_network('model', *config_and_checkpoint(args.model), options=args.cfg_options)
-    part = _part(network.model, args.part)
-    name = type(part).__name__
-    model = TensorsOnly(part).eval()
+def _export(args: argparse.Namespace) -> None:
+    """Fuse a network, write it, and compare the file with the network for batches of one, two and three images."""
+    part = load_network(args.model, options=args.cfg_options).model
+    if args.part:
+        try:
+            part = find_layer(part, args.part)
+        except ValueError as error:
+            raise LaunchError(f'--part {args.part}: {error}') from error
+    name, model = type(part).__name__, TensorsOnly(part).eval()
     shape = args.shape or (input_channels(part), 224, 224)
     torch.manual_seed(0)
     example = torch.randn(2, *shape)
@@ -71,7 +72,7 @@ def export(args: argparse.Namespace) -> None:
                 'it, such as --part backbone.'
             ) from error
         try:
-            run_file = WRITERS[out.suffix](model if args.no_fuse else fuse(model, example), example, out)
+            run_file = _write(model if args.no_fuse else fuse(model, example), example, args.out)
         except Exception as error:
             raise LaunchError(
                 f'{name} cannot be exported: {textwrap.shorten(one_paragraph(error), 500)} --no-fuse and --part NAME '
@@ -82,29 +83,61 @@ def export(args: argparse.Namespace) -> None:
             try:
                 check_outputs(run_file(x), model(x), TOLERANCE)
             except AssertionError as error:
-                raise LaunchError(f'{out} was written, but its outputs for {images} images differ: {error}') from error
-    print(f"{out}: outputs for 1, 2 and 3 images equal the model's to {TOLERANCE:g} of the largest")
+                raise LaunchError(
+                    f'{args.out} was written, but its outputs for {images} images differ: {error}'
+                ) from error
+    print(f"{args.out}: outputs for 1, 2 and 3 images equal the model's to {TOLERANCE:g} of the largest")
 
 
-def _write_onnx(model: nn.Module, example: Tensor, out: Path) -> Callable[[Tensor], Any]:
-    export_onnx(model, example, out)
-    return partial(run_onnx, out)
-
-
-def _write_program(model: nn.Module, example: Tensor, out: Path) -> Callable[[Tensor], Any]:
-    buffer = io.BytesIO()
-    torch.export.save(export_program(model, example), buffer)
-    write_atomic(out, buffer.getvalue())
+def _write(model: nn.Module, example: Tensor, out: Path) -> Callable[[Tensor], Any]:
+    """Write the file and return a function that runs it."""
+    if out.suffix == '.onnx':
+        export_onnx(model, example, out)
+        return partial(run_onnx, out)
+    program = io.BytesIO()
+    torch.export.save(export_program(model, example), program)
+    write_atomic(out, program.getvalue())
     return torch.export.load(str(out)).module()
 
 
-#: Suffix -> function that writes a file and returns a function that runs it.
-WRITERS = {'.onnx': _write_onnx, '.pt2': _write_program}
+def publish_main(argv: Sequence[str] | None = None) -> int:
+    """Write the file and print its path. Returns the exit code: 2 for bad input."""
+    parser = command_parser(
+        'Strip a checkpoint to its weights and their description, and name the file by its hash.',
+        'mmhoga publish work_dirs/hoga-resnet18/epoch_10.pth --out hoga-resnet18.pth',
+    )
+    parser.add_argument('checkpoint', type=Path, help='a checkpoint of a training or a search')
+    out_help = 'the file is called NAME-HASH.pth, with the first 8 digits of its SHA-256'
+    parser.add_argument('--out', type=output_file('.pth'), required=True, metavar='NAME.pth', help=out_help)
+    args = parser.parse_args(argv)
+    return run(lambda: print(publish(args.checkpoint, args.out)))
 
 
-def _part(model: nn.Module, name: str | None) -> nn.Module:
+def publish(source: Path, out: Path) -> Path:
+    """Write the file atomically and return its path. Equal weights and meta give the same file and hash.
+
+    Raises:
+        LaunchError: the checkpoint is missing or has no weights.
+    """
+    if not source.is_file():
+        raise LaunchError(f'there is no checkpoint {source}.{near_names(source)}')
+    allow_mmengine_checkpoints()
     try:
-        return model if name is None else model.get_submodule(name)
-    except AttributeError:
-        parts = ', '.join(child for child, _ in model.named_children())
-        raise LaunchError(f'--part {name}: {type(model).__name__} has no such module. It has {parts}.') from None
+        loaded = torch.load(source, map_location='cpu')
+    except Exception as error:  # the exception depends on where torch's reader fails; its advice is to read unsafely
+        raise LaunchError(
+            f'{source} cannot be read as a checkpoint: it is damaged, or contains more than weights and plain data '
+            f'({type(error).__name__}). MMHOGA_DEBUG=1 shows the traceback.'
+        ) from error
+    weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
+    if not weights:
+        raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
+    # Without gradients, and without the rest of a tensor that is a view.
+    weights = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in weights.items()}
+    meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
+    others = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
+    content = io.BytesIO()
+    torch.save({'meta': meta, 'state_dict': weights, **others}, content)
+    path = out.with_name(f'{out.stem}-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth')
+    write_atomic(path, content.getvalue())
+    return path

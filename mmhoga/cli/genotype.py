@@ -13,30 +13,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
-from mmhoga.cli.numbers import format_table, height_and_width, positive
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.figures.genotype_figure import check_drawing_path, save_drawing
+from mmhoga.cli.values import format_table, height_and_width, output_file, positive
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name
 from mmhoga.hosts import LaunchError, one_paragraph
-from mmhoga.interop.genotype_text import read_genotypes
+from mmhoga.interop.autola import read_genotypes
 from mmhoga.models import HOGA
 from mmhoga.models.complexity import count_parts
 
 
 def genotype_main(argv: Sequence[str] | None = None) -> int:
     """Run one of the subcommands. Returns the exit code: 2 for bad input."""
-    args = genotype_parser().parse_args(argv)
+    args = _parser().parse_args(argv)
 
     def main() -> None:
-        import_modules(args.imports)
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
+        for module in args.imports:
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                raise LaunchError(
+                    f'--import {module}: {one_paragraph(error)}. Modules are searched for in {here} and on '
+                    "Python's path."
+                ) from error
         args.function(args)
 
-    return run(main)
+    return run(main, ValueError, OSError)
 
 
-def genotype_parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         'Show, draw, validate, compare, count or convert genotypes.', 'mmhoga genotype draw autola --out autola.svg'
     )
@@ -58,7 +66,7 @@ def genotype_parser() -> argparse.ArgumentParser:
     show.add_argument('--json', action='store_true', help='print JSON')
     draw = add(_draw, 'draw genotypes side by side, with differences ringed', 'autola genotype.json --out both.svg')
     out_help = '.svg, .png or .pdf; a table of the edges is written beside it as .csv'
-    draw.add_argument('--out', type=Path, required=True, metavar='FILE', help=out_help)
+    draw.add_argument('--out', type=output_file('.svg', '.png', '.pdf'), required=True, metavar='FILE', help=out_help)
     add(_validate, 'check genotypes; exit code 2 if one is wrong', 'genotype.json')
     add(_compare, 'print genotypes edge by edge and count the edges that agree', 'autola genotype.json')
     count = add(_count, 'count parameters and multiply-accumulates of a cell', 'autola --channels 64 --size 56')
@@ -68,39 +76,40 @@ def genotype_parser() -> argparse.ArgumentParser:
     convert = add(_convert, "convert a genotype of the authors' code", 'genotypes.py --name AutoLA --out autola.json')
     convert.add_argument('text', help="the authors' genotypes.py, or a log of their search; it is not executed")
     convert.add_argument('--name', help='name of the genotype in the file (default: the last one)')
-    convert.add_argument('--out', metavar='FILE.json', help='(default: print)')
+    convert.add_argument('--out', type=output_file('.json'), metavar='FILE.json', help='(default: print)')
     return parser
 
 
-def read(value: str) -> Genotype:
-    """A genotype by name or path.
-
-    Raises:
-        LaunchError: it cannot be read. The message suggests similar names.
-    """
+def _read(value: str) -> Genotype:
     try:
         return Genotype.from_config(value)
     except FileNotFoundError as error:
         raise LaunchError(f'there is no genotype {value}.{near_names(Path(value))}') from error
-    except (ValueError, OSError) as error:
-        raise LaunchError(str(error)) from error
 
 
-def description(genotype: Genotype) -> str:
+def _show(args: argparse.Namespace) -> None:
+    genotypes = [(value, _read(value)) for value in args.genotype]
+    if args.json:
+        print(json.dumps([genotype.to_dict() for _, genotype in genotypes], indent=2))
+    else:
+        print('\n\n'.join(f'{value}\n{_description(genotype)}' for value, genotype in genotypes))
+
+
+def _description(genotype: Genotype) -> str:
     """The edges, the number of edges with each operation, and the origin of the genotype."""
     operations = Counter(name for row in genotype.edges for name in row)
     counts = ', '.join(f'{count} x {name}' for name, count in operations.most_common())
-    lines = [str(genotype), f'K = {genotype.num_groups}, {sum(operations.values())} edges: {counts}']
+    text = f'{genotype}\nK = {genotype.num_groups}, {sum(operations.values())} edges: {counts}'
     origin = []
     for key, value in genotype.meta.items():
         if isinstance(value, dict):
-            origin.append(f'{key} ({", ".join(f"{name} {item}" for name, item in value.items())})')
-        elif not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
+            value = f'({", ".join(f"{name} {item}" for name, item in value.items())})'
+        if not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
             origin.append(f'{key} {value}')
-    return '\n'.join([*lines, f'from: {", ".join(origin)}'] if origin else lines)
+    return f'{text}\nfrom: {", ".join(origin)}' if origin else text
 
 
-def edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[str]]]:
+def _edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[str]]]:
     """For each edge its name, whether the genotypes agree, and its operation in each genotype ('' without the edge)."""
     rows = []
     for j, k in edge_list(max(genotype.num_groups for genotype in genotypes.values())):
@@ -109,85 +118,18 @@ def edge_rows(genotypes: Mapping[str, Genotype]) -> list[tuple[str, bool, list[s
     return rows
 
 
-def comparison(genotypes: Mapping[str, Genotype]) -> str:
-    """A table of the edges, with a star where the genotypes differ, and the number of edges that agree.
+def _draw(args: argparse.Namespace) -> None:
+    from mmhoga.figures.genotype_figure import save_drawing  # imports matplotlib, which the other commands do not need
 
-    Raises:
-        LaunchError: they differ in K.
-    """
-    if len({genotype.num_groups for genotype in genotypes.values()}) > 1:
-        sizes = ', '.join(f'{name} has K = {genotype.num_groups}' for name, genotype in genotypes.items())
-        raise LaunchError(f'only genotypes with the same K can be compared: {sizes}.')
-    rows = edge_rows(genotypes)
-    table = [(edge, '' if agree else '*', *operations) for edge, agree, operations in rows]
-    count = sum(agree for _, agree, _ in rows)
-    return f'{format_table([("edge", "", *genotypes), *table])}\n{count} of {len(rows)} edges agree.'
-
-
-def edge_table(genotypes: Mapping[str, Genotype]) -> str:
-    """CSV with a line per edge, a column per genotype, and whether they differ."""
+    genotypes = {value: _read(value) for value in args.genotype}
     content = io.StringIO()
     writer = csv.writer(content, lineterminator='\n')
     writer.writerow(['edge', *genotypes, 'differ'])
-    writer.writerows([edge, *names, 'no' if agree else 'yes'] for edge, agree, names in edge_rows(genotypes))
-    return content.getvalue()
-
-
-def cost_table(genotype: Genotype, channels: int, size: tuple[int, int]) -> str:
-    """Parameters and MACs of one cell: of each edge, and of the parts that every cell has besides.
-
-    Raises:
-        LaunchError: K does not divide ``channels``.
-    """
-    try:
-        cell = HOGA(channels, genotype=genotype)
-    except ValueError as error:
-        raise LaunchError(str(error)) from error
-    counted = count_parts(cell, (channels, *size))
-    rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
-    names = [('edges.', edge_name(j, k), genotype.operation(j, k)) for j, k in edge_list(genotype.num_groups)]
-    names += [('', part, '') for part in ('summary_attention', 'phi', 'output_attention', '')]
-    for prefix, name, operation in names:
-        cost = counted[prefix + name]
-        rows.append((name or 'total', operation, f'{cost.params:,}', f'{cost.macs:,}'))
-    return f'{channels} channels, {size[0]} x {size[1]}\n{format_table(rows)}'
-
-
-def import_modules(modules: Sequence[str]) -> None:
-    """Import modules that register primitives, also from the current folder.
-
-    Raises:
-        LaunchError: an import fails.
-    """
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise LaunchError(
-                f"--import {module}: {one_paragraph(error)}. Modules are searched for in {here} and on Python's path."
-            ) from error
-
-
-def _show(args: argparse.Namespace) -> None:
-    genotypes = [(value, read(value)) for value in args.genotype]
-    if args.json:
-        print(json.dumps([genotype.to_dict() for _, genotype in genotypes], indent=2))
-    else:
-        print('\n\n'.join(f'{value}\n{description(genotype)}' for value, genotype in genotypes))
-
-
-def _draw(args: argparse.Namespace) -> None:
-    genotypes = {value: read(value) for value in args.genotype}
-    drawn = genotypes if len(genotypes) > 1 else genotypes[args.genotype[0]]
+    writer.writerows([edge, *names, 'no' if agree else 'yes'] for edge, agree, names in _edge_rows(genotypes))
     table = args.out.with_suffix('.csv')
-    try:
-        check_drawing_path(args.out)
-        write_atomic(table, edge_table(genotypes))
-        save_drawing(drawn, args.out, title=f'Genotype {args.genotype[0]}')
-    except (ValueError, OSError) as error:
-        raise LaunchError(str(error)) from error
+    write_atomic(table, content.getvalue())
+    first = args.genotype[0]
+    save_drawing(genotypes if len(genotypes) > 1 else genotypes[first], args.out, title=f'Genotype {first}')
     print(f'{table}\n{args.out}')
 
 
@@ -195,22 +137,38 @@ def _validate(args: argparse.Namespace) -> None:
     mistakes = []
     for value in args.genotype:
         try:
-            print(f'{value}: good, K = {read(value).num_groups}')
-        except LaunchError as error:
+            print(f'{value}: good, K = {_read(value).num_groups}')
+        except (LaunchError, ValueError, OSError) as error:
             mistakes.append(str(error))
     if mistakes:
         raise LaunchError('\n'.join(mistakes))
 
 
 def _compare(args: argparse.Namespace) -> None:
-    genotypes = {value: read(value) for value in args.genotype}
+    genotypes = {value: _read(value) for value in args.genotype}
     if len(args.genotype) < 2:
         raise LaunchError('compare takes two or more genotypes.')
-    print(comparison(genotypes))
+    if len({genotype.num_groups for genotype in genotypes.values()}) > 1:
+        sizes = ', '.join(f'{name} has K = {genotype.num_groups}' for name, genotype in genotypes.items())
+        raise LaunchError(f'only genotypes with the same K can be compared: {sizes}.')
+    rows = _edge_rows(genotypes)
+    marked = [(edge, '' if agree else '*', *operations) for edge, agree, operations in rows]
+    print(format_table([('edge', '', *genotypes), *marked]))
+    print(f'{sum(agree for _, agree, _ in rows)} of {len(rows)} edges agree.')
 
 
 def _count(args: argparse.Namespace) -> None:
-    print(cost_table(read(args.genotype), args.channels, height_and_width('--size', args.size)))
+    """Print the parameters and MACs of each edge of one cell, and of the parts that every cell has."""
+    genotype = _read(args.genotype)
+    height, width = height_and_width('--size', args.size)
+    counted = count_parts(HOGA(args.channels, genotype=genotype), (args.channels, height, width))
+    names = [('edges.', edge_name(j, k), genotype.operation(j, k)) for j, k in edge_list(genotype.num_groups)]
+    names += [('', part, '') for part in ('summary_attention', 'phi', 'output_attention', '')]
+    rows: list[tuple[str, ...]] = [('', '', 'params', 'MACs')]
+    for prefix, name, operation in names:
+        cost = counted[prefix + name]
+        rows.append((name or 'total', operation, f'{cost.params:,}', f'{cost.macs:,}'))
+    print(f'{args.channels} channels, {height} x {width}\n{format_table(rows)}')
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -228,11 +186,6 @@ def _convert(args: argparse.Namespace) -> None:
     if args.out is None:
         print(genotype.to_json(), end='')
         return
-    if Path(args.out).suffix != '.json':
-        raise LaunchError(f'--out {args.out}: the name of a genotype must end in .json.')
-    try:
-        genotype.save(args.out)
-    except OSError as error:
-        raise LaunchError(f'{args.out} cannot be written: {error.strerror}.') from error
+    genotype.save(args.out)
     builtin = next((builtin for builtin, value in BUILTIN.items() if value == genotype), None)
     print(f'{name} -> {args.out}' + (f' (the built-in {builtin!r})' if builtin else ''))

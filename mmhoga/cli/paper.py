@@ -10,10 +10,10 @@ from typing import Any
 import torch
 import yaml
 
-from mmhoga.cli.flops import count_config
-from mmhoga.cli.numbers import format_table
+from mmhoga.cli.costs import count_config
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import format_table
 from mmhoga.files import write_atomic
 from mmhoga.hosts import LaunchError, leaves, load_config, shipped_configs
 

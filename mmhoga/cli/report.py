@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhoga.cli.looks.arguments import run_command
 from mmhoga.cli.run.arguments import command_parser
+from mmhoga.cli.run.errors import run
 from mmhoga.hosts import LaunchError
 from mmhoga.report.report import report_from_work_dirs
 
@@ -16,38 +16,24 @@ def report_main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = command_parser(__doc__ or '', 'mmhoga report --search work_dirs/demo/search --out search.html')
     parser.add_argument('--search', metavar='WORK_DIR', help='work directory of a search, finished or running')
-    parser.add_argument(
-        '--network',
-        nargs='+',
-        action='append',
-        default=[],
-        metavar=('NAME', 'WORK_DIR'),
-        help='a network and the work directories of its runs, one per seed; repeat for each network',
-    )
+    network_help = 'a network and the work directories of its runs, one per seed; repeat for each network'
+    network_names = ('NAME', 'WORK_DIR')
+    parser.add_argument('--network', nargs='+', action='append', default=[], metavar=network_names, help=network_help)
     parser.add_argument('--shape', nargs=3, type=int, metavar=('C', 'H', 'W'), help='size of an input, to count MACs')
-    parser.add_argument(
-        '--measure',
-        nargs='+',
-        choices=['steps', 'images'],
-        default=[],
-        help='time training steps (instead of using the logs) or images (of --shape) on this machine',
-    )
+    measure_help = 'time training steps (instead of using the logs) or images (of --shape) on this machine'
+    parser.add_argument('--measure', nargs='+', choices=['steps', 'images'], default=[], help=measure_help)
     parser.add_argument('--highlight', metavar='NAME', help='the network that the headline is about')
     parser.add_argument('--metric', help='key in the logs, for example accuracy/top1 (default: the first known one)')
     parser.add_argument('--split', help='data that the metric was measured on, for the labels (for example test)')
     parser.add_argument('--title', default='HOGA report')
-    parser.add_argument(
-        '--out', required=True, metavar='FILE.html', help='the numbers are saved beside it as FILE.json'
-    )
-    return run_command(_run, parser.parse_args(argv), _check_page)
+    out_help = 'the numbers are saved beside it as FILE.json'
+    parser.add_argument('--out', required=True, type=Path, metavar='FILE.html', help=out_help)
+    return run(lambda: _report(parser.parse_args(argv)), ValueError, OSError)
 
 
-def _check_page(path: str) -> None:
-    if Path(path).suffix not in ('.html', '.htm'):
-        raise LaunchError(f'--out {path}: a report is a .html file.')
-
-
-def _run(args: argparse.Namespace) -> list[Path]:
+def _report(args: argparse.Namespace) -> None:
+    if args.out.suffix not in ('.html', '.htm'):
+        raise LaunchError(f'--out {args.out}: a report is a .html file.')
     if not args.search and not args.network:
         raise LaunchError('nothing to report: give --search, --network, or both.')
     networks: dict[str, list[str]] = {}
@@ -69,4 +55,4 @@ def _run(args: argparse.Namespace) -> list[Path]:
         metric=args.metric,
         split=args.split,
     )
-    return [path.with_suffix('.json'), path]
+    print(path.with_suffix('.json'), path, sep='\n')

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-from mmhoga.cli.numbers import positive
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.jobs import Job, JobError, JobPool, JobRunningError, from_here
+from mmhoga.cli.values import positive
 from mmhoga.files import write_atomic
 from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.hosts import LaunchError, load_config, walk

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmhoga.figures.styles import edge_label, file_style, series_colour, style, subscript
 from mmhoga.look.attention_maps import CellMaps
-from mmhoga.look.feature_maps import upsample
+from mmhoga.look.outputs import upsample
 
 _HEAT = 'inferno'
 _SMALLEST = 96  # images with a shorter side, in pixels, are enlarged

@@ -7,13 +7,16 @@ for node k start with F_k. Our supernet stacks the edges that leave a node, and 
 
 from __future__ import annotations
 
+import ast
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmhoga.genotype import Genotype, edge_list, edge_name, num_edges
+from mmhoga.genotype import Genotype, GenotypeError, edge_list, edge_name, num_edges
 
 #: Name of an operation in the release -> our primitive. The order is that of the columns of alpha.
 OPERATION_NAMES = {
@@ -52,8 +55,36 @@ _OPERATION_PREFIXES = {
     'SpatialGate.spatial.conv.': 'conv.',
     'SpatialGate.spatial.bn.': 'bn.',
 }
+_CALL = re.compile(r'(?:(\w+)\s*=\s*)?\bGenotype(?=\()')
 
 Normal = Sequence[Sequence[Any]]
+
+
+def read_genotypes(text: str) -> dict[str, Genotype]:
+    """Every genotype by name in the authors' ``genotypes.py`` or the log of a search, in the order of the text.
+
+    Both have lines like ``NAME = Genotype(normal=[('skip_connect', 0), ...], ...)``. Only literals are read; no code
+    runs. A repeated name, such as ``genotype`` in every epoch of a log, gets a number: ``genotype#2``. A genotype
+    without a name is called ``genotype``.
+
+    Raises:
+        GenotypeError: there is no genotype, or one is cut off or wrong. The message names its line.
+    """
+    genotypes: dict[str, Genotype] = {}
+    count: Counter[str] = Counter()
+    for match in _CALL.finditer(text):
+        name = match[1] or 'genotype'
+        count[name] += 1
+        if count[name] > 1:
+            name = f'{name}#{count[name]}'
+        try:
+            genotypes[name] = to_genotype(_normal(text[match.end() :]))
+        except (ValueError, TypeError) as error:
+            line = text.count('\n', 0, match.start()) + 1
+            raise GenotypeError(f'Line {line}: {error}') from error
+    if not genotypes:
+        raise GenotypeError("There is no 'Genotype(normal=[...], ...)' in this text.")
+    return genotypes
 
 
 def to_genotype(normal: Normal) -> Genotype:
@@ -62,20 +93,15 @@ def to_genotype(normal: Normal) -> Genotype:
     Raises:
         ValueError: there are not K(K+1)/2 pairs, an operation is unknown, or an index is out of range or repeated.
     """
-    operations = {}
-    for edge, (name, _) in zip(_edges(normal), normal):
-        if name not in OPERATION_NAMES:
-            raise ValueError(f'Unknown operation {name!r}. The release has {", ".join(OPERATION_NAMES)}.')
-        operations[edge] = OPERATION_NAMES[name]
-    groups = _num_groups(len(normal), 'pairs')
-    return Genotype(tuple(tuple(operations[j, k] for j in range(k + 1)) for k in range(groups)))
+    operations = _operations(normal)
+    return Genotype(tuple(tuple(operations[j, k] for j in range(k + 1)) for k in range(_num_groups(len(normal)))))
 
 
 def convert_alpha(alpha: Tensor) -> Tensor:
     """Reorder the rows of their alpha, or of its gradient. The columns have the same order."""
     groups = _num_groups(len(alpha), 'rows of alpha')
-    row = {edge: i for i, edge in enumerate(_release_edges(groups))}
-    return alpha[[row[edge] for edge in edge_list(groups)]]
+    theirs = _release_edges(groups)
+    return alpha[[theirs.index(edge) for edge in edge_list(groups)]]
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], kind: str, normal: Normal | None = None) -> dict[str, Tensor]:
@@ -93,77 +119,83 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], kind: str, normal: Norm
     """
     if kind == 'derived':
         return _convert_derived(state_dict, RELEASED_NORMAL if normal is None else normal)
-    if kind == 'supernet':
-        if normal is not None:
-            raise ValueError('A supernet has no genotype: leave out `normal`.')
-        return _convert_supernet(state_dict)
-    raise ValueError(f"kind must be 'derived' or 'supernet', not {kind!r}.")
+    if kind != 'supernet':
+        raise ValueError(f"kind must be 'derived' or 'supernet', not {kind!r}.")
+    if normal is not None:
+        raise ValueError('A supernet has no genotype: leave out `normal`.')
+    return _convert_supernet(state_dict)
 
 
 def _convert_derived(state_dict: Mapping[str, Tensor], normal: Normal) -> dict[str, Tensor]:
-    genotype = to_genotype(normal)
-    edges = _edges(normal)
+    operations = _operations(normal)
+    prefixes = [f'edges.{edge_name(*edge)}.' for edge in operations]
     converted = {}
     for key, value in state_dict.items():
         if not key.startswith('_ops.'):
-            name = _rename(key, _CELL_PREFIXES)
-        else:
-            position, _, rest = key[len('_ops.') :].partition('.')
-            if int(position) >= len(edges):
-                raise ValueError(f'{key!r} belongs to edge {position}, but the genotype has only {len(edges)} edges.')
-            j, k = edges[int(position)]
-            name = f'edges.{edge_name(j, k)}.{_rename(rest, _OPERATION_PREFIXES)}'
-        converted[name] = _as_conv(name, value)
-    for j, k in edges:
-        prefix = f'edges.{edge_name(j, k)}.'
-        bare = genotype.operation(j, k) in ('none', 'skip_connect')
-        if bare == any(name.startswith(prefix) for name in converted):
+            name, converted[name] = _convert(key, value, _CELL_PREFIXES)
+            continue
+        _, position, rest = key.split('.', 2)
+        if int(position) >= len(prefixes):
+            raise ValueError(f'{key!r} belongs to edge {position}, but the genotype has only {len(prefixes)} edges.')
+        name, value = _convert(rest, value, _OPERATION_PREFIXES)
+        converted[prefixes[int(position)] + name] = value
+    for edge, operation in operations.items():
+        has_weights = any(key.startswith(f'edges.{edge_name(*edge)}.') for key in converted)
+        if has_weights == (operation in ('none', 'skip_connect')):
             raise ValueError(
-                f'The state dict does not fit the genotype: {edge_name(j, k)} is {genotype.operation(j, k)!r} and has '
-                f'{"weights, which it must not have" if bare else "no weights"}. Was it trained with another `normal`?'
+                f'The state dict does not fit the genotype: {edge_name(*edge)} is {operation!r} and has '
+                f'{"weights" if has_weights else "no weights"}. Was it trained with another `normal`?'
             )
     return converted
 
 
 def _convert_supernet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     cell: dict[str, Tensor] = {}
-    candidates: dict[tuple[int, str], Tensor] = {}  # (index of their edge, '<primitive>.<rest>')
-    alpha = None
+    candidates: dict[str, dict[int, Tensor]] = {}  # '<primitive>.<rest>' -> index of the edge -> value
     for key, value in state_dict.items():
         if key in ('alphas_normal', 'alpha'):
-            alpha = convert_alpha(value)
-        elif not key.startswith('_ops.'):
-            name = _rename(key, _CELL_PREFIXES)
-            cell[name] = _as_conv(name, value)
-        else:
+            cell['alpha'] = convert_alpha(value)
+        elif key.startswith('_ops.'):
             _, edge, _, candidate, rest = key.split('.', 4)
-            name = f'{list(OPERATION_NAMES.values())[int(candidate)]}.{_rename(rest, _OPERATION_PREFIXES)}'
-            candidates[int(edge), name] = _as_conv(name, value)
-    groups = _num_groups(len({edge for edge, _ in candidates}), 'mixed operations')
-    position = {edge: i for i, edge in enumerate(_release_edges(groups))}
+            name, converted = _convert(rest, value, _OPERATION_PREFIXES)
+            candidates.setdefault(f'{[*OPERATION_NAMES.values()][int(candidate)]}.{name}', {})[int(edge)] = converted
+        else:
+            name, cell[name] = _convert(key, value, _CELL_PREFIXES)
+    groups = _num_groups(len({edge for values in candidates.values() for edge in values}), 'mixed operations')
+    theirs = _release_edges(groups)
     bundles = {'inputs': [(k, k) for k in range(groups)]}
     bundles.update({f'nodes.{j}': [(j, k) for k in range(j + 1, groups)] for j in range(groups - 1)})
     for bundle, edges in bundles.items():
-        for name in [name for edge, name in candidates if edge == 0]:
-            values = [candidates[position[edge], name] for edge in edges]
-            cell[f'{bundle}.{name}'] = values[0] if values[0].dim() == 0 else torch.cat(values)
-    cell['alpha'] = torch.zeros(num_edges(groups), len(OPERATION_NAMES)) if alpha is None else alpha
+        for name, values in candidates.items():
+            bundled = [values[theirs.index(edge)] for edge in edges]
+            cell[f'{bundle}.{name}'] = bundled[0] if bundled[0].dim() == 0 else torch.cat(bundled)
+    cell.setdefault('alpha', torch.zeros(num_edges(groups), len(OPERATION_NAMES)))
     return cell
 
 
-def _edges(normal: Normal) -> list[tuple[int, int]]:
-    """The edge (source, target) of each pair. Every edge must be there once."""
-    groups = _num_groups(len(normal), 'pairs')
-    targets = [k for k in range(groups) for _ in range(k + 1)]
-    edges = []
-    for position, ((name, index), k) in enumerate(zip(normal, targets)):
+def _convert(key: str, value: Tensor, prefixes: Mapping[str, str]) -> tuple[str, Tensor]:
+    """Our key, and the value with fully connected layers reshaped to 1x1 convolutions."""
+    for theirs, ours in prefixes.items():
+        if key.startswith(theirs):
+            name = ours + key[len(theirs) :]
+            is_linear = name.endswith(('squeeze.weight', 'excite.weight'))
+            return name, value[:, :, None, None] if is_linear else value
+    raise ValueError(f'{key!r} is not a key of a released attention cell. Known prefixes: {", ".join(prefixes)}.')
+
+
+def _operations(normal: Normal) -> dict[tuple[int, int], str]:
+    """Edge (source, target) -> primitive, in the order of the pairs. Every edge must be there once."""
+    operations: dict[tuple[int, int], str] = {}
+    for position, ((name, index), (_, k)) in enumerate(zip(normal, edge_list(_num_groups(len(normal))))):
+        if name not in OPERATION_NAMES:
+            raise ValueError(f'Unknown operation {name!r}. The release has {", ".join(OPERATION_NAMES)}.')
         if not isinstance(index, int) or not 0 <= index <= k:
             raise ValueError(f'Pair {position}, ({name!r}, {index!r}): node {k} takes indices 0 to {k}.')
         edge = (k if index == 0 else index - 1, k)
-        if edge in edges:
+        if edge in operations:
             raise ValueError(f'Pair {position}, ({name!r}, {index!r}): node {k} has index {index} twice.')
-        edges.append(edge)
-    return edges
+        operations[edge] = OPERATION_NAMES[name]
+    return operations
 
 
 def _release_edges(groups: int) -> list[tuple[int, int]]:
@@ -171,21 +203,36 @@ def _release_edges(groups: int) -> list[tuple[int, int]]:
     return [(j, k) for k in range(groups) for j in (k, *range(k))]
 
 
-def _num_groups(count: int, what: str) -> int:
-    for groups in range(1, count + 1):
-        if num_edges(groups) == count:
+def _num_groups(edges: int, what: str = 'pairs') -> int:
+    for groups in range(1, edges + 1):
+        if num_edges(groups) == edges:
             return groups
-    raise ValueError(f'{count} {what}: expected K(K+1)/2, which is 1, 3, 6, 10, ...')
+    raise ValueError(f'{edges} {what}: expected K(K+1)/2, which is 1, 3, 6, 10, ...')
 
 
-def _rename(key: str, prefixes: Mapping[str, str]) -> str:
-    for theirs, ours in prefixes.items():
-        if key.startswith(theirs):
-            return ours + key[len(theirs) :]
-    raise ValueError(f'{key!r} is not a key of a released attention cell. Known prefixes: {", ".join(prefixes)}.')
-
-
-def _as_conv(name: str, value: Tensor) -> Tensor:
-    """Reshape a fully connected layer of theirs to our 1x1 convolution."""
-    is_linear = name.endswith(('squeeze.weight', 'excite.weight'))
-    return value[:, :, None, None] if is_linear else value
+def _normal(text: str) -> list[tuple[str, int]]:
+    """The argument ``normal``, a list of (operation, index) pairs, of a call whose arguments start the text."""
+    depth, end = 1, 1
+    while depth and end < len(text):
+        depth += (text[end] in '([{') - (text[end] in ')]}')
+        end += 1
+    if depth:
+        raise ValueError('Genotype(... has no closing parenthesis: the text was cut off.')
+    try:
+        call: Any = ast.parse(f'Genotype{text[:end]}', mode='eval').body
+    except SyntaxError as error:
+        raise ValueError(f'Genotype(...) is not valid Python: {error.msg}') from error
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    node = keywords.get('normal', call.args[0] if call.args else None)
+    if node is None:
+        raise ValueError(f'Genotype(...) has no "normal". It has {sorted(map(str, keywords)) or "no arguments"}.')
+    try:
+        pairs = ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError('"normal" is not a literal list of (operation, index) pairs.') from error
+    if not isinstance(pairs, (list, tuple)):
+        raise ValueError(f'"normal" is not a list of (operation, index) pairs: {pairs!r}.')
+    for position, pair in enumerate(pairs):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f'"normal", entry {position}: expected (operation, index), not {pair!r}.')
+    return list(pairs)

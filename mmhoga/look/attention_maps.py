@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,10 +60,10 @@ def hoga_cells(model: nn.Module) -> list[str]:
 
 
 def attention_maps(model: nn.Module, inputs: Tensor, cell: str, forward: Callable[[Tensor], Any]) -> CellMaps:
-    """Run the model once and read the gates of one cell.
+    """Run the model once and read the gates of one cell. The model is unchanged afterwards.
 
     Args:
-        model: unchanged afterwards.
+        model: contains the cell.
         inputs: ``(N, C, H, W)``, preprocessed.
         cell: name of a HOGA cell, one of :func:`hoga_cells`.
         forward: runs the model, or the part of it with the cell, on the inputs.
@@ -75,35 +75,27 @@ def attention_maps(model: nn.Module, inputs: Tensor, cell: str, forward: Callabl
     if not isinstance(module, HOGA):
         cells = ', '.join(hoga_cells(model))
         raise ValueError(f'The layer {cell!r} is a {type(module).__name__}, not a HOGA. HOGA cells: {cells}.')
-    recorded: dict[Any, Tensor] = {}
     edges = edge_list(module.num_groups)
-    hooks: list[tuple[nn.Module, Callable[..., None]]] = [
-        (module.edges[edge_name(*edge)], partial(_keep_gate, recorded, edge)) for edge in edges
-    ]
-    hooks += [
-        (module.summary_attention, partial(_keep_gate, recorded, 'summary')),
-        (module.output_attention, partial(_keep_gate, recorded, 'output')),
-        (module.phi, partial(_keep_input, recorded, 'concatenation')),
-    ]
-    with undisturbed(model), hooked(hooks), torch.no_grad():
+    parts: dict[Any, Any] = {edge: module.edges[edge_name(*edge)] for edge in edges}
+    parts.update(summary=module.summary_attention, output=module.output_attention)
+    recorded: dict[Any, Tensor] = {}
+
+    def keep_gate(key: Any, part: nn.Module, args: Any, output: Tensor) -> None:
+        # In eval mode a gate depends on its input alone, so this is the gate that the operation has just applied.
+        recorded[key] = parts[key].gate(args[0]).expand_as(args[0].x).squeeze(1).clone()
+
+    def keep_nodes(phi: nn.Module, args: Any, output: Tensor) -> None:
+        recorded['nodes'] = args[0][:, : module.in_channels].clone()  # the summary follows them
+
+    hooks = [(part, partial(keep_gate, key)) for key, part in parts.items()]
+    with undisturbed(model), hooked([*hooks, (module.phi, keep_nodes)]), torch.no_grad():
         forward(inputs)
     if 'output' not in recorded:
         raise ValueError(f'The cell {cell!r} did not run in this forward pass.')
-    nodes = recorded['concatenation'][:, : module.in_channels]  # the summary follows them
     return CellMaps(
         genotype=module.genotype,
         gates={edge: recorded[edge] for edge in edges},
-        nodes=nodes.unflatten(1, (module.num_groups, module.group_channels)),
+        nodes=recorded['nodes'].unflatten(1, (module.num_groups, module.group_channels)),
         summary_gate=recorded['summary'][:, :, 0, 0],
         output_gate=recorded['output'][:, :, 0, 0],
     )
-
-
-def _keep_gate(recorded: dict[Any, Tensor], key: Any, module: nn.Module, args: Any, output: Tensor) -> None:
-    # In eval mode a gate depends on its input alone, so this is the gate that the operation has just applied.
-    (source,) = args
-    recorded[key] = cast(Any, module).gate(source).expand_as(source.x).squeeze(1).clone()
-
-
-def _keep_input(recorded: dict[Any, Tensor], key: Any, module: nn.Module, args: Any, output: Tensor) -> None:
-    recorded[key] = args[0].clone()

@@ -11,8 +11,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from mmhoga.look.class_scores import pick
-from mmhoga.look.feature_maps import as_maps
+from mmhoga.look.outputs import as_maps, pick
 from mmhoga.models.hooks import captured, output_of, undisturbed
 
 

@@ -1,7 +1,7 @@
 """Guided back-propagation (Springenberg et al. 2015).
 
 captum hooks ``nn.ReLU`` modules and silently misses ``tensor.relu()`` and ``F.relu``, which HOGA uses. Here every call
-of a ReLU function is replaced while the gradient is computed, without hooks.
+of a ReLU function is intercepted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmhoga.look.class_scores import pick
+from mmhoga.look.outputs import pick
 from mmhoga.models.hooks import undisturbed
 
-_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
-_RELUS = {F.relu, torch.relu, Tensor.relu, *_IN_PLACE}
+_RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 
 
 def guided_backprop(
@@ -28,13 +27,10 @@ def guided_backprop(
     *,
     scores: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The gradient of a class score with respect to the input, where each ReLU also drops negative gradients.
+    """The gradient ``(N, C, H, W)`` of a class score for the input, where each ReLU also drops negative gradients.
 
     Other activations (GELU, SiLU, ReLU6, sigmoid gates) keep their ordinary gradient. The arguments are those of
     :func:`mmhoga.look.grad_cam.grad_cam`.
-
-    Returns:
-        ``(N, C, H, W)``, not normalised.
 
     Raises:
         ValueError: a class is out of range.
@@ -45,26 +41,9 @@ def guided_backprop(
         return torch.autograd.grad(score.sum(), inputs)[0]
 
 
-class _GuidedReLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x > 0)
-        return x.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (positive,) = ctx.saved_tensors
-        return gradients[0].clamp(min=0) * positive
-
-
 class _GuidedReLUs(TorchFunctionMode):
-    """Replaces every ReLU by a guided one, in place if the original was."""
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in _RELUS:
-            return func(*args, **kwargs)
-        x = args[0] if args else kwargs['input']
-        result = _GuidedReLU.apply(x)
-        in_place = func in _IN_PLACE or kwargs.get('inplace') or any(args[1:])
-        return x.copy_(result) if in_place else result
+        output = func(*args, **(kwargs or {}))
+        if func in _RELUS and output.requires_grad:
+            output.register_hook(lambda gradient: gradient.clamp(min=0))
+        return output

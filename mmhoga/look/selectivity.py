@@ -16,11 +16,7 @@ from torch import Tensor
 
 
 class ClassMeans:
-    """The mean activity per class and channel, from sums in float64.
-
-    Args:
-        num_classes: labels are 0 .. num_classes - 1.
-    """
+    """The mean activity per class and channel, from sums in float64. Labels are 0 .. num_classes - 1."""
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -65,11 +61,8 @@ class ClassMeans:
     def selectivity(self, *, skip_empty: bool = False) -> Tensor:
         """The index of every channel, ``(C,)`` in [0, 1]; 0 for a channel that is never active.
 
-        Args:
-            skip_empty: leave out classes without images instead of raising.
-
         Raises:
-            ValueError: fewer than two classes have images, or a class has none.
+            ValueError: fewer than two classes have images, or a class has none and ``skip_empty`` is False.
         """
         empty = self.empty_classes
         if self.sums is None or self.num_classes - len(empty) < 2:

@@ -3,7 +3,7 @@
 import pytest
 from small_configs import DETECTOR, SEARCH
 
-from mmhoga.cli.flops import flops_main
+from mmhoga.cli.costs import flops_main
 
 
 @pytest.fixture

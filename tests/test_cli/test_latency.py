@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_configs import SEARCH
 
-from mmhoga.cli.latency import latency_main
+from mmhoga.cli.costs import latency_main
 from mmhoga.search.costs import read_latencies
 
 
@@ -38,7 +38,6 @@ def test_a_table_of_every_candidate_and_size(config, capsys):
         ([], 'config.py sets no cost.input_shape: add --input-shape C H W'),
         (['--input-shape', '3', '8', '8'], '--input-shape 3 8 8 does not fit'),
         (['--input-shape', '1', '8', '8', '--device', 'nix'], '--device nix is not available'),
-        (['--input-shape', '1', '8', '8', '--out', 'nowhere/x.json'], 'there is no folder nowhere'),
     ],
 )
 def test_mistakes_are_one_paragraph(config, capsys, arguments, message):
@@ -59,9 +58,10 @@ def test_a_config_that_is_not_a_search(config, capsys):
         (['--seconds', 'nan'], '--seconds: must be a positive number, not nan'),
         (['--batch-size', '0'], '--batch-size: must be a positive integer, not 0'),
         (['--input-shape', '1', '8', '-8'], '--input-shape: must be a positive integer, not -8'),
+        (['--out', 'nowhere/x.json'], '--out: nowhere is not a folder that can be written to'),
     ],
 )
-def test_numbers_that_are_refused(arguments, message, capsys):
+def test_arguments_that_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
         latency_main(['config.py', *arguments])
     assert error.value.code == 2

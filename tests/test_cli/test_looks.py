@@ -16,13 +16,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 
-from mmhoga.cli.attention_maps import attention_maps_main
-from mmhoga.cli.grad_cam import grad_cam_main
-from mmhoga.cli.looks.networks import load_network
-from mmhoga.cli.looks.pictures import batch, display, from_files
+from mmhoga.cli.looks.features import selectivity_main, tsne_main
+from mmhoga.cli.looks.images import attention_maps_main, display, from_files, grad_cam_main
+from mmhoga.cli.looks.networks import batch, load_network
 from mmhoga.cli.main import main
-from mmhoga.cli.selectivity import selectivity_main
-from mmhoga.cli.tsne import tsne_main
 from mmhoga.report.costs import network_complexity
 from mmhoga.report.report import report_from_work_dirs
 
@@ -65,6 +62,13 @@ def image(tmp_path_factory):
     pixels[15:40, 20:50] = (0, 0, 220)
     cv2.imwrite(str(path), pixels)
     return str(path)
+
+
+def exit_code(main, arguments):
+    try:
+        return main(arguments)
+    except SystemExit as error:  # argparse
+        return error.code
 
 
 def read(out):
@@ -119,7 +123,7 @@ def test_detectors_and_pose_models(models, image, tmp_path, host, size, classes,
 
 def test_colours_and_padding(models, image):
     """Red is red in the figure, whatever channel order the host loads."""
-    network = load_network('detector', *models['detector'])
+    network = load_network(models['detector'])
     (picture,) = from_files(network, [image])
     shown = display(network, picture)
     assert shown.shape == (48, 72, 3)
@@ -130,7 +134,7 @@ def test_colours_and_padding(models, image):
 
 
 def test_a_network_with_one_channel_takes_colour_files_of_any_size(models, image):
-    network = load_network('plain', *models['plain'])
+    network = load_network(models['plain'])
     (picture,) = from_files(network, [image])
     assert display(network, picture).shape == (60, 90)
     assert network.scores(*batch(network, [picture])).shape == (1, 10)
@@ -235,8 +239,8 @@ BAD = {
     'sample': (['--samples', '120'], '--samples 120: the data set of m has samples 0 to 119'),
     'no image file': (['--images', 'nowhere.png'], 'there is no image nowhere.png'),
     'unreadable image': (['--images', 'BROKEN'], r'broken.png (4 bytes) cannot be read as an image'),
-    'suffix': (['--out', 'x.gif'], "Cannot draw into 'x.gif'"),
-    'folder': (['--out', 'nowhere/x.png'], "No folder 'nowhere'"),
+    'suffix': (['--out', 'x.gif'], '--out: the name must end in .png or .pdf, not x.gif'),
+    'folder': (['--out', 'nowhere/x.png'], '--out: nowhere is not a folder that can be written to'),
 }
 
 
@@ -247,7 +251,7 @@ def test_bad_input(models, tmp_path, capsys, arguments, message):
     arguments = [str(broken) if argument == 'BROKEN' else argument for argument in arguments]
     out = tmp_path / 'cam.png'
     command = ['--model', 'm', *models['plain'], '--device', 'cpu', '--out', str(out), *arguments]
-    assert grad_cam_main(command) == 2
+    assert exit_code(grad_cam_main, command) == 2
     assert message in capsys.readouterr().err
     assert not out.exists() and not out.with_suffix('.npz').exists()
 
@@ -282,14 +286,17 @@ MISFITS = {
         "Unknown genotype 'autolaa'. Did you mean 'autola'?",
     ),
     'device': (['--model', 'm', 'plain.py', 'plain.pth', '--device', 'foo'], '--device foo: '),
-    'no samples': (['--model', 'm', 'plain.py', 'plain.pth', '--max-samples', '0'], '--max-samples 0'),
+    'no samples': (
+        ['--model', 'm', 'plain.py', 'plain.pth', '--max-samples', '0'],
+        '--max-samples: must be a positive integer, not 0',
+    ),
     'perplexity': (
         ['--model', 'm', 'plain.py', 'plain.pth', '--max-samples', '9'],
         'perplexity = 30 must',
     ),
     'layer': (
         ['--model', 'm', 'plain.py', 'plain.pth', '--layer', 'head.fcc'],
-        "'head.fcc'. Near ones: head.fc",
+        "'head.fcc'. Similar names: head.fc",
     ),
     'another data set': (
         ['--model', 'm', 'plain.py', 'plain.pth', '--model', 'd', 'shorter.py', 'plain.pth'],
@@ -306,7 +313,7 @@ def test_models_that_cannot_be_used(models, tmp_path, capsys, arguments, message
     shorter = Path(models['plain'][0]).read_text().replace('indices=120', 'indices=100')
     (tmp_path / 'shorter.py').write_text(shorter)
     arguments = [files.get(argument, argument) for argument in arguments]
-    assert tsne_main(['--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]) == 2
+    assert exit_code(tsne_main, ['--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -350,12 +357,12 @@ def test_selectivity_with_bad_input(models, tmp_path, capsys, monkeypatch):
     for variable in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
         monkeypatch.delenv(variable, raising=False)
     for arguments, message in (
-        (['--layers', 'backbone.layer33'], 'Near ones: backbone.layer3'),
+        (['--layers', 'backbone.layer33'], 'Similar names: backbone.layer3'),
         (['--launcher', 'pytorch'], '--launcher pytorch: RANK, WORLD_SIZE, LOCAL_RANK not set'),
-        (['--batch-size', '0'], 'batch_size should be a positive integer'),
+        (['--batch-size', '0'], '--batch-size: must be a positive integer, not 0'),
     ):
         command = ['--model', 'm', *models['plain'], '--device', 'cpu', '--out', str(tmp_path / 'a.png'), *arguments]
-        assert selectivity_main(command) == 2
+        assert exit_code(selectivity_main, command) == 2
         assert message in capsys.readouterr().err
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmhoga.cli.publish import publish_main
+from mmhoga.cli.export import publish_main
 
 
 @pytest.fixture
@@ -45,12 +45,17 @@ def test_weights_without_the_training(checkpoint, tmp_path, capsys):
 
 def test_mistakes(checkpoint, tmp_path, capsys):
     def error(*arguments):
-        assert publish_main([str(argument) for argument in arguments]) == 2
+        try:
+            assert publish_main([str(argument) for argument in arguments]) == 2
+        except SystemExit as error:  # argparse
+            assert error.code == 2
         return capsys.readouterr().err
 
     assert f'Did you mean {checkpoint}?' in error(tmp_path / 'epoch_4.pth', '--out', tmp_path / 'x.pth')
     assert 'must end in .pth' in error(checkpoint, '--out', tmp_path / 'x.onnx')
-    assert 'cannot be written' in error(checkpoint, '--out', tmp_path / 'nowhere' / 'x.pth')
+    assert 'nowhere is not a folder that can be written to' in error(
+        checkpoint, '--out', tmp_path / 'nowhere' / 'x.pth'
+    )
     torch.save({'weights': 1}, tmp_path / 'other.pth')
     assert 'no "state_dict" in it' in error(tmp_path / 'other.pth', '--out', tmp_path / 'x.pth')
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:200])

@@ -5,9 +5,8 @@ from captum import attr as captum
 from small_networks import Net, hoga_net
 from torch import nn
 
-from mmhoga.look.class_scores import class_scores, proposal_scores
-from mmhoga.look.feature_maps import upsample
 from mmhoga.look.grad_cam import grad_cam
+from mmhoga.look.outputs import class_scores, proposal_scores, upsample
 
 
 @pytest.mark.parametrize('layer', ['stage1', 'norm', 'attention', 'stage2'])

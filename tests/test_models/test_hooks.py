@@ -5,9 +5,9 @@ import torch
 from small_networks import assert_same, hoga_net, in_use, state
 
 from mmhoga.look.attention_maps import attention_maps
-from mmhoga.look.feature_maps import as_maps
 from mmhoga.look.grad_cam import grad_cam
 from mmhoga.look.guided_backprop import guided_backprop
+from mmhoga.look.outputs import as_maps
 from mmhoga.models.hooks import captured, find_layer, hooked, undisturbed
 
 LOOKS = {

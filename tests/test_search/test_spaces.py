@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmhoga.backbones import CIFARResNet, ResNet
-from mmhoga.cli.latency import candidates
+from mmhoga.cli.costs import candidates
 from mmhoga.genotype import PRIMITIVES, num_edges
 from mmhoga.models import HOGA
 from mmhoga.search import SearchModel

@@ -1,1 +1,1 @@
-"""What grad-cam, attention-maps, selectivity and tsne share: arguments, trained networks, images."""
+"""The commands grad-cam, attention-maps, selectivity and tsne, which look into trained networks."""

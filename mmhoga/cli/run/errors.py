@@ -27,14 +27,18 @@ SOURCES = {
 }
 
 
-def run(main: Callable[[], object]) -> int:
-    """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through."""
+def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
+    """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through.
+
+    Exceptions of the types ``bad_input`` are reported like a LaunchError.
+    """
+    reported: tuple[type[Exception], ...] = (LaunchError, *bad_input)
     try:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
-    except LaunchError as error:
+    except reported as error:
         if os.environ.get('MMHOGA_DEBUG'):
             raise
         print(f'error: {error}', file=sys.stderr)

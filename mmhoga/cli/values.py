@@ -1,21 +1,21 @@
-"""Numbers on the command line, checked, and in tables."""
+"""Types of arguments, checked when the command line is parsed, and tables for the terminal."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
-from typing import Callable, TypeVar
+from pathlib import Path
+from typing import Any, Callable
 
 from mmhoga.hosts import LaunchError
 
-Number = TypeVar('Number', int, float)
 
-
-def positive(kind: type[Number]) -> Callable[[str], Number]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
     """The ``type`` of an argument that must be a positive, finite ``int`` or ``float``."""
 
-    def convert(text: str) -> Number:
+    def convert(text: str) -> float:
         try:
             number = kind(text)
         except ValueError:
@@ -28,12 +28,22 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
     return convert
 
 
-def height_and_width(option: str, numbers: Sequence[int]) -> tuple[int, int]:
-    """Read the numbers of an option: height and width, or one for both.
+def output_file(*suffixes: str) -> Callable[[str], Path]:
+    """The ``type`` of a file to write, with one of the suffixes (any if none is given), in an existing folder."""
 
-    Raises:
-        LaunchError: there are more than two.
-    """
+    def convert(text: str) -> Path:
+        path = Path(text)
+        if suffixes and path.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f'the name must end in {" or ".join(suffixes)}, not {text}')
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f'{path.parent} is not a folder that can be written to')
+        return path
+
+    return convert
+
+
+def height_and_width(option: str, numbers: Sequence[int]) -> tuple[int, int]:
+    """Read the numbers of an option: height and width, or one for both. More than two raise a LaunchError."""
     if len(numbers) > 2:
         raise LaunchError(f'{option} takes height and width, or one number for both, not {len(numbers)} numbers.')
     return numbers[0], numbers[-1]
