@@ -110,8 +110,8 @@ def _measure(args: argparse.Namespace) -> None:
         modules = dict(candidates(model, shape))
     except (RuntimeError, ValueError) as error:
         raise LaunchError(f'--input-shape {" ".join(map(str, shape))} does not fit: {one_paragraph(error)}') from error
-    entries = measure(modules.items(), batch_size=args.batch_size, device=device, seconds=args.seconds)
-    write_latencies(args.out, entries, {'device': device, 'batch_size': args.batch_size, **describe_environment()})
+    entries = measure(modules.items(), batch_size=args.batch_size, device=args.device, seconds=args.seconds)
+    write_latencies(args.out, entries, {'device': args.device, 'batch_size': args.batch_size, **describe_environment()})
     for (name, channels, height, width), milliseconds in entries.items():
         print(f'{name:16} {channels:4} x {height} x {width}  {milliseconds:8.4f} ms')
     print(f'{args.out}: {len(modules)} entries, on {args.device}')
