@@ -15,8 +15,9 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmhoga.backbones import CIFARResNet
+from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA, SearchableHOGA
-from mmhoga.models.loading import report_loading, watch_loading
+from mmhoga.models.loading import report_loading, stored_operations, watch_loading
 
 
 class Cell(nn.Module):
@@ -95,20 +96,24 @@ def test_its_own_checkpoint_is_confirmed(tmp_path, log):
 
 
 @pytest.mark.parametrize(
-    ('theirs', 'ours'),
+    ('theirs', 'ours', 'named'),
     [
-        ('hog_se', 'autola'),
-        ('autola', 'autola_release'),
-        ([['cbam'], ['none', 'spatial_3x3_d2']], 'hog_cbam'),
-        ('autola', [['se']]),
+        ('hog_se', 'autola', '(K = 4, hog_se) than the model has (K = 4, autola)'),
+        ('autola', 'autola_release', '(K = 4, autola) than the model has (K = 4, autola_release)'),
+        (
+            [['cbam'], ['none', 'spatial_3x3_d2']],
+            'hog_cbam',
+            "(K = 2, [['cbam'], ['none or skip_connect', 'spatial_3x3_d2']]) than the model has (K = 4, hog_cbam)",
+        ),
+        ('autola', [['se']], "(K = 4, autola) than the model has (K = 1, [['se']])"),
     ],
 )
-def test_another_genotype_is_reported(tmp_path, log, theirs, ours):
+def test_another_genotype_is_named(tmp_path, log, theirs, ours, named):
     load_checkpoint(net(ours), save(tmp_path, net(theirs)), strict=False)
     ((level, text),) = log
     assert level == 'WARNING'
     assert '0 of 3 cells are complete' in text
-    assert 'The cells of the checkpoint have another genotype, reduction or set of candidates' in text
+    assert f'The checkpoint was trained with another genotype {named}.' in text
 
 
 def test_cells_of_some_stages_only(tmp_path, log):
@@ -122,11 +127,20 @@ def test_cells_of_some_stages_only(tmp_path, log):
     assert 'with HOGA at other places' in text
 
 
-def test_a_supernets_checkpoint_is_reported(log):
+def test_a_supernets_checkpoint_is_named(log):
     model = nn.Sequential(HOGA(8))
     model.load_state_dict(nn.Sequential(SearchableHOGA(8)).state_dict(), strict=False)
     report_loading()
-    assert 'another genotype' in log[0][1]
+    assert 'another genotype (the supernet of a search) than the model has (K = 4, autola)' in log[0][1]
+
+
+@pytest.mark.parametrize('name', PRIMITIVES)
+def test_every_primitive_is_recognised_by_its_keys(name):
+    """Except for the two pairs with the same keys."""
+    twins = [{'none', 'skip_connect'}, {'se', 'se_avgmax'}]
+    expected = next((pair for pair in twins if name in pair), {name})
+    rows = stored_operations(HOGA(16, genotype=[['cbam'], ['spatial_3x3', name]]).state_dict(prefix='a.'), 'a.')
+    assert set(rows[1][1]) == expected
 
 
 def test_the_message_draws_no_random_numbers(log):
@@ -143,7 +157,7 @@ def test_another_width_is_not_called_another_genotype(log):
         model.load_state_dict(nn.Sequential(HOGA(16)).state_dict(), strict=False)
     report_loading()
     assert '0 of 1 cells are complete' in log[0][1]
-    assert 'have another width than' in log[0][1]
+    assert 'have the same genotype, but another width' in log[0][1]
 
 
 def test_the_supernet_is_watched_too(log):
