@@ -1,7 +1,7 @@
 """The textbook form of the supernet, the baseline of the benchmarks: a module for each candidate on each edge.
 
-As in the released code, a mixed edge is ``sum_o mix_o o(x)``, each candidate is a module of ordinary layers that returns
-its gated input, and nothing is shared. The parameters have the names of the library, so that those of a supernet load.
+As in the released code, a mixed edge is ``sum_o mix_o o(x)``, each candidate is a module of ordinary layers that
+returns its gated input, and nothing is shared. The parameters have the library's names, so that a supernet's load.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class TextbookHOGA(nn.Module):
 
 
 def load(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load the state of an operation of the library, whose 1x1 convolutions on pooled features are linear layers here."""
+    """Load the state of a library operation, whose 1x1 convolutions on pooled features are linear layers here."""
     own = module.state_dict()
     module.load_state_dict({name: value.reshape(own[name].shape) for name, value in state.items()})
 

@@ -117,7 +117,7 @@ def publish(source: Path, out: Path) -> Path:
     """Write the file atomically and return its path. Equal weights and meta give the same file and hash.
 
     Raises:
-        LaunchError: the checkpoint is missing or has no weights.
+        LaunchError: the checkpoint is missing or has no weights, or the file cannot be written.
     """
     if not source.is_file():
         raise LaunchError(f'there is no checkpoint {source}.{near_names(source)}')
@@ -139,5 +139,8 @@ def publish(source: Path, out: Path) -> Path:
     content = io.BytesIO()
     torch.save({'meta': meta, 'state_dict': weights, **others}, content)
     path = out.with_name(f'{out.stem}-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth')
-    write_atomic(path, content.getvalue())
+    try:
+        write_atomic(path, content.getvalue())
+    except OSError as error:
+        raise LaunchError(f'{path} cannot be written: {error.strerror}.') from error
     return path
