@@ -202,10 +202,10 @@ def renamed(content):
 @pytest.mark.parametrize(
     ('name', 'edit', 'message'),
     [
-        ('hoga-ssd_r18_1xb8-20e_shapes', without('images'), "it has no list 'images'; it has ['annotations', "),
-        ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: content['annotations'], 'holds a list, as files of detection'),
+        ('hoga-ssd_r18_1xb8-20e_shapes', without('images'), "it has no list 'images'. Its keys are ['annotations', "),
+        ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: content['annotations'], 'it is a list, as detection results'),
         ('hoga-ssd_r18_1xb8-20e_shapes', lambda content: json.dumps(content)[:-9], 'not JSON, or was cut off'),
-        ('hoga-ssd_r18_1xb8-20e_shapes', renamed, 'has the categories discs, squares, triangles; metainfo asks for'),
+        ('hoga-ssd_r18_1xb8-20e_shapes', renamed, 'has the categories discs, squares, triangles, but none of'),
         ('hoga-td-hm_r18_1xb16-10e_people', without('annotations'), "it has no list 'annotations'"),
         ('hoga-td-hm_r18_1xb16-10e_people', without('keypoints', 'annotations'), 'person_keypoints_*.json'),
         ('hoga-resnet18_1xb32-10e_shapes', without('categories'), "it has no list 'categories'"),

@@ -1,4 +1,4 @@
-"""The ``plugins`` argument of a backbone: check all of it before anything is built, then build the plugins."""
+"""Checking and building the ``plugins`` of a backbone. All entries are checked before the first module is built."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def plugins_per_stage(
 
     Args:
         plugins: each ``dict(cfg=dict(type=...), position='after_conv2', stages=(True, ...))``. ``stages`` selects the
-            stages, by default all. ``cfg`` may have a ``postfix`` for the name of the module.
+            stages, by default all. A ``postfix`` in ``cfg`` is appended to the name of the module.
         num_stages: the number of stages.
-        positions: the positions that the block of the backbone offers.
+        positions: the positions that a block of the backbone offers.
 
     Returns:
         One list of plugins per stage, in the given order.
 
     Raises:
-        ValueError: an entry lacks ``cfg`` or ``position`` or has an unknown key; the block does not have a position;
-            ``stages`` has another length.
+        ValueError: an entry lacks ``cfg`` or ``position`` or has an unknown key; a block does not offer its position;
+            the length of ``stages`` is not ``num_stages``.
     """
     if isinstance(plugins, Mapping):
         raise ValueError(f'plugins must be a list of dicts, not one dict: write plugins=[{dict(plugins)}].')
@@ -64,7 +64,7 @@ def plugins_per_stage(
 
 
 def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> str:
-    """Build a plugin into a block and return its name, which consists of the abbreviated type and the ``postfix``.
+    """Build a plugin into a block and return its name: the abbreviated type and the ``postfix``.
 
     Raises:
         ValueError: the block already has a module with this name.

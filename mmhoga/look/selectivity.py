@@ -1,9 +1,9 @@
 """The class selectivity index of channels (Morcos et al. 2018; supplement, Fig. 1).
 
 ``(mu_max - mu_rest) / (mu_max + mu_rest)``, where mu_max is the highest mean activity of the channel for any class and
-mu_rest the mean over the other classes. It is 0 if all classes have the same mean activity, 1 if only one class
-activates the channel. Only sums per class are kept, so memory does not grow with the data set and processes can add
-up their sums.
+mu_rest the mean over the other classes. It is 0 if all classes have the same mean activity, and 1 if only one
+class activates the channel. Only sums per class are kept, so memory does not grow with the data set, and the sums of
+several processes can be added.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ClassMeans:
         self.counts += torch.bincount(labels, minlength=self.num_classes)
 
     def reduce_over_processes(self) -> None:
-        """Sum over all processes; some may have seen no image."""
+        """Add up the sums of all processes, including those without images."""
         channels = torch.tensor(0 if self.sums is None else self.sums.size(1))
         all_reduce(channels, op='max')
         if self.sums is None:
@@ -68,7 +68,10 @@ class ClassMeans:
         if self.sums is None or self.num_classes - len(empty) < 2:
             raise ValueError('The class selectivity index needs images of at least two classes.')
         if empty and not skip_empty:
-            raise ValueError(f'No image of class {", ".join(map(str, empty[:20]))}{", ..." if empty[20:] else ""}.')
+            raise ValueError(
+                f'No image of class {", ".join(map(str, empty[:20]))}{", ..." if empty[20:] else ""}. '
+                'Set skip_empty=True to leave such classes out.'
+            )
         seen = self.counts > 0
         return selectivity_index(self.sums[seen] / self.counts[seen, None])
 

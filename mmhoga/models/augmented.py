@@ -1,4 +1,4 @@
-"""Attention-augmented convolution (Bello et al. 2019): "AugAtt" in Table 5. timm does not have it."""
+"""Attention-augmented convolution (Bello et al. 2019), "AugAtt" in Table 5. timm does not include it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from mmhoga.registry import MODELS
 
 @MODELS.register_module()
 class AugmentedConv2d(BaseModule):
-    """``concat(conv(x), self_attention(x))``: a convolution that takes part of its channels from self-attention.
+    """``concat(conv(x), self_attention(x))``: a convolution with part of its channels computed by self-attention.
 
-    It replaces a convolution through mmcv's ``build_conv_layer``: use ``stage_conv_cfgs`` of mmhoga's ResNet, or
-    ``dcn`` of mmdet's. With q, k, v of one head at position i = (y, x), and d the key channels of a head (Eqs. 1-3)::
+    mmcv's ``build_conv_layer`` builds it in place of a convolution: set ``stage_conv_cfgs`` of mmhoga's ResNet, or
+    ``dcn`` of mmdet's. With q, k, v of one head at position i = (y, x), and d key channels per head (Eqs. 1-3)::
 
         logit(i, j) = (q_i . k_j + q_i . r_w[x_j - x_i] + q_i . r_h[y_j - y_i]) / sqrt(d)
         attention(i) = W_o concat_heads(sum_j softmax_j(logit(i, j)) v_j)
 
-    With the defaults in the last three stages of ResNet-50, the first of them with ``attention_stride=2``, it has
-    24.30 M parameters, as in both papers, and 4.02 GMACs. The papers give 7.9 GFLOPs, two per MAC (3.95 GMACs).
+    ResNet-50 with it in the last three stages, with the defaults except ``attention_stride=2`` in the first of them,
+    has 24.30 M parameters, as in both papers, and 4.02 GMACs. The papers give 7.9 GFLOPs, two per MAC
+    (3.95 GMACs).
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: of the convolution; the
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as for a convolution; the
             attention computes part of ``out_channels``.
         feat_size: largest height and width of the map that attention runs over, which is the size of the output divided
             by ``attention_stride``. The learned embeddings r of relative positions have ``2 * feat_size - 1`` entries.
-        key_ratio, value_ratio: the channels of the keys and of the values of all heads, as shares of ``out_channels``
-            (kappa and upsilon). The values are rounded to a multiple of ``num_heads``.
-        min_head_channels: the least number of key channels per head.
+        key_ratio, value_ratio: the key and value channels of all heads together, as shares of ``out_channels`` (kappa
+            and upsilon). The value channels are rounded to a multiple of ``num_heads``.
+        min_head_channels: the minimum number of key channels per head.
         attention_stride: attend over a map pooled by this factor (3x3 average) and resize the result, to save memory.
 
     Raises:
@@ -60,12 +61,13 @@ class AugmentedConv2d(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        # Rounded, since upsilon = 0.1 of 128 channels gives 12.8 for 8 heads.
+        # Rounded: upsilon = 0.1 of 128 channels is 12.8, not a multiple of 8 heads.
         values = round(value_ratio * out_channels / num_heads) * num_heads
         if not 0 < values < out_channels:
             raise ValueError(
-                f'value_ratio={value_ratio} gives the attention {values} of {out_channels} output channels, a multiple '
-                f'of num_heads={num_heads}. Choose a ratio that leaves channels for both attention and convolution.'
+                f'value_ratio={value_ratio} gives the attention {values} of {out_channels} output channels (rounded to '
+                f'a multiple of num_heads={num_heads}). '
+                'Choose a ratio that leaves channels for both attention and convolution.'
             )
         head_keys = max(min_head_channels, round(key_ratio * out_channels) // num_heads)
         self.num_heads = num_heads

@@ -1,6 +1,6 @@
-"""Errors before the first step become one paragraph and exit code 2; later ones keep their traceback.
+"""Errors before the first step are printed as one paragraph, with exit code 2. Later ones keep their traceback.
 
-The files that a config names are checked after a failure, so good data cost no time.
+The files that a config names are checked only after a failure, so a run without errors spends no time on this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOURCES = {
 
 
 def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
-    """Call ``main`` and return the exit code. ``MMHOGA_DEBUG=1`` lets tracebacks through.
+    """Call ``main`` and return the exit code. With ``MMHOGA_DEBUG=1``, errors are raised with their traceback.
 
     Exceptions of the types ``bad_input`` are reported like a LaunchError.
     """
@@ -48,7 +48,7 @@ def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
 
 @contextmanager
 def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Convert any exception into a LaunchError about the data of ``parts``, if they are wrong, or about the config.
+    """Convert an exception into a LaunchError about a problem in the data of ``parts`` or, without one, in the config.
 
     Parts are ``train``, ``val`` and ``test``. Once ``has_started`` returns True, exceptions pass unchanged.
     """
@@ -58,8 +58,8 @@ def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool]
         raise
     except urllib.error.URLError as error:
         raise LaunchError(
-            f'a download failed ({error.reason}). The lines above name the address and the place '
-            'where the file goes; without a network, download it elsewhere and put it there.'
+            f'a download failed ({error.reason}). The lines above name the address and the target path. '
+            'Without a network, download the file elsewhere and copy it to that path.'
         ) from error
     except Exception as error:
         if has_started():
@@ -110,26 +110,27 @@ def _dataset_problem(dataset: Mapping[str, Any], key: str, cfg: Config) -> str |
 
 
 def _coco_problem(path: Path, classes: Sequence[str] | None, needs_keypoints: bool) -> str | None:
-    """The reason why a file is not the COCO annotations that a data set needs, or None."""
+    """The reason why a file is not the COCO annotation file that a data set needs, or None."""
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        return f'{path} is not COCO annotations: it is not JSON, or was cut off ({error}).'
+        return f'{path} is not a COCO annotation file: it is not JSON, or was cut off ({error}).'
     if not isinstance(content, dict):
-        return f'{path} is not COCO annotations: it holds a {type(content).__name__}, as files of detection results do.'
+        return f'{path} is not a COCO annotation file: it is a {type(content).__name__}, as detection results are.'
     missing = [name for name in COCO_LISTS if not isinstance(content.get(name), list)]
     if missing:
         return (
-            f'{path} is not COCO annotations: it has no list {" and no list ".join(map(repr, missing))}; it has '
-            f'{sorted(content)}. mmdet has converters (tools/dataset_converters) for VOC, Cityscapes and others.'
+            f'{path} is not a COCO annotation file: it has no list {" and no list ".join(map(repr, missing))}. '
+            f'Its keys are {sorted(content)}. mmdet converts VOC, Cityscapes and others (tools/dataset_converters).'
         )
     if needs_keypoints and not any('keypoints' in annotation for annotation in content['annotations']):
         return f'{path} has no keypoints. COCO keeps them in person_keypoints_*.json, not in instances_*.json.'
     names = [str(category.get('name')) for category in content['categories']]
     if classes and not set(classes) & set(names):
         return (
-            f'{path} has the categories {", ".join(names[:5])}; metainfo asks for {", ".join(list(classes)[:5])}, and '
-            "none of them is there. Set metainfo=dict(classes=...) and the head's num_classes to match the file."
+            f'{path} has the categories {", ".join(names[:5])}, but none of those in metainfo: '
+            f'{", ".join(list(classes)[:5])}. '
+            "Set metainfo=dict(classes=...) and the head's num_classes to match the file."
         )
     return None
 
@@ -140,8 +141,8 @@ def _missing(path: str, root: str, origin: str) -> str:
     place = Path(root)
     if not root or place.exists():
         return message + near_names(Path(path))
-    if place.name in ('shapes', 'people', 'figures'):  # the last is an older name of people
-        return f'{message} It is generated, in seconds: mmhoga make-data {place.name} --out {place.parent}'
+    if place.name in ('shapes', 'people', 'figures'):  # figures: the former name of people
+        return f'{message} Generate it in seconds: mmhoga make-data {place.name} --out {place.parent}'
     source = ''.join(text for name, text in SOURCES.items() if name in place.parts)
     link = f'mkdir -p {place.parent} && ln -s /where/it/is {place}'
-    return f'{message}{source} If you have it elsewhere, a link is enough: {link}'
+    return f'{message}{source} If you have it elsewhere, link it: {link}'

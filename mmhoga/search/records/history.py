@@ -9,9 +9,9 @@ name of each cell to the (C, H, W) of its input, and ``epochs`` holds one object
                  "skip_edges": 3, "none_edges": 0, "params": 5140, "macs": 77800,
                  "loss": {"trainA": 1.5, "trainB": 1.6, "val": 1.4}}, ...]}
 
-``entropy`` is that of softmax(alpha) on each edge, in nats; ``skip_edges`` counts the edges of the genotype with
-``skip_connect``, ``none_edges`` those on which ``none`` is most likely, which no genotype contains. Readers rely on
-``epoch``, ``alpha`` and ``genotype``; every other number is optional.
+``entropy`` is the entropy of softmax(alpha) per edge, in nats. ``skip_edges`` counts the ``skip_connect`` edges of the
+genotype. ``none_edges`` counts the edges where ``none`` has the largest alpha; a genotype never contains ``none``.
+Readers need ``epoch``, ``alpha`` and ``genotype``; every other number of an epoch is optional.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERSION = 1
 
 
 def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: Genotype) -> dict[str, Any]:
-    """The record of one epoch without costs and losses, from alpha ``(K (K + 1) / 2, M)`` and its derived genotype."""
+    """The record of one epoch, without costs and losses, from alpha ``(K (K + 1) / 2, M)`` and its genotype."""
     alpha = alpha.detach().double().cpu()
     return {
         'epoch': epoch,
@@ -51,7 +51,7 @@ def epoch_entry(epoch: int, alpha: Tensor, primitives: Sequence[str], genotype: 
 def write_history(
     path: Path, num_groups: int, primitives: Sequence[str], cell_inputs: Mapping, entries: Sequence[Mapping]
 ) -> None:
-    """Write the file, whole or not at all; creates its folder."""
+    """Write the file atomically. Creates its folder if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {
         'format': FORMAT,
@@ -65,7 +65,7 @@ def write_history(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of the file as it was written.
+    """Read the file's JSON object, and check only its format and version.
 
     Raises:
         ValueError: not JSON, or another format or version.
@@ -76,15 +76,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f'{path} is not valid JSON, or was cut off: {error}') from error
     kind = (data.get('format'), data.get('version')) if isinstance(data, dict) else type(data).__name__
     if kind != (FORMAT, VERSION):
-        raise ValueError(f'{path} is {kind}; expected format {FORMAT!r}, version {VERSION}.')
+        raise ValueError(
+            f'{path} is not a search history: found {kind}; expected format {FORMAT!r}, version {VERSION}.'
+        )
     return data
 
 
 def read_history(path: str | os.PathLike) -> SearchHistory:
-    """Read the file; if an epoch appears twice, the later record counts.
+    """Read and check the file. If an epoch appears twice, the later record is used.
 
     Raises:
-        ValueError: not JSON, another format or version, or an epoch whose alpha has another shape.
+        ValueError: not JSON, another format or version, a missing key, or an invalid alpha or genotype.
     """
     path = Path(path)
     data = read_json(path)
@@ -127,7 +129,7 @@ class SearchHistory:
 
     @property
     def edges(self) -> list[tuple[int, int]]:
-        """(source, target) of alpha's rows."""
+        """(source, target) for each row of alpha."""
         return edge_list(self.num_groups)
 
     @property
@@ -142,7 +144,7 @@ class SearchHistory:
 
     @property
     def max_entropy(self) -> float:
-        """log(M): every candidate equally likely."""
+        """log(M), reached when all candidates are equally likely."""
         return math.log(len(self.primitives))
 
     def changes(self) -> list[tuple[int, tuple[int, int], str, str]]:
