@@ -132,7 +132,7 @@ def test_a_users_config_in_the_hosts_own_train_script(host, tmp_path):
     pytest.importorskip(host)
     for kind in ('shapes', 'people'):
         write_coco(tmp_path / 'data' / kind, Recipe(kind, train=2, val=1, size=96))
-    (tmp_path / 'mine.py').write_text(USERS[host])
+    (tmp_path / 'mine.py').write_text(USERS[host] + 'randomness = dict(seed=0)\n')
     script = Path(importlib.util.find_spec(host).origin).parent / '.mim' / 'tools' / 'train.py'
     run = subprocess.run(
         [sys.executable, script, 'mine.py', '--work-dir', 'out'],

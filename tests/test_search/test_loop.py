@@ -170,7 +170,7 @@ def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_p
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     lines = [line.partition('INFO - ')[2] for line in log.splitlines() if 'Genotype, epoch' in line]
     assert len(lines) == 2 and lines[1].startswith('Genotype, epoch 2: ')
-    assert f'of 3 edges {last["skip_edges"]} skip, {last["none_edges"]} none' in lines[1]
+    assert f'{last["skip_edges"]} skip and {last["none_edges"]} none of 3 edges' in lines[1]
     assert f'val {last["loss"]["val"]:.4g}' in lines[1]
 
     events = EventAccumulator(str(next(Path(runner.work_dir).glob('*/vis_data'))))

@@ -163,7 +163,7 @@ def epoch_line(entry: Mapping[str, Any]) -> str:
     parts = [
         ' | '.join(', '.join(row) for row in entry['genotype']),
         f'mean entropy {sum(entropy) / len(entropy):.3f} nats',
-        f'of {len(entropy)} edges {entry["skip_edges"]} skip, {entry["none_edges"]} none',
+        f'{entry["skip_edges"]} skip and {entry["none_edges"]} none of {len(entropy)} edges',
     ]
     if 'params' in entry:
         parts.append(f'edges {_short(entry["params"])} params, {_short(entry["macs"])} MACs')
