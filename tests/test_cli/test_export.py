@@ -56,17 +56,17 @@ def export(folder, out, *arguments):
     )
 
 
-@pytest.mark.parametrize('suffix', [pytest.param('.onnx', marks=needs_onnx), '.pt2'])
 @pytest.mark.parametrize(
-    ('name', 'part', 'shape'),
+    ('name', 'part', 'shape', 'suffix'),
     [
-        ('classifier', None, (1, 8, 8)),
-        ('classifier', 'backbone', (1, 8, 8)),
-        ('detector', 'backbone', (3, 64, 64)),
-        ('pose', None, (3, 64, 96)),
+        pytest.param('classifier', None, (1, 8, 8), '.onnx', marks=needs_onnx),
+        ('classifier', None, (1, 8, 8), '.pt2'),
+        ('classifier', 'backbone', (1, 8, 8), '.pt2'),
+        pytest.param('detector', 'backbone', (3, 64, 64), '.onnx', marks=needs_onnx),
+        pytest.param('pose', None, (3, 64, 96), '.onnx', marks=needs_onnx),
     ],
 )
-def test_a_network_or_a_part(trained, tmp_path, capsys, monkeypatch, suffix, name, part, shape):
+def test_a_network_or_a_part(trained, tmp_path, capsys, monkeypatch, name, part, shape, suffix):
     folder, model = trained(name)
     monkeypatch.chdir(tmp_path)
     assert export(folder, f'x{suffix}', '--shape', *shape, *(['--part', part] if part else [])) == 0
