@@ -1,4 +1,4 @@
-"""What ``from mmhoga import ...`` offers, and what importing costs."""
+"""The names that ``from mmhoga import ...`` offers, and the cost of importing the package."""
 
 import subprocess
 import sys
