@@ -5,7 +5,7 @@ documents: two import hooks that let current versions of the hosts work.
 
 The names below are imported when they are first used::
 
-    from mmhoga import HOGA, SearchableHOGA, Attention, Genotype, AttentionOperation, register_primitive, fuse
+    from mmhoga import HOGA, SearchableHOGA, Attention, Genotype, AttentionOperation, register_primitive, insert, fuse
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mmhoga.version import __version__
 if TYPE_CHECKING:
     from mmhoga.deploy import fuse
     from mmhoga.genotype import Genotype
+    from mmhoga.insertion import insert
     from mmhoga.models import HOGA, Attention, AttentionOperation, SearchableHOGA, register_primitive
 
 __all__ = [
@@ -29,10 +30,15 @@ __all__ = [
     'SearchableHOGA',
     '__version__',
     'fuse',
+    'insert',
     'register_primitive',
 ]
 
-_MODULES = {'Genotype': 'mmhoga.genotype', 'fuse': 'mmhoga.deploy'}  # all other names: mmhoga.models
+_MODULES = {
+    'Genotype': 'mmhoga.genotype',
+    'fuse': 'mmhoga.deploy',
+    'insert': 'mmhoga.insertion',
+}  # all other names: mmhoga.models
 
 
 def __getattr__(name: str) -> Any:

@@ -13,10 +13,10 @@ def _child(parent: parents.Registry, *locations: str) -> parents.Registry:
     return parents.Registry(parent.name, parent=parent, scope='mmhoga', locations=list(locations))
 
 
-MODELS = _child(parents.MODELS, 'mmhoga.models', 'mmhoga.backbones', 'mmhoga.search')
+MODELS = _child(parents.MODELS, 'mmhoga.models', 'mmhoga.insertion', 'mmhoga.backbones', 'mmhoga.search')
 DATASETS = _child(parents.DATASETS, 'mmhoga.datasets')
 LOOPS = _child(parents.LOOPS, 'mmhoga.search')
-HOOKS = _child(parents.HOOKS, 'mmhoga.search')
+HOOKS = _child(parents.HOOKS, 'mmhoga.insertion', 'mmhoga.search')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS, 'mmhoga.search')
 
 # Here, since a process that builds a module of mmhoga may load a checkpoint without importing anything else of it.

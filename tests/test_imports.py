@@ -30,6 +30,7 @@ MAY_IMPORT = {
     'mmhoga.models.fast': {'torch', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
     'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels'},
+    'mmhoga.insertion': {'torch', 'mmengine', 'safetensors', 'mmhoga.registry', 'mmhoga.models', 'mmhoga.files'},
     'mmhoga.backbones': {
         'torch',
         'mmengine',
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         'mmhoga.registry',
         'mmhoga.genotype',
         'mmhoga.models',
+        'mmhoga.insertion',
         'mmhoga.files',
         'mmhoga.version',
     },

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmhoga.models.loading import watch_loading
+from mmhoga.models.start import Blend, check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
 # For error messages: timm has no list of these names.
@@ -16,6 +19,23 @@ NAMES = (
     *('se', 'ese', 'eca', 'ecam', 'ceca', 'ge', 'gc', 'gca', 'cbam', 'lcbam'),
     *('sk', 'splat', 'lambda', 'bottleneck', 'halo', 'nl', 'bat'),
 )
+
+
+# For the identity: layers that compute the logits of a gate, which becomes sigmoid(0) = 1/2 when they are 0, and layers
+# that compute an added term. Of a name's layers, those that its arguments build.
+GATES = {
+    'se': ('fc2',),
+    'ese': ('fc',),
+    'eca': ('conv',),
+    'ecam': ('conv2',),
+    'ceca': ('conv',),
+    'ge': ('mlp.fc2',),
+    'gc': ('mlp_scale.fc2',),
+    'gca': ('mlp_scale.fc2',),
+    'cbam': ('channel.fc2', 'spatial.conv.bn'),
+    'lcbam': ('channel.fc2', 'spatial.conv.bn'),
+}
+ADDED = {'gc': ('mlp_add.fc2',), 'gca': ('mlp_add.fc2',), 'nl': ('norm',)}
 
 
 @MODELS.register_module()
@@ -37,11 +57,15 @@ class Attention(BaseModule):
 
     Args:
         name: ``'se'``, ``'cbam'``, ``'ge'``, ``'gc'``, ``'eca'`` or another name of timm.
+        start: ``'random'``, timm's own, or ``'identity'``: the attention starts as ``out = x``, for a network that is
+            already trained. The logits of each gate start at 0, and the output is multiplied by 2 per gate: 2 for
+            ``se``, ``eca``, ``ge`` and ``gc``, 4 for ``cbam``. An attention without a gate or an added term becomes
+            ``x + scale * (A(x) - x)`` with a learned ``scale`` that starts at 0.
         kwargs: for the attention, e.g. ``rd_ratio=1 / 8``.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: an unknown name, or arguments that the attention does not accept.
+        ValueError: an unknown name or ``start``, or arguments that the attention does not accept.
 
     Example:
         >>> import torch
@@ -52,11 +76,26 @@ class Attention(BaseModule):
 
     _abbr_ = 'attention'
 
-    def __init__(self, in_channels: int, *, name: str, **kwargs: Any) -> None:
+    def __init__(self, in_channels: int, *, name: str, start: str = 'random', **kwargs: Any) -> None:
         super().__init__()
         if name == 'se':  # timm rounds the squeezed width to multiples of 8; the paper of SE does not
             kwargs.setdefault('rd_divisor', 1)
+        self.in_channels = in_channels
         self.layer = _build(name, in_channels, kwargs)
+        self.start = start
+        self._zeroed: list[str] = []
+        self._factor = 1
+        self.blend: Blend | None = None
+        if check_start(start):
+            gates = _existing(self.layer, GATES.get(name, ()))
+            if name == 'ge' and not gates:  # no MLP: the gate follows the last norm of the gather, if it has parameters
+                gates = [key for key, _ in self.layer.named_modules() if key.startswith('gather.')][-1:]
+            self._zeroed = gates + _existing(self.layer, ADDED.get(name, ()))
+            self._factor = 2 ** len(gates)
+            if not self._zeroed or kwargs.get('gate_layer', 'sigmoid') not in ('sigmoid', 'hard_sigmoid'):
+                self._zeroed, self._factor, self.blend = [], 1, Blend(in_channels)
+            self.reset_start()
+            watch_loading(self)
 
     def init_weights(self) -> None:
         """Restore the initialisation of timm, which the ``init_cfg`` of the backbone has overwritten."""
@@ -64,10 +103,30 @@ class Attention(BaseModule):
         reset: Any = getattr(self.layer, 'reset_parameters', None)
         if reset is not None:
             reset()
+        self.reset_start()
+
+    def reset_start(self) -> None:
+        """With ``start='identity'``, make the attention the identity."""
+        for layer in self._zero_layers():
+            zero(layer)
+
+    def is_identity(self) -> bool:
+        """Whether the attention returns its input: built with ``start='identity'``, and not trained since."""
+        return self.start == 'identity' and all(is_zero(layer) for layer in self._zero_layers())
+
+    def _zero_layers(self) -> list[nn.Module]:
+        return [self.layer.get_submodule(name) for name in self._zeroed] + ([] if self.blend is None else [self.blend])
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
-        return self.layer(x)
+        if self.blend is not None:
+            return self.blend(x, self.layer(x))
+        return self.layer(x) if self._factor == 1 else self._factor * self.layer(x)
+
+
+def _existing(layer: nn.Module, names: Iterable[str]) -> list[str]:
+    modules = dict(layer.named_modules())
+    return [name for name in names if name in modules]
 
 
 def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:

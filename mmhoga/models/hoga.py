@@ -15,6 +15,7 @@ from mmhoga.models.fast.kernels import PointwiseConv2d
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, EdgeInput
 from mmhoga.models.primitives import build_operation
+from mmhoga.models.start import check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
@@ -40,9 +41,15 @@ class GroupAttention(BaseModule):
             code.
         summary_reduction: squeeze of the SE on the summary.
         output_reduction: squeeze of the SE at the end.
+        start: ``'random'``, the paper's, or ``'identity'``, for a network that is already trained: the cell starts as
+            ``out = F``, exactly and in every mode. The weight and shift of the last norm in phi start at 0, and so do
+            the logits of the SE at the end. Its gate is then sigmoid(0) = 1/2, and the cell multiplies it by 2,
+            during training and afterwards. These 3 parameters have a gradient from the first step on, all others
+            from the second. Checkpoints have the same keys; a cell must be built with the ``start`` that it was
+            trained with.
 
     Raises:
-        ValueError: K does not divide C; an unknown ``summary``; an input that does not have C channels.
+        ValueError: K does not divide C; an unknown ``summary`` or ``start``; an input that does not have C channels.
     """
 
     _abbr_ = 'hoga'
@@ -57,6 +64,7 @@ class GroupAttention(BaseModule):
         summary: str = 'nodes',
         summary_reduction: int = 16,
         output_reduction: int = 8,
+        start: str = 'random',
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -74,7 +82,28 @@ class GroupAttention(BaseModule):
             nn.BatchNorm2d(in_channels),
         )
         self.output_attention = ChannelAttention(in_channels, reduction=output_reduction)
+        self.start = start
+        self._from_identity = check_start(start)
+        self.reset_start()
         watch_loading(self)
+
+    def init_weights(self) -> None:
+        """Initialise as configured. The ``init_cfg`` of the backbone has overwritten the identity."""
+        super().init_weights()
+        self.reset_start()
+
+    def reset_start(self) -> None:
+        """With ``start='identity'``, make the cell the identity."""
+        if self._from_identity:
+            for layer in self._zeroed():
+                zero(layer)
+
+    def is_identity(self) -> bool:
+        """Whether the cell returns its input: built with ``start='identity'``, and not trained since."""
+        return self._from_identity and all(is_zero(layer) for layer in self._zeroed())
+
+    def _zeroed(self) -> tuple[nn.Module, ...]:
+        return self.phi[-1], self.output_attention.excite
 
     def edge_weights(self) -> Any:
         """A value for the two methods below, computed once per forward pass: the mix of a supernet."""
@@ -103,6 +132,9 @@ class GroupAttention(BaseModule):
                 nodes[k] = nodes[k] + message
         summary = groups.sum(1) if self.summary == 'inputs' else reduce(torch.add, nodes)
         mapped = self.phi(torch.cat((*nodes, _attend(self.summary_attention, summary)), dim=1))
+        if self._from_identity:
+            output = EdgeInput((mapped + x).unsqueeze(1))
+            return (output.x * (2 * self.output_attention.gate(output))).squeeze(1)
         return _attend(self.output_attention, mapped + x)
 
 
@@ -114,7 +146,7 @@ class HOGA(GroupAttention):
         in_channels: C.
         genotype: a built-in name, a path to a ``.json``, the rows, or a dict (:meth:`mmhoga.Genotype.from_config`).
         operation_reduction: squeeze of the channel MLPs inside the operations.
-        summary, summary_reduction, output_reduction: see :class:`GroupAttention`.
+        summary, summary_reduction, output_reduction, start: see :class:`GroupAttention`.
 
     Raises:
         mmhoga.genotype.GenotypeError: the genotype cannot be read.
@@ -136,6 +168,7 @@ class HOGA(GroupAttention):
         summary_reduction: int = 16,
         output_reduction: int = 8,
         operation_reduction: int = 4,
+        start: str = 'random',
         init_cfg: dict | list | None = None,
     ) -> None:
         genotype = Genotype.from_config(genotype)
@@ -145,6 +178,7 @@ class HOGA(GroupAttention):
             summary=summary,
             summary_reduction=summary_reduction,
             output_reduction=output_reduction,
+            start=start,
             init_cfg=init_cfg,
         )
         self.genotype = genotype

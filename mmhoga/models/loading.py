@@ -1,8 +1,9 @@
 """Log how many keys of the HOGA cells a checkpoint matched.
 
 ``init_cfg=dict(type='Pretrained')`` and ``load_from`` load with ``strict=False``: with the checkpoint of a plain
-network every cell keeps its random start, and the log shows this only as a long list of missing keys. So each cell
-counts its keys while it is loaded, and one message per load gives the sum, as a warning unless all of them matched.
+network every cell keeps its start, and the log shows this only as a long list of missing keys. So each cell counts its
+keys while it is loaded, and one message per load gives the sum. It is a warning if a cell keeps a random start, and not
+if the cell is the identity (``start='identity'``).
 
 A cell cannot see where a load ends. The message is logged when an enclosing backbone of :mod:`mmhoga.backbones` has
 been loaded, otherwise before the next forward pass of a cell or at the next load.
@@ -11,7 +12,8 @@ been loaded, otherwise before the next forward pass of a cell or at the next loa
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -36,6 +38,9 @@ class Load:
 
     missing_keys: list[str]
     backbone: str = ''  # on all its keys
+    all_keys: int = 0  # of the backbone
+    all_missing: int = 0
+    incomplete: list[Callable[[], nn.Module | None]] = field(default_factory=list)  # weak references to cells
     cells: int = 0
     complete: int = 0  # cells
     keys: int = 0  # of all cells
@@ -48,6 +53,7 @@ class Load:
         self.complete += not unmatched
         self.unmatched += unmatched
         if unmatched:
+            self.incomplete.append(weakref.ref(cell))
             self.difference = self.difference or _difference(cell, state_dict, prefix)
             if cell.training and any(isinstance(m, _BatchNorm) and not m.training for m in cell.modules()):
                 self.settings.add('norm_eval=False')
@@ -57,7 +63,9 @@ class Load:
     def log(self) -> None:
         level, matched = logging.INFO, self.keys - len(self.unmatched)
         text = f'all {self.keys} keys of {self.cells} cells matched{self.backbone}.'
-        if self.unmatched:
+        if self.incomplete and all(is_identity(cell()) for cell in self.incomplete):
+            level, text = self._identity()
+        elif self.unmatched:
             level, reason = logging.WARNING, 'The checkpoint was trained without HOGA, or its keys have another prefix'
             if matched:
                 reason = 'The checkpoint was trained with HOGA at other places'
@@ -70,6 +78,20 @@ class Load:
             if self.settings:
                 text += f' Otherwise set {" and ".join(sorted(self.settings))}, so that all of each cell can train.'
         print_log(f'HOGA weights: {text}', logger='current', level=level)
+
+    def _identity(self) -> tuple[int, str]:
+        text = f'{len(self.incomplete)} of {self.cells} cells are not in the checkpoint and start as the identity'
+        level, others = logging.INFO, self.all_keys - self.keys  # at most 0 without a backbone that counts
+        missing = self.all_missing - len(self.unmatched)
+        if others > 0 and missing:
+            level = logging.WARNING
+            text += f', but only {others - missing} of the {others} other keys of the backbone matched.'
+        else:
+            text += ': the network computes what the trained one computes'
+            text += f'; all {others} other keys of the backbone matched.' if others > 0 else '.'
+        if self.settings:
+            text += f' To train all of each cell, set {" and ".join(sorted(self.settings))}.'
+        return level, text
 
 
 _pending: Load | None = None  # the load that is under way or not logged yet
@@ -109,9 +131,15 @@ def _count(backbone: bool, module: nn.Module, state_dict: Mapping[str, Tensor], 
     if backbone:
         matched = f'{len(own) - len(unmatched)} of' if unmatched else 'all'
         _pending.backbone = f'; of the whole backbone, {matched} {len(own)} keys matched'
+        _pending.all_keys, _pending.all_missing = len(own), len(unmatched)
     else:
         _pending.keys += len(own)
         _pending.add_cell(module, state_dict, prefix, unmatched)
+
+
+def is_identity(cell: Any) -> bool:
+    """Whether a cell was built with ``start='identity'`` and returns its input."""
+    return cell is not None and hasattr(cell, 'is_identity') and cell.is_identity()
 
 
 def _counts(key: str) -> bool:

@@ -64,7 +64,8 @@ class SearchableHOGA(GroupAttention):
         num_groups: K.
         primitives: the candidates, which are the columns of alpha in this order; names of
             :data:`mmhoga.genotype.PRIMITIVES` or added by :func:`mmhoga.register_primitive`.
-        summary, summary_reduction, output_reduction, operation_reduction: of the derived cell, see :class:`HOGA`.
+        summary, summary_reduction, output_reduction, operation_reduction, start: of the derived cell, see
+            :class:`HOGA`.
 
     Attributes:
         alpha: ``(K (K + 1) / 2, M)``, rows o_00; o_01, o_11; o_02, ... (:func:`mmhoga.genotype.edge_list`),
@@ -98,9 +99,12 @@ class SearchableHOGA(GroupAttention):
         summary_reduction: int = 16,
         output_reduction: int = 8,
         operation_reduction: int = 4,
+        start: str = 'random',
         init_cfg: dict | list | None = None,
     ) -> None:
-        around: Any = dict(summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction)
+        around: Any = dict(
+            summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction, start=start
+        )
         super().__init__(in_channels, num_groups=num_groups, **around, init_cfg=init_cfg)
         self.primitives = tuple(primitives)
         if len(set(self.primitives)) != len(self.primitives):

@@ -1,0 +1,126 @@
+"""Training a network with inserted cells: the cells stay trainable, and on request only they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhoga.insertion.inserted import Inserted
+from mmhoga.insertion.places import PlaceError, named, near_modules
+from mmhoga.models.loading import is_identity
+
+#: What ``train_only`` accepts besides patterns of module names.
+KINDS = ('cells', 'norms')
+
+
+def cells_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The inserted cells by name, which is the prefix of their keys in the state dict: ``layer1.0.conv2.hoga``."""
+    found: dict[str, nn.Module] = {}
+
+    def walk(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            path = f'{prefix}{name}'
+            while isinstance(child, Inserted):
+                found[f'{path}.{child.cell_name}'] = child.cell
+                child = child.module
+            walk(child, f'{path}.')
+
+    walk(network, '')
+    return found
+
+
+class _Train:
+    """``network.train`` of one network, after which the cells are as trainable as before.
+
+    Backbones freeze stages and norms in this method (``frozen_stages``, ``norm_eval``), and with them what was
+    inserted there. An object and not a closure, so that the network can be copied and pickled.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.frozen: list[nn.Module] = []  # batch norms that keep their statistics
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        cells = cells_of(self.network).values()
+        required = [(p, p.requires_grad) for cell in cells for p in cell.parameters()]
+        type(self.network).train(self.network, mode)
+        for parameter, requires_grad in required:
+            parameter.requires_grad_(requires_grad)
+        for cell in cells:
+            cell.train(mode)
+        for norm in self.frozen:
+            norm.eval()
+        return self.network
+
+
+class _InitWeights:
+    """``network.init_weights`` of one network, after which untrained cells start as they were built.
+
+    The ``init_cfg`` of a backbone applies to all its modules, so also to the layers of a cell that start at 0.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def __call__(self) -> None:
+        network: Any = self.network
+        cells = [cell for cell in cells_of(network).values() if is_identity(cell)]
+        type(network).init_weights(network)
+        loaded = {cell for module in network.modules() if _is_pretrained(module) for cell in module.modules()}
+        for cell in cells:
+            if cell not in loaded:
+                cast(Any, cell).reset_start()
+
+
+def _is_pretrained(module: nn.Module) -> bool:
+    config = getattr(module, 'init_cfg', None)
+    return isinstance(config, dict) and config.get('type') == 'Pretrained'
+
+
+def keep_cells_trainable(network: nn.Module) -> None:
+    """Make ``network.train()`` and ``network.init_weights()`` leave the inserted cells as they are. Idempotent."""
+    if not isinstance(vars(network).get('train'), _Train):
+        network.train = _Train(network)  # type: ignore[method-assign]
+        if hasattr(network, 'init_weights'):
+            network.init_weights = _InitWeights(network)  # type: ignore[assignment]
+
+
+def train_only(network: nn.Module, what: str | Sequence[str] = 'cells') -> nn.Module:
+    """Freeze a network except for the inserted cells and what else is named, in place, and return it.
+
+    Frozen parameters need no gradient, and frozen batch norms keep their statistics, also in training mode.
+
+    Args:
+        network: with cells from :func:`mmhoga.insert`.
+        what: ``'cells'``; ``'norms'``, all layers whose class has Norm in its name; or regular expressions for whole
+            names of modules, such as ``r'bbox_head\\..*'``. One or a list. Cells are trained in any case.
+
+    Raises:
+        PlaceError: the network has no cells, or a pattern matches no module.
+    """
+    patterns = [what] if isinstance(what, str) else list(what)
+    cells = cells_of(network)
+    if not cells:
+        raise PlaceError(f'{type(network).__name__} has no inserted cell to train. Insert one first: mmhoga.insert.')
+    names = dict(named(network))
+    trained: set[nn.Module] = {module for cell in cells.values() for module in cell.modules()}
+    for pattern in patterns:
+        if pattern == 'norms':
+            trained |= {module for module in network.modules() if 'Norm' in type(module).__name__}
+        elif pattern != 'cells':
+            matched = [module for name, module in names.items() if re.fullmatch(pattern, name)]
+            if not matched:
+                raise PlaceError(
+                    f'train_only: no module has a name that matches {pattern!r}.{near_modules(pattern, names)}'
+                )
+            trained |= {module for parent in matched for module in parent.modules()}
+    wanted = {id(p) for module in trained for p in module.parameters(recurse=False)}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in wanted)
+    keep_cells_trainable(network)
+    network.train.frozen = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in trained]  # type: ignore[attr-defined]
+    return network.train(network.training)
