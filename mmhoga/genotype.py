@@ -59,9 +59,9 @@ def unknown_primitive(name: Any) -> str:
     """The error message for a primitive that is not registered."""
     allowed = known_primitives()
     return (
-        f'unknown operation {name!r}.{_nearest(name, allowed)} Allowed: {", ".join(allowed)}. If you wrote this '
-        "primitive, import the module that registers it first: custom_imports=dict(imports=['your_module']) in the "
-        'config, or --import your_module for a command without a config.'
+        f'unknown operation {reprlib.repr(name)}.{_nearest(name, allowed)} Allowed: {", ".join(allowed)}. If you wrote '
+        'this primitive, import the module that registers it first: '
+        "custom_imports=dict(imports=['your_module']) in the config, or --import your_module for a command without one."
     )
 
 
@@ -126,7 +126,8 @@ class Genotype:
             if text in BUILTIN:
                 return BUILTIN[text]
             raise GenotypeError(
-                f'Unknown genotype {text!r}.{_nearest(text, BUILTIN)} Built-in names: {names}. A file ends in ".json".'
+                f'Unknown genotype {reprlib.repr(text)}.{_nearest(text, BUILTIN)} Built-in names: {names}. '
+                'A file ends in ".json".'
             )
         if isinstance(value, Mapping):
             return cls.from_dict(value)
@@ -140,32 +141,42 @@ class Genotype:
     def from_dict(cls, data: Mapping[str, Any]) -> Genotype:
         """Read the dict form (``format``, ``version``, ``num_groups``, ``edges``, ``meta``)."""
         if 'edges' not in data:
-            raise GenotypeError(f'The genotype has no "edges"; its keys are {sorted(map(str, data))}.')
+            raise GenotypeError(f'The genotype has no "edges"; its keys are {_names(data)}.')
         if data.get('format', FORMAT) != FORMAT:
-            raise GenotypeError(f'"format" is {data["format"]!r}; expected {FORMAT!r}.')
-        if data.get('version', VERSION) != VERSION:
-            raise GenotypeError(f'"version" is {data["version"]!r}; this mmhoga reads version {VERSION}. Upgrade it.')
-        genotype = cls(data['edges'], data.get('meta') or {})
-        stated = data.get('num_groups', genotype.num_groups)
-        if stated != genotype.num_groups:
-            raise GenotypeError(f'"num_groups" is {stated!r}, but "edges" has {genotype.num_groups} rows.')
+            raise GenotypeError(f'"format" is {reprlib.repr(data["format"])}; expected {FORMAT!r}.')
+        if not _is_int(data.get('version', VERSION), VERSION):
+            version = reprlib.repr(data['version'])
+            raise GenotypeError(f'"version" is {version}; this mmhoga reads version {VERSION}. Upgrade it.')
+        genotype = cls(data['edges'], data.get('meta', {}))
+        if not _is_int(data.get('num_groups', genotype.num_groups), genotype.num_groups):
+            stated = reprlib.repr(data['num_groups'])
+            raise GenotypeError(f'"num_groups" is {stated}, but "edges" has {genotype.num_groups} rows.')
         unknown = set(data) - {'format', 'version', 'num_groups', 'edges', 'meta'}
         if unknown:
-            raise GenotypeError(f'Unknown keys {sorted(map(str, unknown))}; other information belongs under "meta".')
+            raise GenotypeError(f'Unknown keys {_names(unknown)}; other information belongs under "meta".')
         return genotype
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Genotype:
         """Read a ``.json`` file. Every error names the file."""
         path = Path(path)
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:  # a name that the file system cannot have
+            raise GenotypeError(f'{reprlib.repr(str(path))} cannot be a genotype file: {error.strerror}.') from error
+        if not found:
             raise FileNotFoundError(
                 f'No genotype file at {str(path)!r} (looked in {path.resolve().parent}). A search writes '
                 f'"genotype.json" into its work_dir; built-in names are {", ".join(BUILTIN)}.'
             )
         try:
-            data = json.loads(path.read_text(encoding='utf-8'))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            data = json.loads(path.read_text(encoding='utf-8'), object_pairs_hook=_without_repetition)
+            json.dumps(data, ensure_ascii=False).encode()  # a lone surrogate has no encoding
+        except OSError as error:
+            raise GenotypeError(f'{path} cannot be read: {error.strerror}.') from error
+        except RecursionError:
+            raise GenotypeError(f'{path} is no genotype: its lists or objects are nested too deeply.') from None
+        except ValueError as error:  # not JSON, not UTF-8, or a number with thousands of digits
             raise GenotypeError(f'{path} is not valid JSON, or is incomplete: {error}') from error
         if not isinstance(data, dict):
             raise GenotypeError(f'{path} holds {_kind(data)}; expected an object with "edges".')
@@ -233,11 +244,29 @@ def _check_rows(rows: Any) -> tuple[tuple[str, ...], ...]:
     for k, row in enumerate(rows):
         _check_list(row, f'Row {k} must be a list of {k + 1} names')
         if len(row) != k + 1:
-            raise GenotypeError(f'Row {k} has {len(row)} entries, expected {k + 1} (o_0k .. o_kk): {list(row)}.')
+            raise GenotypeError(
+                f'Row {k} has {len(row)} entries, expected {k + 1} (o_0k .. o_kk): {reprlib.repr(list(row))}.'
+            )
         for j, name in enumerate(row):
             if not isinstance(name, str) or name not in known_primitives():
                 raise GenotypeError(f'Row {k}, entry {j}: {unknown_primitive(name)}')
     return tuple(tuple(row) for row in rows)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        repeated = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f'the key {reprlib.repr(repeated)} occurs twice in one object')
+    return data
+
+
+def _is_int(value: Any, expected: int) -> bool:
+    return type(value) is int and value == expected  # in Python, True == 1 == 1.0
+
+
+def _names(keys: Iterable[Any]) -> str:
+    return f'[{", ".join(sorted(map(reprlib.repr, keys))[:8])}]'
 
 
 def _check_list(value: Any, requirement: str) -> None:
@@ -246,7 +275,8 @@ def _check_list(value: Any, requirement: str) -> None:
 
 
 def _nearest(name: Any, names: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
+    text = str(name).lower() if isinstance(name, str) and len(name) < 100 else ''
+    matches = difflib.get_close_matches(text, list(names), n=1, cutoff=0.5)
     return f' Did you mean {matches[0]!r}?' if matches else ''
 
 

@@ -1,5 +1,8 @@
 import json
+import os
+import random
 import re
+import sys
 
 import pytest
 
@@ -100,3 +103,100 @@ def test_missing_and_broken_files(tmp_path):
     path.write_text(json.dumps({'edges': [['xyz']]}))
     with pytest.raises(GenotypeError, match=r'cut\.json: Row 0, entry 0'):
         Genotype.load(path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"edges": [["se"]], "edges": [["se"]]}', "the key 'edges' occurs twice"),
+        ('{"edges": [["se"]], "meta": {"a": 1, "a": 2}}', "the key 'a' occurs twice"),
+        ('{"edges": [["se"]], "num_groups": 1.0}', '"num_groups" is 1.0'),
+        ('{"edges": [["se"]], "num_groups": true}', '"num_groups" is True'),
+        ('{"edges": [["se"]], "version": true}', '"version" is True'),
+        ('{"edges": [["se"]], "meta": []}', '"meta" must be a dict'),
+        ('{"edges": [["se"]], "meta": null}', '"meta" must be a dict'),
+        ('{"edges": ' + '[' * 100_000, 'nested too deeply'),
+        ('{"edges": [["se"]], "meta": {"seed": ' + '9' * 5000 + '}}', None),
+        (r'{"edges": [["se"]], "meta": {"note": "\ud800"}}', 'surrogates not allowed'),
+        (r'{"edges": [["\ud800"]]}', 'surrogates not allowed'),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_json_that_python_reads_and_that_is_no_genotype(tmp_path, text, message):
+    path = tmp_path / 'genotype.json'
+    path.write_text(text)
+    if message is None and not hasattr(sys, 'set_int_max_str_digits'):
+        return  # this Python reads any number
+    with pytest.raises(GenotypeError, match=re.escape(message or 'is not valid JSON')) as error:
+        Genotype.load(path)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    'value', ['x' * 10**6, [['x' * 10**6]], {'edges': ROWS, 'x' * 10**6: 1}, 'x' * 10**4 + '.json']
+)
+def test_long_values_are_not_repeated_in_full(value):
+    with pytest.raises(GenotypeError) as error:
+        Genotype.from_config(value)
+    assert len(str(error.value)) < 800
+
+
+def is_valid(data):
+    """The rules of the format, written down a second time."""
+    if type(data) is not dict or not set(data) <= {'format', 'version', 'num_groups', 'edges', 'meta'}:
+        return False
+    rows = data.get('edges')
+    return (
+        type(rows) is list
+        and len(rows) > 0
+        and all(type(row) is list and len(row) == k for k, row in enumerate(rows, start=1))
+        and all(type(name) is str and name in PRIMITIVES for row in rows for name in row)
+        and data.get('format', 'mmhoga.genotype') == 'mmhoga.genotype'
+        and json.dumps(data.get('version', 1)) == '1'
+        and json.dumps(data.get('num_groups', len(rows))) == str(len(rows))
+        and type(data.get('meta', {})) is dict
+    )
+
+
+VALUES = (None, True, 0, 1, 4, 4.0, -1, '', 'se', 'SE', 'mmhoga.genotype', [], [[]], [['se']], {}, {'a': 1}, '\x1b[31m')
+
+
+def mutated(random, value):
+    """The value with one change somewhere in it."""
+    if isinstance(value, (dict, list)) and value and random.random() < 0.8:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = random.choice(keys)
+        copied = value.copy()
+        if random.random() < 0.2:
+            del copied[key]
+        elif random.random() < 0.1 and isinstance(value, list):
+            copied.append(random.choice(VALUES))
+        elif random.random() < 0.1 and isinstance(value, dict):
+            copied[random.choice(['x', 'edges', 'meta'])] = random.choice(VALUES)
+        else:
+            copied[key] = mutated(random, value[key])
+        return copied
+    return random.choice((*VALUES, *PRIMITIVES))
+
+
+def test_mutated_genotypes_are_refused_or_valid(tmp_path):
+    """Files with 1 to 3 changes: each is read if it keeps the rules, else refused in one short text.
+
+    MMHOGA_FUZZ sets their number.
+    """
+    generator, accepted = random.Random(0), 0
+    path = tmp_path / 'genotype.json'
+    for _ in range(number := int(os.environ.get('MMHOGA_FUZZ', '2000'))):
+        data = BUILTIN[generator.choice(list(BUILTIN))].to_dict()
+        for _ in range(generator.randint(1, 3)):
+            data = mutated(generator, data)
+        path.write_text(json.dumps(data))
+        try:
+            Genotype.load(path)
+            read = True
+        except GenotypeError as error:
+            read = False
+            assert len(str(error)) < 800
+        assert read == is_valid(data), data
+        accepted += read
+    assert number / 100 < accepted < number / 2

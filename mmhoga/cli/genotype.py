@@ -105,7 +105,10 @@ def _description(genotype: Genotype) -> str:
         if isinstance(value, dict):
             value = f'({", ".join(f"{name} {item}" for name, item in value.items())})'
         if not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
-            origin.append(f'{key} {value}')
+            # A file may come from anyone, and control characters would act on the terminal.
+            origin.append(
+                ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in f'{key} {value}')
+            )
     return f'{text}\nfrom: {", ".join(origin)}' if origin else text
 
 

@@ -91,6 +91,13 @@ def test_convert_mistakes(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_show_prints_no_terminal_escapes_of_a_file(tmp_path, capsys):
+    path = tmp_path / 'genotype.json'
+    Genotype(BUILTIN['autola'].edges, meta={'note': '\x1b[31mred\n'}).save(path)
+    assert genotype_main(['show', str(path)]) == 0
+    assert 'note \\x1b[31mred\\n' in capsys.readouterr().out
+
+
 def test_show_several(tmp_path, capsys):
     two = tmp_path / 'two.json'
     uniform('se', 2).save(two)
