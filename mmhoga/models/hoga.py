@@ -49,7 +49,8 @@ class GroupAttention(BaseModule):
             trained with.
 
     Raises:
-        ValueError: K does not divide C; an unknown ``summary`` or ``start``; an input that does not have C channels.
+        ValueError: K does not divide C; a width or a reduction below 1; an unknown ``summary`` or ``start``; an input
+            that does not have C channels.
     """
 
     _abbr_ = 'hoga'
@@ -69,6 +70,7 @@ class GroupAttention(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         _check(in_channels, num_groups, summary)
+        check_reductions(summary_reduction=summary_reduction, output_reduction=output_reduction)
         self.in_channels = in_channels
         self.num_groups = num_groups
         self.group_channels = in_channels // num_groups
@@ -181,6 +183,7 @@ class HOGA(GroupAttention):
             start=start,
             init_cfg=init_cfg,
         )
+        check_reductions(operation_reduction=operation_reduction)
         self.genotype = genotype
         self.edges = nn.ModuleDict()
         for j, k in edge_list(self.num_groups):
@@ -214,9 +217,17 @@ def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:
     return attention(EdgeInput(x.unsqueeze(1))).squeeze(1)
 
 
+def check_reductions(**reductions: float) -> None:
+    """ValueError unless each squeeze factor is a number of at least 1."""
+    for name, value in reductions.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
+            raise ValueError(f'{name} must be a number of at least 1, not {value!r}: it divides the channels.')
+
+
 def _check(in_channels: int, num_groups: int, summary: str) -> None:
-    if num_groups < 1:
-        raise ValueError(f'num_groups (K) must be at least 1, not {num_groups}.')
+    for name, value in (('in_channels', in_channels), ('num_groups (K)', num_groups)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f'{name} must be an integer of at least 1, not {value!r}.')
     if in_channels % num_groups:
         divisors = [k for k in range(1, in_channels + 1) if in_channels % k == 0]
         nearest = sorted(divisors, key=lambda k: abs(k - num_groups))[:3]

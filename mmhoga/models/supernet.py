@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name, num_edges
 from mmhoga.models.fast.batched_gates import BatchedGates
-from mmhoga.models.hoga import HOGA, GroupAttention
+from mmhoga.models.hoga import HOGA, GroupAttention, check_reductions
 from mmhoga.models.operations import AttentionOperation, EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
@@ -111,6 +111,7 @@ class SearchableHOGA(GroupAttention):
             raise ValueError(f'A primitive is named twice: {self.primitives}.')
         if not set(self.primitives) - {'none'}:
             raise ValueError(f'primitives={self.primitives} leaves no choice: name at least one besides none.')
+        check_reductions(operation_reduction=operation_reduction)
         self.operation_reduction = operation_reduction
         self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
