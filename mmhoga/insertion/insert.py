@@ -83,7 +83,7 @@ def insert(
         name = _free_name(module, getattr(attention, '_abbr_', type(attention).__name__.lower()))
         inserted = Inserted(
             module,
-            attention,
+            attention.train(module.training),
             name=name,
             layout=place.layout,
             before=before is not None,

@@ -166,6 +166,15 @@ def test_norm_eval_and_frozen_stages_do_not_apply_to_cells(images):
     assert not any(module.training for module in network.eval().modules())
 
 
+def test_cells_have_the_mode_of_the_network(network, images):
+    """Otherwise a forward pass in eval mode moves their statistics."""
+    mmhoga.insert(network, CELL, after='1|3')
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    network(images)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert mmhoga.insert(small_network().train(), CELL, after='1')[1].hoga.training
+
+
 def test_train_only(network, images):
     mmhoga.insert(network, CELL, after=r'\d\.conv')
     train_only(network, ['cells', '2']).train()
