@@ -124,15 +124,17 @@ def _runs(network: nn.Module, example: Any) -> list[_Run]:
     tensor = next((t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()), torch.zeros(0))
     channels = input_channels(network)
 
-    def images(height: int, width: int) -> Tensor:
+    def images(height: int, width: int, channels: int = channels) -> Tensor:
         return torch.zeros(1, channels, height, width, device=tensor.device, dtype=tensor.dtype)
 
     try:
         return [_run(network, images(*size)) for size in SIZES]
     except Exception as error:
         first = error
+    with suppress(Exception):  # the error of the first size is the one to show
+        return [_run(network, images(*size, 3)) for size in SIZES]  # YOLOX rearranges 3 channels to 12 at first
     for side in FIXED_SIZES:
-        with suppress(Exception):  # the error of the first size is the one to show
+        with suppress(Exception):
             return [_run(network, images(side, side))]
     text = f'{type(first).__name__}: {" ".join(str(first).split())[:300]}'
     raise PlaceError(

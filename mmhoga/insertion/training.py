@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 from torch import nn
@@ -60,7 +61,9 @@ class _Train:
 class _InitWeights:
     """``network.init_weights`` of one network, after which untrained cells start as they were built.
 
-    The ``init_cfg`` of a backbone applies to all its modules, so also to the layers of a cell that start at 0.
+    The ``init_cfg`` of a backbone applies to all its modules, and so does the ``init_weights`` of a network of timm. Both
+    change the layers of a cell that start at 0. Cells are reset before a checkpoint is loaded, so that the log describes
+    the network correctly, and at the end. Cells that the checkpoint contains are not reset.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -68,17 +71,25 @@ class _InitWeights:
 
     def __call__(self) -> None:
         network: Any = self.network
-        cells = [cell for cell in cells_of(network).values() if is_identity(cell)]
-        type(network).init_weights(network)
-        loaded = {cell for module in network.modules() if _is_pretrained(module) for cell in module.modules()}
-        for cell in cells:
-            if cell not in loaded:
-                cast(Any, cell).reset_start()
+        untrained = [
+            module for module in network.modules() if isinstance(module, Inserted) and is_identity(module.cell)
+        ]
+        loaded: set[Inserted] = set()
 
+        def before_loading(inserted: Inserted, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+            if any(key.startswith(f'{prefix}{inserted.cell_name}.') for key in state_dict):
+                loaded.add(inserted)
+            else:
+                cast(Any, inserted.cell).reset_start()
 
-def _is_pretrained(module: nn.Module) -> bool:
-    config = getattr(module, 'init_cfg', None)
-    return isinstance(config, dict) and config.get('type') == 'Pretrained'
+        with ExitStack() as stack:
+            for inserted in untrained:
+                handle = inserted._register_load_state_dict_pre_hook(before_loading, with_module=True)
+                stack.callback(handle.remove)
+            type(network).init_weights(network)
+        for inserted in untrained:
+            if inserted not in loaded:
+                cast(Any, inserted.cell).reset_start()
 
 
 def keep_cells_trainable(network: nn.Module) -> None:

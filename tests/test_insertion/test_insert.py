@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from mmengine.model import BaseModule
 from torch import nn
 
 import mmhoga
@@ -188,6 +189,43 @@ def test_train_only(network, images):
     assert network[1].norm.weight.requires_grad
     network(images)
     assert not torch.equal(network[1].norm.running_mean, before)
+
+
+@pytest.mark.parametrize('with_cells', [False, True])
+def test_a_network_that_initialises_its_modules_and_then_loads_a_checkpoint(images, tmp_path, monkeypatch, with_cells):
+    """As mmengine does with a network of timm, whose own init_weights also draws the layers of a cell that are 0."""
+
+    class Inner(nn.Sequential):
+        def init_weights(self):
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight)
+
+    class Outer(BaseModule):
+        def __init__(self, checkpoint):
+            super().__init__(dict(type='Pretrained', checkpoint=str(checkpoint)))
+            self.inner = Inner(*small_network())
+
+        def forward(self, x):
+            return self.inner(x)
+
+    source = Outer('').eval()
+    if with_cells:
+        mmhoga.insert(source, CELL, after=r'inner\.1\.conv')
+        nn.init.ones_(source.inner[1].conv.hoga.phi[-1].weight)
+    torch.save(source.state_dict(), tmp_path / 'source.pth')
+    network = mmhoga.insert(Outer(tmp_path / 'source.pth').eval(), CELL, after=r'inner\.\d\.conv')
+    messages = []
+    monkeypatch.setattr('mmhoga.models.loading.print_log', lambda text, **_: messages.append(text))
+    network.init_weights()
+    assert torch.equal(network(images), source(images))
+    assert ('1 of 2 cells' if with_cells else '2 of 2 cells are not in the checkpoint') in messages[-1]
+
+
+def test_a_network_that_rearranges_pixels_to_channels():
+    """The first convolution of YOLOX takes 12 channels of an image of 3."""
+    network = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 8, 1))
+    assert [(place.name, place.channels) for place in find_places(network)] == [('0', 12), ('1', 8)]
 
 
 @pytest.mark.parametrize(
