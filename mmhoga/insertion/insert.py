@@ -89,6 +89,7 @@ def insert(
             before=before is not None,
             extra_tokens=place.extra_tokens,
         )
+        attention.train(network.training)  # also at a module that the network keeps in eval mode
         _replace(network, module, inserted)
     keep_cells_trainable(network)
     watch_loading(network, backbone=True)

@@ -37,14 +37,15 @@ class Inserted(nn.Module):
         extra_tokens: int = 0,
     ) -> None:
         super().__init__()
-        self.module = module
-        self.add_module(name, cell)
         self.cell_name = name
         self.layout = layout
         self.before = before
         self.extra_tokens = extra_tokens
         self.training = module.training
         self._prefix = ''  # in the state dict that is being loaded
+        # In the order of the calls, on which the functions that fold batch norms rely.
+        for child_name, child in ((name, cell), ('module', module)) if before else (('module', module), (name, cell)):
+            self.add_module(child_name, child)
         self._register_state_dict_hook(_to_plain_keys)
         self.register_load_state_dict_post_hook(_to_plain_names)
 
@@ -85,6 +86,17 @@ class Inserted(nn.Module):
             if name == 'module':  # not there yet, in a copy
                 raise
             return getattr(self.module, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set what the module has on the module: ``conv.weight``, also for ``torch.func.functional_call``."""
+        module: Any = self.__dict__.get('_modules', {}).get('module')
+        own = name in self.__dict__ or name in self._modules or hasattr(type(self), name)
+        if module is None or own or not hasattr(module, name):
+            super().__setattr__(name, value)
+        elif name in module._parameters and isinstance(value, Tensor):
+            module._parameters[name] = value  # functional_call sets tensors that are no Parameters
+        else:
+            setattr(module, name, value)
 
     def __len__(self) -> int:
         return len(self.module)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ class _Train:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.frozen: list[nn.Module] = []  # batch norms that keep their statistics
+        self.frozen: set[str] = set()  # names, since a conversion to SyncBatchNorm replaces the modules
 
     def __call__(self, mode: bool = True) -> nn.Module:
         cells = cells_of(self.network).values()
@@ -53,9 +53,21 @@ class _Train:
             parameter.requires_grad_(requires_grad)
         for cell in cells:
             cell.train(mode)
-        for norm in self.frozen:
-            norm.eval()
+        for name, norm in _batch_norms(self.network).items():
+            if name in self.frozen:
+                norm.eval()
         return self.network
+
+
+def _batch_norms(network: nn.Module) -> dict[str, nn.Module]:
+    """The batch norms of the network and not of the cells, by their names without insertions."""
+    norms = {}
+    for name, module in named(network):
+        while isinstance(module, Inserted):
+            module = module.module
+        if isinstance(module, _BatchNorm):
+            norms[name] = module
+    return norms
 
 
 class _InitWeights:
@@ -133,5 +145,6 @@ def train_only(network: nn.Module, what: str | Sequence[str] = 'cells') -> nn.Mo
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in wanted)
     keep_cells_trainable(network)
-    network.train.frozen = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in trained]  # type: ignore[attr-defined]
+    frozen = {name for name, norm in _batch_norms(network).items() if norm not in trained}
+    network.train.frozen = frozen  # type: ignore[attr-defined]
     return network.train(network.training)

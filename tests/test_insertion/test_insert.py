@@ -228,6 +228,35 @@ def test_a_network_that_rearranges_pixels_to_channels():
     assert [(place.name, place.channels) for place in find_places(network)] == [('0', 12), ('1', 8)]
 
 
+def test_batch_norms_stay_frozen_when_they_are_converted(network, images):
+    mmhoga.insert(network, CELL, after=r'1\.norm')
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(train_only(network, 'cells')).train()
+    assert [network[1].norm.module.training, network[3].norm.training] == [False, False]
+    assert isinstance(network[3].norm, nn.SyncBatchNorm)
+    assert all(module.training for module in network[1].norm.hoga.modules())
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_the_cells_start_in_the_mode_of_the_network(network, training):
+    network.train(training)[1].eval()  # a stage that its backbone freezes
+    mmhoga.insert(network, CELL, after=r'\d\.conv')
+    assert {module.training for cell in cells_of(network).values() for module in cell.modules()} == {training}
+
+
+def test_what_the_module_has_is_set_on_the_module(network, images):
+    weight = nn.Parameter(torch.zeros(32, 32, 3, 3))
+    mmhoga.insert(network, CELL, after=r'1|1\.conv')
+    network[1].conv.weight = weight
+    assert network[1].conv.module.weight is weight
+    assert 'weight' not in network[1].conv._parameters
+    network[1].conv.stride = (2, 2)
+    assert network[1].conv.module.stride == (2, 2)
+    network[1].norm = nn.Identity()
+    assert isinstance(network[1].module.norm, nn.Identity)
+    network[1].label = 'a name that the module does not have'
+    assert 'label' not in vars(network[1].module)
+
+
 @pytest.mark.parametrize(
     ('pattern', 'message'),
     [
