@@ -73,9 +73,9 @@ def _batch_norms(network: nn.Module) -> dict[str, nn.Module]:
 class _InitWeights:
     """``network.init_weights`` of one network, after which untrained cells start as they were built.
 
-    The ``init_cfg`` of a backbone applies to all its modules, and so does the ``init_weights`` of a network of timm. Both
-    change the layers of a cell that start at 0. Cells are reset before a checkpoint is loaded, so that the log describes
-    the network correctly, and at the end. Cells that the checkpoint contains are not reset.
+    The ``init_cfg`` of a backbone applies to all its modules, and so does the ``init_weights`` of a network of timm.
+    Both change the layers of a cell that start at 0. Cells are reset before a checkpoint is loaded, so that the log
+    describes the network correctly, and at the end. Cells that the checkpoint contains are not reset.
     """
 
     def __init__(self, network: nn.Module) -> None:
