@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -62,7 +63,9 @@ class _Run:
     calls: dict[nn.Module, list[tuple[Any, Any]]] = field(default_factory=dict)
 
 
-def find_places(network: nn.Module, *, before: bool = False, example: Any = None) -> list[Place]:
+def find_places(
+    network: nn.Module, *, before: bool = False, example: Any = None, image_size: tuple[int, int] | None = None
+) -> list[Place]:
     """Every module of a network, with the map that it returns, or with ``before`` the one that it takes.
 
     The network runs in eval mode on two small images of zeros, and is left as it was. Of a model of a host, the part
@@ -73,12 +76,13 @@ def find_places(network: nn.Module, *, before: bool = False, example: Any = None
         before: whether the attention goes before the modules.
         example: the argument of ``network`` if this is not a batch of images, or if the network needs images of a
             certain size. The network then runs once.
+        image_size: (H, W) of the image for which the maps are described, by default (64, 96).
 
     Raises:
         PlaceError: the network is compiled or traced, or does not run on any of the images.
     """
     check_network(network)
-    runs = _runs(network, example)
+    runs = _runs(network, example, image_size)
     return [_place(name, module, runs, before) for name, module in named(network)]
 
 
@@ -118,7 +122,7 @@ def input_channels(network: nn.Module, default: int = 3) -> int:
     return next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), default)
 
 
-def _runs(network: nn.Module, example: Any) -> list[_Run]:
+def _runs(network: nn.Module, example: Any, image_size: tuple[int, int] | None) -> list[_Run]:
     if example is not None:
         return [_run(network, example)]
     tensor = next((t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()), torch.zeros(0))
@@ -127,20 +131,25 @@ def _runs(network: nn.Module, example: Any) -> list[_Run]:
     def images(height: int, width: int, channels: int = channels) -> Tensor:
         return torch.zeros(1, channels, height, width, device=tensor.device, dtype=tensor.dtype)
 
+    sizes, fixed = SIZES, [(side, side) for side in FIXED_SIZES]
+    if image_size is not None:
+        sizes, fixed = (image_size, (image_size[0] + 64, image_size[1] + 64)), [image_size]
     try:
-        return [_run(network, images(*size)) for size in SIZES]
+        return [_run(network, images(*size)) for size in sizes]
     except Exception as error:
         first = error
     with suppress(Exception):  # the error of the first size is the one to show
-        return [_run(network, images(*size, 3)) for size in SIZES]  # YOLOX rearranges 3 channels to 12 at first
-    for side in FIXED_SIZES:
+        return [_run(network, images(*size, 3)) for size in sizes]  # YOLOX rearranges 3 channels to 12 at first
+    for size in fixed:
         with suppress(Exception):
-            return [_run(network, images(side, side))]
+            return [_run(network, images(*size))]
     text = f'{type(first).__name__}: {" ".join(str(first).split())[:300]}'
-    raise PlaceError(
-        f'{type(network).__name__} runs neither on one image of {channels} x {SIZES[0][0]} x {SIZES[0][1]} nor on a '
-        f'square one of {", ".join(map(str, FIXED_SIZES))}. Give the input that it takes as example=. ({text})'
-    ) from first
+    tried = f'{type(network).__name__} does not run on an image of {channels} x {sizes[0][0]} x {sizes[0][1]}'
+    if image_size is None:
+        tried += (
+            f', nor on a square one of {", ".join(map(str, FIXED_SIZES))}. Give the input that it takes as example='
+        )
+    raise PlaceError(f'{tried}. ({text})') from first
 
 
 def _run(network: nn.Module, example: Any) -> _Run:
@@ -212,8 +221,13 @@ def _find_map(place: Place, shapes: Sequence[tuple[int, ...]], size: tuple[int, 
         return False
     if len(shapes) > 1:
         changed = tuple(dim for dim in range(1, len(first)) if first[dim] != last[dim])
-    else:  # one image, which is square if the size is fixed
-        changed = (1,) if len(first) == 3 else (2, 3) if first[-2:-1] == first[-1:] else (1, 2)
+    elif len(first) == 4:  # one image: the two dimensions whose ratio is that of the image
+        height, width = place.image_size if all(place.image_size) else (1, 1)
+        changed = min(
+            ((2, 3), (1, 2)), key=lambda dims: abs(math.log(first[dims[0]] * width / first[dims[1]] / height))
+        )
+    else:
+        changed = (1,)
     if len(first) == 4 and changed in ((2, 3), (1, 2)):
         height, width = (first[dim] for dim in changed)
         place.layout, place.size = 'NCHW' if changed == (2, 3) else 'NHWC', (height, width)
