@@ -24,7 +24,7 @@ class CellMaps:
         gates: ``(N, c, H, W)`` in [0, 1] per edge (j, k): U_j -> U_k, or F_k -> U_k if j = k.
         nodes: U_k, ``(N, K, c, H, W)``.
         summary_gate: channel attention on the summary, ``(N, c)``.
-        output_gate: channel attention on the output, ``(N, C)``.
+        output_gate: channel attention on the output, ``(N, C)``; in [0, 2] for a cell with ``start='identity'``.
     """
 
     genotype: Genotype

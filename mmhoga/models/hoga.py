@@ -21,6 +21,13 @@ from mmhoga.registry import MODELS
 SUMMARIES = ('nodes', 'inputs')
 
 
+class DoubledAttention(ChannelAttention):
+    """SE with its gate times 2: the identity while its logits are 0."""
+
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return 2 * super().gate(edge_input)
+
+
 class GroupAttention(BaseModule):
     """Base class of the derived cell and of the supernet: the graph, without its edges.
 
@@ -83,9 +90,10 @@ class GroupAttention(BaseModule):
             PointwiseConv2d(in_channels, in_channels, bias=False),
             nn.BatchNorm2d(in_channels),
         )
-        self.output_attention = ChannelAttention(in_channels, reduction=output_reduction)
         self.start = start
         self._from_identity = check_start(start)
+        output_attention = DoubledAttention if self._from_identity else ChannelAttention
+        self.output_attention = output_attention(in_channels, reduction=output_reduction)
         self.reset_start()
         watch_loading(self)
 
@@ -134,9 +142,6 @@ class GroupAttention(BaseModule):
                 nodes[k] = nodes[k] + message
         summary = groups.sum(1) if self.summary == 'inputs' else reduce(torch.add, nodes)
         mapped = self.phi(torch.cat((*nodes, _attend(self.summary_attention, summary)), dim=1))
-        if self._from_identity:
-            output = EdgeInput((mapped + x).unsqueeze(1))
-            return (output.x * (2 * self.output_attention.gate(output))).squeeze(1)
         return _attend(self.output_attention, mapped + x)
 
 

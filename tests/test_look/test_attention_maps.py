@@ -22,9 +22,13 @@ GENOTYPES = {
 }
 
 
-@pytest.fixture(params=GENOTYPES.values(), ids=GENOTYPES)
+CELLS = [*((genotype, 'random') for genotype in GENOTYPES.values()), ('autola', 'identity')]
+
+
+@pytest.fixture(params=CELLS, ids=[*GENOTYPES, 'identity'])
 def cell(request):
-    cell = HOGA(16, genotype=request.param).eval()
+    genotype, start = request.param
+    cell = HOGA(16, genotype=genotype, start=start).eval()
     for parameter in cell.parameters():
         nn.init.normal_(parameter, std=0.5)
     return cell
