@@ -123,7 +123,7 @@ setup(
     cmdclass={'build_py': BuildWithMim},
     # Loose, so that pip does not replace an installed torch. mmcv is absent on purpose: its two distributions, mmcv and
     # mmcv-lite, exclude each other. Importing mmhoga.backbones without either raises an error with the command to run.
-    install_requires=['mmengine>=0.10', 'numpy', 'torch>=2.0'],
+    install_requires=['mmengine>=0.10', 'numpy', 'safetensors>=0.4', 'torch>=2.0'],
     extras_require=EXTRAS,
     zip_safe=False,
 )

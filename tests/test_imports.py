@@ -30,7 +30,16 @@ MAY_IMPORT = {
     'mmhoga.models.fast': {'torch', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
     'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels'},
-    'mmhoga.insertion': {'torch', 'mmengine', 'safetensors', 'mmhoga.registry', 'mmhoga.models', 'mmhoga.files'},
+    'mmhoga.insertion': {
+        'torch',
+        'mmengine',
+        'safetensors',
+        'mmhoga.registry',
+        'mmhoga.genotype',
+        'mmhoga.models',
+        'mmhoga.files',
+        'mmhoga.version',
+    },
     'mmhoga.backbones': {
         'torch',
         'mmengine',

@@ -93,7 +93,12 @@ def test_requirements_of_the_wheel(metadata):
     assert f'Version: {__version__}\n' in metadata
     assert 'Requires-Python: >=3.9\n' in metadata
     # Loose: pip replaces no installed torch. No mmcv of either kind: pip would install one over the other.
-    assert sorted(line.split(': ')[1] for line in always) == ['mmengine>=0.10', 'numpy', 'torch>=2.0']
+    assert sorted(line.split(': ')[1] for line in always) == [
+        'mmengine>=0.10',
+        'numpy',
+        'safetensors>=0.4',
+        'torch>=2.0',
+    ]
     assert not [need for need in needs if need.startswith(('mmcv', 'chumpy'))]
     extras = set(re.findall(r'^Provides-Extra: (.*)$', metadata, re.MULTILINE))
     assert extras >= {'cls', 'det', 'pose', 'attention', 'analysis', 'deploy', 'docs', 'dev'}

@@ -80,17 +80,17 @@ def insert(
         raise PlaceError(f'The attention cannot be built for the width of {listed}. {failed[0][1]} {hint}'.strip())
     for place, attention in cells:
         module = modules[place.name]
-        name = _free_name(module, getattr(attention, '_abbr_', type(attention).__name__.lower()))
         inserted = Inserted(
             module,
-            attention.train(module.training),
-            name=name,
+            attention,
+            name=_free_name(module, getattr(attention, '_abbr_', type(attention).__name__.lower())),
             layout=place.layout,
             before=before is not None,
             extra_tokens=place.extra_tokens,
+            cell_config=dict(cell, in_channels=place.channels) if isinstance(cell, Mapping) else None,
         )
         attention.train(network.training)  # also at a module that the network keeps in eval mode
-        _replace(network, module, inserted)
+        replace(network, module, inserted)
     keep_cells_trainable(network)
     watch_loading(network, backbone=True)
     _log(cells, [place for place, _ in failed], network, start)
@@ -179,8 +179,7 @@ def _build_cells(
         except ValueError as error:
             failed.append((place, str(error)))
             continue
-        like = next((p for p in modules[place.name].parameters() if p.is_floating_point()), None)
-        cells.append((place, attention if like is None else attention.to(like.device, like.dtype)))
+        cells.append((place, as_in(modules[place.name], attention)))
     return cells, failed
 
 
@@ -220,12 +219,18 @@ class Blended(nn.Module):
         return not self.blend.scale.any()
 
 
+def as_in(module: nn.Module, cell: nn.Module) -> nn.Module:
+    """Move a cell to the device and the data type of a module."""
+    like = next((p for p in module.parameters() if p.is_floating_point()), None)
+    return cell if like is None else cell.to(like.device, like.dtype)
+
+
 def _free_name(module: nn.Module, name: str) -> str:
     names = [name, *(f'{name}_{number}' for number in range(2, 100))]
     return next(candidate for candidate in names if not hasattr(module, candidate))
 
 
-def _replace(network: nn.Module, module: nn.Module, by: nn.Module) -> None:
+def replace(network: nn.Module, module: nn.Module, by: nn.Module) -> None:
     """Replace a module under all its names."""
     for parent in list(network.modules()):
         for name, child in list(parent._modules.items()):

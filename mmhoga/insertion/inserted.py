@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class Inserted(nn.Module):
         layout: of the map, one of :data:`mmhoga.insertion.layouts.LAYOUTS`.
         before: whether the cell runs before the module.
         extra_tokens: the tokens before the map in the layout ``NLC``, such as a class token.
+        cell_config: the config that the cell was built from; None if a function built it.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Inserted(nn.Module):
         layout: str,
         before: bool = False,
         extra_tokens: int = 0,
+        cell_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.cell_name = name
         self.layout = layout
         self.before = before
         self.extra_tokens = extra_tokens
+        self.cell_config = cell_config
         self.training = module.training
         self._prefix = ''  # in the state dict that is being loaded
         # In the order of the calls, on which the functions that fold batch norms rely.

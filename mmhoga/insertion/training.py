@@ -20,13 +20,18 @@ KINDS = ('cells', 'norms')
 
 def cells_of(network: nn.Module) -> dict[str, nn.Module]:
     """The inserted cells by name, which is the prefix of their keys in the state dict: ``layer1.0.conv2.hoga``."""
-    found: dict[str, nn.Module] = {}
+    return {name: inserted.cell for name, inserted in inserted_in(network).items()}
+
+
+def inserted_in(network: nn.Module) -> dict[str, Inserted]:
+    """The insertions by the names of their cells. Of several at one module, the last one comes first."""
+    found: dict[str, Inserted] = {}
 
     def walk(module: nn.Module, prefix: str) -> None:
         for name, child in module.named_children():
             path = f'{prefix}{name}'
             while isinstance(child, Inserted):
-                found[f'{path}.{child.cell_name}'] = child.cell
+                found[f'{path}.{child.cell_name}'] = child
                 child = child.module
             walk(child, f'{path}.')
 
@@ -44,6 +49,7 @@ class _Train:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.frozen: set[str] = set()  # names, since a conversion to SyncBatchNorm replaces the modules
+        self.only = False  # whether train_only() chose what is trained
 
     def __call__(self, mode: bool = True) -> nn.Module:
         cells = cells_of(self.network).values()
@@ -61,7 +67,7 @@ class _Train:
 
 def _batch_norms(network: nn.Module) -> dict[str, nn.Module]:
     """The batch norms of the network and not of the cells, by their names without insertions."""
-    norms = {}
+    norms: dict[str, nn.Module] = {}
     for name, module in named(network):
         while isinstance(module, Inserted):
             module = module.module
@@ -112,6 +118,29 @@ def keep_cells_trainable(network: nn.Module) -> None:
             network.init_weights = _InitWeights(network)  # type: ignore[assignment]
 
 
+def trained_names(network: nn.Module) -> set[str]:
+    """The keys of the state dict, outside the cells, that training changes after :func:`train_only`; else none.
+
+    These are the parameters that need gradients, and the buffers of their modules and of the other batch norms that
+    update their statistics.
+    """
+    trains = [vars(module).get('train') for module in network.modules()]
+    chosen = [train for train in trains if isinstance(train, _Train) and train.only]
+    if not chosen:
+        return set()
+    skipped = {module for cell in cells_of(network).values() for module in cell.modules()}
+    frozen = {m for train in chosen for name, m in _batch_norms(train.network).items() if name in train.frozen}
+    trained: set[int] = set()
+    for module in network.modules():
+        if module in skipped:
+            continue
+        parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        trained |= {id(p) for p in parameters}
+        if parameters or (isinstance(module, _BatchNorm) and module not in frozen):
+            trained |= {id(b) for b in module.buffers(recurse=False)}
+    return {name for name, value in network.state_dict(keep_vars=True).items() if id(value) in trained}
+
+
 def train_only(network: nn.Module, what: str | Sequence[str] = 'cells') -> nn.Module:
     """Freeze a network except for the inserted cells and what else is named, in place, and return it.
 
@@ -145,6 +174,7 @@ def train_only(network: nn.Module, what: str | Sequence[str] = 'cells') -> nn.Mo
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in wanted)
     keep_cells_trainable(network)
-    frozen = {name for name, norm in _batch_norms(network).items() if norm not in trained}
-    network.train.frozen = frozen  # type: ignore[attr-defined]
+    train = cast(_Train, network.train)
+    train.only = True
+    train.frozen = {name for name, norm in _batch_norms(network).items() if norm not in trained}
     return network.train(network.training)
