@@ -24,8 +24,6 @@ from pathlib import Path
 
 import torch
 
-from mmhoga.compat import allow_mmengine_checkpoints
-
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
 
@@ -41,7 +39,6 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/kill_and_resume')
     parser.add_argument('--cfg-options', nargs='+', default=[])
     args = parser.parse_args()
-    allow_mmengine_checkpoints()
     shutil.rmtree(args.work_dir, ignore_errors=True)
     moments, kills, searches = random.Random(args.seed), 0, 0
 

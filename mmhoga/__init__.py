@@ -1,7 +1,7 @@
 """High Order Group Attention (HOGA) and its differentiable search, for OpenMMLab and for plain torch.
 
 ``import mmhoga`` is cheap: it loads neither torch nor a host. Its only effect is the one that :mod:`mmhoga.compat`
-documents: two import hooks that let current versions of the hosts work.
+documents: three import hooks. Two let current versions of the hosts work, one keeps checkpoints from running code.
 
 The names below are imported when they are first used::
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmhoga.compat import install_stand_in, repair_ssd_head
+from mmhoga.compat import install_stand_in, protect_checkpoints, repair_ssd_head
 from mmhoga.version import __version__
 
 if TYPE_CHECKING:
@@ -53,3 +53,4 @@ def __dir__() -> list[str]:
 
 install_stand_in()
 repair_ssd_head()
+protect_checkpoints()

@@ -6,8 +6,6 @@ For a type with the prefix ``mmhoga.``, mmengine imports this module and, at the
 
 from mmengine import registry as parents
 
-from mmhoga.compat import allow_mmengine_checkpoints
-
 
 def _child(parent: parents.Registry, *locations: str) -> parents.Registry:
     return parents.Registry(parent.name, parent=parent, scope='mmhoga', locations=list(locations))
@@ -18,6 +16,3 @@ DATASETS = _child(parents.DATASETS, 'mmhoga.datasets')
 LOOPS = _child(parents.LOOPS, 'mmhoga.search')
 HOOKS = _child(parents.HOOKS, 'mmhoga.insertion', 'mmhoga.search')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS, 'mmhoga.search')
-
-# Here, since a process that builds a module of mmhoga may load a checkpoint without importing anything else of it.
-allow_mmengine_checkpoints()

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     'mmhoga.version': set(),
     'mmhoga.files': set(),
     'mmhoga.genotype': {'mmhoga.files'},
-    'mmhoga.compat': {'torch', 'torchvision', 'mmengine'},
+    'mmhoga.compat': {'torch', 'torchvision', 'mmengine', 'safetensors'},
     'mmhoga.hosts': {'torch', 'mmengine', 'mmhoga.files'},
     'mmhoga.registry': {'mmengine', 'mmhoga.compat'},
     'mmhoga': {'mmhoga.compat', 'mmhoga.version'},

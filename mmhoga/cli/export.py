@@ -19,7 +19,7 @@ from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.values import output_file, positive
-from mmhoga.compat import allow_mmengine_checkpoints
+from mmhoga.compat.checkpoint import CheckpointError, plain_checkpoint, read_checkpoint
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph
@@ -121,14 +121,10 @@ def publish(source: Path, out: Path) -> Path:
     """
     if not source.is_file():
         raise LaunchError(f'there is no checkpoint {source}.{near_names(source)}')
-    allow_mmengine_checkpoints()
     try:
-        loaded = torch.load(source, map_location='cpu')
-    except Exception as error:  # the exception depends on where torch's reader fails; its advice is to read unsafely
-        raise LaunchError(
-            f'{source} cannot be read as a checkpoint: it is damaged, or contains more than weights and plain data '
-            f'({type(error).__name__}). MMHOGA_DEBUG=1 shows the traceback.'
-        ) from error
+        loaded = read_checkpoint(source, 'cpu')
+    except CheckpointError as error:
+        raise LaunchError(str(error)) from error
     weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
     if not weights:
         raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
@@ -137,7 +133,7 @@ def publish(source: Path, out: Path) -> Path:
     meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
     others = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
     content = io.BytesIO()
-    torch.save({'meta': meta, 'state_dict': weights, **others}, content)
+    torch.save(plain_checkpoint({'meta': meta, 'state_dict': weights, **others}), content)
     path = out.with_name(f'{out.stem}-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth')
     try:
         write_atomic(path, content.getvalue())

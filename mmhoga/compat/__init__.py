@@ -20,7 +20,6 @@ mmengine when it resolves ``type='mmhoga.X'``.
   torch refuses every other name.
 """
 
-from mmhoga.compat.checkpoint import allow_mmengine_checkpoints
-from mmhoga.compat.import_hooks import install_stand_in, repair_ssd_head, require_mmcv
+from mmhoga.compat.import_hooks import install_stand_in, protect_checkpoints, repair_ssd_head, require_mmcv
 
-__all__ = ['allow_mmengine_checkpoints', 'install_stand_in', 'repair_ssd_head', 'require_mmcv']
+__all__ = ['install_stand_in', 'protect_checkpoints', 'repair_ssd_head', 'require_mmcv']

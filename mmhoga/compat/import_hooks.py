@@ -1,4 +1,4 @@
-"""Two finders in ``sys.meta_path``, which load neither torch nor a host: for ``mmcv._ext``, and for mmdet's SSD.
+"""Finders in ``sys.meta_path``, which load neither torch nor a host: for ``mmcv._ext``, mmdet's SSD and checkpoints.
 
 ``mmcv.ops`` asserts that ``mmcv._ext`` has every operation by name. The stand-in's finder is the last, so a compiled
 module comes first, and a broken one raises its own error.
@@ -7,6 +7,9 @@ mmdet 3.3's SSD cannot predict: ``'SSDHead' object has no attribute 'loss_cls'``
 ``self.loss_cls``, which SSDHead never sets because it computes its loss itself
 (https://github.com/open-mmlab/mmdetection/issues/11780). The repair adds ``loss_cls = None`` to SSDHead when mmdet's
 module is imported. A subclass that sets ``loss_cls`` keeps it.
+
+mmengine's module for checkpoints reads and writes them with :mod:`mmhoga.compat.checkpoint` once it is imported. The
+module is changed and not the calls in the hosts, so this holds whichever of a host's functions is called first.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from types import ModuleType
 from typing import Any, Callable
 
 SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
+CHECKPOINTS = 'mmengine.runner.checkpoint'
 
 
 class _StandInLoader(Loader):
@@ -67,15 +71,25 @@ class _LossOrNone:
         return None if head is None else head.__dict__['_modules'].get('loss_cls')
 
 
-def _repair(module: ModuleType) -> None:
+def _repair_ssd_head(module: ModuleType) -> None:
     module.SSDHead.loss_cls = _LossOrNone()  # type: ignore[attr-defined]
 
 
+def _use_safe_files(module: ModuleType) -> None:
+    from mmhoga.compat.checkpoint.host_files import use_safe_files
+
+    use_safe_files(module)
+
+
 class _RepairingFinder(MetaPathFinder):
-    """Finds the module through the other finders and repairs it after its execution."""
+    """Finds one module through the other finders and repairs it after its execution."""
+
+    def __init__(self, name: str, repair: Callable[[ModuleType], None]) -> None:
+        self.name = name
+        self.repair = repair
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != SSD_HEAD:
+        if fullname != self.name:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
@@ -84,18 +98,28 @@ class _RepairingFinder(MetaPathFinder):
 
             def exec_module(module: ModuleType) -> None:
                 execute(module)
-                _repair(module)
+                self.repair(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
+def _repair(name: str, repair: Callable[[ModuleType], None]) -> None:
+    """Repair a module now if it is already imported, otherwise once it is. Idempotent."""
+    if name in sys.modules:
+        repair(sys.modules[name])
+    elif not any(isinstance(finder, _RepairingFinder) and finder.name == name for finder in sys.meta_path):
+        sys.meta_path.insert(0, _RepairingFinder(name, repair))
+
+
 def repair_ssd_head() -> None:
-    """Repair SSDHead now if it is already imported, otherwise once it is. Idempotent."""
-    if SSD_HEAD in sys.modules:
-        _repair(sys.modules[SSD_HEAD])
-    elif not any(isinstance(finder, _RepairingFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _RepairingFinder())
+    """Give mmdet's SSDHead the attribute ``loss_cls``."""
+    _repair(SSD_HEAD, _repair_ssd_head)
+
+
+def protect_checkpoints() -> None:
+    """Have mmengine read and write checkpoints with :mod:`mmhoga.compat.checkpoint`."""
+    _repair(CHECKPOINTS, _use_safe_files)
 
 
 def require_mmcv() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import re
 import warnings
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
 from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
 from mmhoga.cli.values import output_file
-from mmhoga.compat import allow_mmengine_checkpoints
+from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
 from mmhoga.look.outputs import class_scores, proposal_scores
@@ -125,7 +124,6 @@ def load_network(
     config, checkpoint = _config_and_checkpoint(paths, f'--model {name}: ' if name else '')
     require_checkpoint(checkpoint)
     cfg = load_config(config, options)
-    allow_mmengine_checkpoints()
     import_mmpretrain(cfg)
     model = build_model(cfg)
     with explained(cfg, []), warnings.catch_warnings():
@@ -133,7 +131,9 @@ def load_network(
         try:
             # Strict, because a picture of layers with random weights would look right and mean nothing.
             content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
-        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except CheckpointError as error:
+            raise LaunchError(str(error)) from error
+        except RuntimeError as error:
             title, *details = [line for line in str(error).splitlines() if line] or ['']
             if title.startswith('The model and loaded state dict do not match'):
                 reasons = ' '.join(shorten(line, 160, placeholder=' ...') for line in details[:3])

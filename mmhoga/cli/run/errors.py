@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 from mmengine.config import Config
 
+from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_problem, leaves, walk
 
@@ -56,6 +57,8 @@ def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool]
         yield
     except LaunchError:
         raise
+    except CheckpointError as error:
+        raise LaunchError(str(error)) from error
     except urllib.error.URLError as error:
         raise LaunchError(
             f'a download failed ({error.reason}). The lines above name the address and the target path. '

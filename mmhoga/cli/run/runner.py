@@ -19,7 +19,6 @@ from mmengine.runner import Runner
 from mmhoga.cli.run import distributed
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
-from mmhoga.compat import allow_mmengine_checkpoints
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, set_preprocessor, walk
 from mmhoga.search.resume.state import SearchError
@@ -59,7 +58,6 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
     """
     first_step = FirstStepHook()
     try:
-        allow_mmengine_checkpoints()
         import_mmpretrain(cfg)
         distributed.prepare(cfg)
         with explained(cfg, []):
