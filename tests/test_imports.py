@@ -27,7 +27,7 @@ MAY_IMPORT = {
     'mmhoga.models': {'torch', 'timm', 'mmengine', 'mmhoga.registry', 'mmhoga.genotype'},
     'mmhoga.models.hooks': {'torch'},
     'mmhoga.models.complexity': {'torch', 'mmengine', 'mmhoga.models.hooks'},
-    'mmhoga.models.fast': {'torch', 'mmhoga.models.operations'},
+    'mmhoga.models.fast': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
     'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels'},
     'mmhoga.insertion': {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,15 +11,20 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype, edge_list, edge_name
-from mmhoga.models.fast.folding import fold_norms, shortened
-from mmhoga.models.fast.kernels import PointwiseConv2d
+from mmhoga.models.fast.folding import fold_norms
+from mmhoga.models.fast.joint import CellWeights, FusedWeights, JointForm
+from mmhoga.models.fast.joint_cell import attend, run_stages
+from mmhoga.models.fast.joint_cell import nodes as joint_nodes
+from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum
 from mmhoga.models.loading import watch_loading
-from mmhoga.models.operations import ChannelAttention, EdgeInput
+from mmhoga.models.operations import ChannelAttention, EdgeInput, split_edges
 from mmhoga.models.primitives import build_operation
 from mmhoga.models.start import check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
+
+Function = Callable[[Tensor], Tensor]
 
 
 class DoubledAttention(ChannelAttention):
@@ -134,15 +140,25 @@ class GroupAttention(BaseModule):
                 f'{type(self).__name__} was built for {self.in_channels} channels and got an input of shape '
                 f'{tuple(x.shape)}. Set in_channels to the width at its position; a backbone sets it by itself.'
             )
-        groups = x.unflatten(1, (self.num_groups, self.group_channels))
+        return self.attended(x)
+
+    def attended(self, x: Tensor) -> Tensor:
+        """The forward pass on an input that was checked."""
         edge_weights = self.edge_weights()
-        nodes = self.input_messages(groups, edge_weights)
+        nodes = self.input_messages(split_edges(x, self.num_groups), edge_weights)
         for j in range(self.num_groups - 1):
             for k, message in enumerate(self.messages_from(j, nodes[j], edge_weights), start=j + 1):
                 nodes[k] = nodes[k] + message
-        summary = groups.sum(1) if self.summary == 'inputs' else reduce(torch.add, nodes)
-        mapped = self.phi(torch.cat((*nodes, _attend(self.summary_attention, summary)), dim=1))
-        return _attend(self.output_attention, mapped + x)
+        summary = partial(_attend, self.summary_attention)
+        return self.aggregate(x, nodes, summary, self.phi, partial(_attend, self.output_attention))
+
+    def aggregate(
+        self, x: Tensor, nodes: Sequence[Tensor], summary: Function, phi: Function, output: Function
+    ) -> Tensor:
+        """Eq. (3), by the channel attention on the summary, phi, and the channel attention at the end."""
+        joined = torch.cat(list(nodes), dim=1)
+        summed = group_sum(x if self.summary == 'inputs' else joined, self.num_groups)
+        return output(phi(torch.cat((joined, summary(summed)), dim=1)) + x)
 
 
 @MODELS.register_module()
@@ -165,6 +181,8 @@ class HOGA(GroupAttention):
         >>> HOGA(64, genotype='autola')(torch.rand(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])
     """
+
+    _joint: JointForm | None = None  # cells pickled by earlier versions have none
 
     def __init__(
         self,
@@ -195,6 +213,35 @@ class HOGA(GroupAttention):
             operation = build_operation(genotype.operation(j, k), self.group_channels, reduction=operation_reduction)
             self.edges[edge_name(j, k)] = operation
 
+        self._joint = JointForm(self)
+
+    def attended(self, x: Tensor) -> Tensor:
+        """The joint form where it applies, otherwise module by module. A trace records modules, for their names."""
+        fused: Any = self._modules.get('fused')
+        if fused is not None:
+            return self._joint_forward(x, fused, fused.weights())
+        if torch.jit.is_tracing():
+            return super().attended(x)
+        form = self._joint
+        if form is None or not form.is_of(self):
+            form = self._joint = JointForm(self)
+        if not form.is_standard() or form.is_hooked():
+            return super().attended(x)
+        weights = form.weights(x)
+        y = self._joint_forward(x, form, weights)
+        form.update(weights)
+        return y
+
+    def _joint_forward(self, x: Tensor, form: JointForm | FusedWeights, weights: CellWeights) -> Tensor:
+        groups = x.split(self.group_channels, dim=1)
+        return self.aggregate(
+            x,
+            joint_nodes(groups, form.skips, form.levels, weights.batches),
+            lambda summed: attend(summed, weights.summary),
+            lambda joined: run_stages([joined], [weights.phi])[0],
+            lambda mapped: attend(mapped, weights.output),
+        )
+
     def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         # split() and not K slices, whose backward pass fills and adds K tensors of zeros.
         inputs = groups.split(1, dim=1)
@@ -210,11 +257,16 @@ class HOGA(GroupAttention):
         The cell can no longer be trained, and its state dict has other keys. Idempotent.
         """
         self.eval()
+        form = JointForm(self) if 'fused' not in self._modules else None
+        if form is not None and form.is_standard():
+            with torch.no_grad():
+                self.fused = FusedWeights(form)
+            for name in ('phi', 'summary_attention', 'output_attention'):
+                delattr(self, name)
+            self._joint = None
+            for edge in form.built_in_edges:
+                del self.edges[edge]
         fold_norms(self)
-        for parent in list(self.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, nn.Sequential):
-                    setattr(parent, name, shortened(child))
         return self.requires_grad_(False)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, channel_pool
+from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, channel_pool, pixel_mean
 
 
 class EdgeInput:
@@ -39,9 +39,7 @@ class EdgeInput:
 
     def avg(self, edges: int) -> Tensor:
         """F^c_avg of Eq. (4), ``(N, E * C, 1, 1)``."""
-        # Divides after summing, so that the backward pass scales the small tensor.
-        pixels = self.x.size(-2) * self.x.size(-1)
-        return _per_edge(self._once(('avg',), lambda: self.x.sum((-2, -1), keepdim=True) / pixels), edges)
+        return _per_edge(self._once(('avg',), lambda: pixel_mean(self.x)), edges)
 
     def max(self, edges: int) -> Tensor:
         """F^c_max of Eq. (5), ``(N, E * C, 1, 1)``."""
@@ -59,6 +57,11 @@ class EdgeInput:
 
 def _per_edge(x: Tensor, edges: int) -> Tensor:
     return x.expand(-1, edges, -1, -1, -1).flatten(1, 2)
+
+
+def split_edges(x: Tensor, edges: int) -> Tensor:
+    """``(N, E * C, H, W)`` to ``(N, E, C, H, W)``."""
+    return x.view(x.size(0), edges, x.size(1) // edges, *x.shape[2:])  # unflatten needs opset 13 in ONNX
 
 
 class AttentionOperation(nn.Module):
@@ -139,7 +142,7 @@ class ChannelAttention(AttentionOperation):
         return self.excite(self.squeeze(pooled).relu())
 
     def _sigmoid(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, 1, 1)
+        return split_edges(logits.sigmoid(), self.edges)  # (N, E, C, 1, 1)
 
 
 class ChannelAttentionV2(ChannelAttention):
@@ -195,7 +198,7 @@ class NormalizationAttention(AttentionOperation):
 
     def gate(self, edge_input: EdgeInput) -> Tensor:
         logits = self.convs(edge_input.maps(self.edges))
-        return logits.sigmoid().unflatten(1, (self.edges, -1))  # (N, E, C, H, W)
+        return split_edges(logits.sigmoid(), self.edges)  # (N, E, C, H, W)
 
 
 class CBAM(AttentionOperation):

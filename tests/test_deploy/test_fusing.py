@@ -11,7 +11,7 @@ from mmhoga.backbones import ResNet
 from mmhoga.deploy import check_outputs, fuse
 from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA
-from mmhoga.models.fast.folding import compose, fold, fold_norms, shortened
+from mmhoga.models.fast.folding import fold, fold_norms
 
 
 def norms(model):
@@ -29,25 +29,6 @@ def test_a_norm_folds_into_its_convolution(bias, affine):
     pair = randomize(nn.Sequential(conv, norm).double()).eval()
     x = pixels(2, 4, 7, 6)
     torch.testing.assert_close(fold(conv, norm)(x), pair(x), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize('groups', [(1, 1), (4, 1), (2, 2)])
-@pytest.mark.parametrize('biases', [(False, False), (True, False), (False, True), (True, True)])
-def test_two_convolutions_compose(groups, biases):
-    first = nn.Conv2d(4, 8, 3, 2, padding=1, groups=groups[0], bias=biases[0])
-    second = nn.Conv2d(8, 6, 1, groups=groups[1], bias=biases[1])
-    randomize(nn.Sequential(first, second).double())
-    x = pixels(2, 4, 7, 6)
-    torch.testing.assert_close(compose(first, second)(x), second(first(x)), rtol=0, atol=1e-12)
-
-
-def test_only_what_is_linear_and_narrow_is_composed():
-    wide = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1), nn.Identity())
-    assert [type(layer) for layer in shortened(wide)] == [nn.Conv2d, nn.Conv2d]
-    padded = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 1, padding=1))
-    assert len(shortened(padded)) == 2
-    bent = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 1))
-    assert len(shortened(bent)) == 3
 
 
 @pytest.mark.parametrize('name', [name for name in PRIMITIVES if name not in ('none', 'skip_connect')])

@@ -71,7 +71,7 @@ def test_pools(sources):
     x, scale = random(2, sources, 4, 5, 6), random(2, 3, 4, 1, 1)
     agree(channel_pool, lambda x: pools(x, 2), (x,))
     agree(channel_pool, lambda x, scale: pools(scale * x, 2), (x, scale))
-    agree(pixel_pool, lambda x: torch.stack((x.amax((-2, -1)), x.mean((-2, -1))), dim=-1), (x,))
+    agree(pixel_pool, lambda x: torch.stack((x.amax((-2, -1)), x.mean((-2, -1))), dim=2), (x,))
 
 
 def test_equal_maxima_share_the_gradient():

@@ -293,7 +293,7 @@ def _layout(channels: int, edges: int, hidden: int, groups: int) -> tuple[dict[s
         pointwise('_d2', logit, slice(c, c + 1)),
         pointwise('_d2', logit, slice(c + 1, c + 2)),
     ]
-    maxima, means = slice(0, None, 2), slice(1, None, 2)
+    maxima, means = slice(c), slice(c, None)
     units = [slice(i * hidden, (i + 1) * hidden) for i in range(5)]
     gates = [slice(i, None, 3) for i in (0, 1, 2, 1, 2)]
     squeeze = [matrices['squeeze'][:, pooling, unit].mT for pooling, unit in zip([means] * 3 + [maxima] * 2, units)]

@@ -1,0 +1,213 @@
+"""Eqs. (2) to (8) with fewer, larger operator calls: edges of one primitive whose inputs are ready together run as one.
+
+``autola`` has 7 edges with a gate, in two levels of the graph (:mod:`mmhoga.models.fast.schedule`). Three of them are
+``norm_3x3`` on inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmhoga.models.fast.joint_weights import Mlp, Stage
+from mmhoga.models.fast.kernels import add_product, channel_pool, pixel_mean, pixel_pool, pointwise, traced
+from mmhoga.models.fast.schedule import Batch
+from mmhoga.models.operations import EdgeInput, split_edges
+
+
+class Weights(NamedTuple):
+    """Of a batch: stages and channel MLP; for a primitive that is not mmhoga's, the operations."""
+
+    stages: Sequence[Stage] = ()
+    mlp: Mlp | None = None
+    operations: Sequence[Any] = ()
+
+
+class Message(NamedTuple):
+    """``gate * x``, or ``x`` without a gate: ``(N, C, H, W)``."""
+
+    x: Tensor
+    gate: Tensor | None = None
+
+
+class Begun(NamedTuple):
+    """A batch before its stages: the inputs of its edges, and what the stages and a sigmoid turn into gates."""
+
+    xs: Sequence[Tensor]
+    maps: Tensor
+
+
+def nodes(
+    groups: Sequence[Tensor],
+    skips: Sequence[tuple[int, int]],
+    levels: Sequence[Sequence[Batch]],
+    weights: Mapping[Batch, Weights],
+) -> list[Tensor]:
+    """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``.
+
+    Args:
+        groups: the F_k.
+        skips: the edges with ``skip_connect``.
+        levels: see :func:`mmhoga.models.fast.schedule.schedule`.
+        weights: those of each batch.
+    """
+    messages: list[list[Message]] = [[] for _ in groups]
+    done: dict[int, Tensor] = {}
+
+    def source(edge: tuple[int, int]) -> Tensor:
+        j, k = edge
+        return groups[k] if j == k else node(j)
+
+    def node(k: int) -> Tensor:
+        if k not in done:
+            direct = [Message(source(edge)) for edge in skips if edge[1] == k]
+            done[k] = _total([*direct, *messages[k]], groups[k])
+        return done[k]
+
+    for level in levels:
+        sources = [[source(edge) for edge in batch.edges] for batch in level]
+        for batch, received in zip(level, _messages(level, sources, weights)):
+            for (_, k), message in zip(batch.edges, received):
+                messages[k].append(message)
+    return [node(k) for k in range(len(groups))]
+
+
+def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> list[Tensor]:
+    """Each of the maps through its own stages, side by side."""
+    maps = list(maps)
+    for i in range(max(map(len, stages), default=0)):
+        active = [m for m, own in enumerate(stages) if i < len(own)]
+        if i:
+            for m, x in zip(active, _relu([maps[m] for m in active])):
+                maps[m] = x
+        for m in active:
+            stage = stages[m][i]
+            for conv in stage.convs:
+                maps[m] = _convolve(maps[m], conv)
+            if stage.norm is not None:
+                maps[m] = F.batch_norm(maps[m], *stage.norm)
+    return maps
+
+
+def attend(x: Tensor, mlp: Mlp) -> Tensor:
+    """Channel attention, Eq. (4), on ``(N, C, H, W)``."""
+    logits = _channel_logits(pixel_mean(x).flatten(1)[:, None, None], mlp)
+    return x * logits.sigmoid().squeeze(1)[..., None, None]
+
+
+def _messages(
+    level: Sequence[Batch], sources: Sequence[Sequence[Tensor]], weights: Mapping[Batch, Weights]
+) -> list[list[Message]]:
+    """The messages of each batch of a level."""
+    known = [batch for batch in level if not weights[batch].operations]
+    begun = {
+        batch: _begin(batch.primitive, xs, weights[batch].mlp) for batch, xs in zip(level, sources) if batch in known
+    }
+    logits = run_stages([begun[batch].maps for batch in known], [weights[batch].stages for batch in known])
+    gates = dict(zip(known, _sigmoid(logits)))
+    result = []
+    for batch, xs in zip(level, sources):
+        if batch in gates:
+            result.append(_end(begun[batch], gates[batch]))
+        else:
+            pairs = zip(weights[batch].operations, xs)
+            result.append([Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1)) for operation, x in pairs])
+    return result
+
+
+def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None) -> Begun:
+    if primitive.startswith('norm'):
+        return Begun(xs, xs[0] if len(xs) == 1 else torch.cat(list(xs), 1))
+    x = _stacked(xs)
+    if primitive.startswith('spatial'):
+        return Begun(xs, channel_pool(x).expand(-1, len(xs), -1, -1, -1).flatten(1, 2))
+    assert mlp is not None
+    pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else pixel_pool(x)  # (N, E or 1, P, C)
+    logits = _channel_logits(pooled, mlp)[..., None, None]  # (N, E, C, 1, 1)
+    if primitive != 'cbam':
+        return Begun(xs, logits)
+    x = x * logits.sigmoid()
+    return Begun(_edges(x), channel_pool(x).flatten(1, 2))
+
+
+def _end(begun: Begun, gates: Tensor) -> list[Message]:
+    xs, edges = begun.xs, len(begun.xs)
+    if gates.dim() == 5:
+        return [Message(x, gate) for x, gate in zip(xs, _edges(gates))]
+    if edges == 1:
+        return [Message(xs[0], gates)]
+    if gates.size(1) > edges and torch.is_grad_enabled():  # normalization attention: one product for all edges
+        return [Message(x) for x in (begun.maps * gates).chunk(edges, 1)]
+    return [Message(x, gate) for x, gate in zip(xs, gates.chunk(edges, 1))]
+
+
+def _total(messages: Sequence[Message], like: Tensor) -> Tensor:
+    """The sum of messages, zero if there are none."""
+    plain = [message.x for message in messages if message.gate is None]
+    gated = [(message.x, message.gate) for message in messages if message.gate is not None]
+    if not messages:
+        return torch.zeros_like(like)
+    total = reduce(torch.add, plain) if plain else torch.mul(*gated.pop(0))
+    for x, gate in gated:
+        total = add_product(total, x, gate)
+    return total
+
+
+def _convolve(x: Tensor, conv: Any) -> Tensor:
+    if conv.weight.size(-1) == 1:
+        return pointwise(x, conv.weight, conv.bias, conv.groups)
+    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
+
+
+def _channel_logits(pooled: Tensor, mlp: Mlp) -> Tensor:
+    """Eqs. (4) and (5) before the sigmoid: ``(N, E or 1, P, C)``, P poolings, to ``(N, E, C)``."""
+    edges, poolings = len(mlp.squeeze), pooled.size(2)
+    rows = pooled.expand(-1, edges, -1, -1).transpose(0, 1).flatten(1, 2)  # (E, N * P, C)
+    hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias).relu()
+    if poolings > 1:  # the next layer is linear, so that it can follow the sum over poolings
+        hidden = hidden.view(edges, -1, poolings, hidden.size(2)).sum(2)
+    return _product(hidden, mlp.excite, mlp.excite_bias, poolings).transpose(0, 1)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, times: int = 1) -> Tensor:
+    """``x weight^T + times * bias`` for each edge: ``(E, N, I)`` to ``(E, N, O)``."""
+    if len(weight) > 1:
+        return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias, x, weight.mT, beta=times)
+    x, weight = x.squeeze(0), weight.squeeze(0).t()
+    return (x.mm(weight) if bias is None else torch.addmm(bias.squeeze(0), x, weight, beta=times)).unsqueeze(0)
+
+
+def _stacked(xs: Sequence[Tensor]) -> Tensor:
+    """``(N, E, C, H, W)``; ``(N, 1, C, H, W)`` if all edges have one input."""
+    if all(x is xs[0] for x in xs):
+        return xs[0].unsqueeze(1)
+    return split_edges(torch.cat(list(xs), 1), len(xs))
+
+
+def _edges(x: Tensor) -> list[Tensor]:
+    """The tensors along dimension 1."""
+    return [x.squeeze(1)] if x.size(1) == 1 else list(x.unbind(1))
+
+
+def _relu(maps: list[Tensor]) -> list[Tensor]:
+    if _together(maps):
+        torch._foreach_clamp_min_(maps, 0)
+        return maps
+    return [x.relu_() for x in maps]
+
+
+def _sigmoid(maps: list[Tensor]) -> list[Tensor]:
+    if _together(maps):
+        torch._foreach_sigmoid_(maps)
+        return maps
+    return [x.sigmoid() for x in maps]
+
+
+def _together(maps: list[Tensor]) -> bool:
+    """Whether one call, which is one kernel on a GPU, can replace several: in place, so without gradients."""
+    return len(maps) > 1 and not torch.is_grad_enabled() and not traced()
