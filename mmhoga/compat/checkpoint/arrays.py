@@ -39,7 +39,7 @@ def _finish_array(_: Pending, state: Any) -> np.ndarray | None:
 def array(dtype: Any, shape: Any, data: Any, order: str = 'C') -> np.ndarray:
     """An array of the numbers or strings in ``data``, which must have exactly their length."""
     shape = counts(shape, 'shape')
-    check(isinstance(dtype, np.dtype) and type(data) is bytes, 'it has an array without a type or data')
+    check(isinstance(dtype, np.dtype) and type(data) in (bytes, bytearray), 'it has an array without a type or data')
     length = math.prod(shape) * dtype.itemsize
     check(len(data) == length and dtype.itemsize > 0, f'it has an array of {len(data)} bytes instead of {length}')
     if dtype.kind == 'b':  # numpy counts on bytes of 0 and 1
@@ -51,6 +51,11 @@ def array(dtype: Any, shape: Any, data: Any, order: str = 'C') -> np.ndarray:
     else:
         values = np.frombuffer(data, dtype)
     return values.reshape(shape, order=order).copy(order='K')  # type: ignore[call-overload]
+
+
+def from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
+    """An array in protocol 5."""
+    return dtype if isinstance(dtype, Unknown) else array(dtype, shape, data, 'F' if order == 'F' else 'C')
 
 
 def scalar(dtype: Any, data: Any = b'') -> Any:

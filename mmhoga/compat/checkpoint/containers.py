@@ -116,7 +116,13 @@ class _Storages:
             raise CheckpointError('its tensors are larger than the file')
         memory = torch.UntypedStorage(size)
         content = torch.empty((0,), dtype=torch.uint8).set_(memory, 0, (size,), (1,))  # type: ignore[call-overload]
-        restored = self.restore(memory, location)
+        try:
+            restored = self.restore(memory, location)
+        except Exception as error:  # as torch's function for the device raises
+            reason = str(error).partition('. ')[0]
+            raise CheckpointError(
+                f"its tensors have no place, which map_location='cpu' gives them ({reason})"
+            ) from error
         if restored.device.type == 'mps' and kind.dtype in (torch.float64, torch.complex128):  # which mps lacks
             restored = memory
         storage = Storage(restored, kind.dtype, numel)

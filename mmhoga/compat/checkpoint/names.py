@@ -143,6 +143,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     'mmengine.logging.history_buffer.HistoryBuffer': arrays.new_history,
     'numpy._core.multiarray._reconstruct': arrays.new_array,
     'numpy._core.multiarray.scalar': arrays.scalar,
+    'numpy._core.numeric._frombuffer': arrays.from_buffer,
     'numpy.dtype': arrays.dtype,
     'torch.Size': lambda sizes=(): torch.Size(counts(sizes, 'size')),
     'torch._utils._rebuild_parameter': parameter,
