@@ -39,11 +39,15 @@ def shipped_configs() -> Path:
 def find_config(name: str) -> Path:
     """Find a config by its path or, among those that come with the package, by its name.
 
-    A name may lack ``.py`` and may include folders: ``digits/resnet8_1xb96-8e_digits``.
+    A name may lack ``.py`` and may include folders: ``digits/resnet8_1xb96-8e_digits``. A config that comes with a host
+    has the name of the host first, as in ``_base_``: ``mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py``.
 
     Raises:
         LaunchError: there is no such config. The message lists similar names.
     """
+    host, mark, below = name.partition('::')
+    if mark:
+        return _config_of_host(name, host, below)
     path = Path(name)
     if path.is_file():
         return path
@@ -53,6 +57,18 @@ def find_config(name: str) -> Path:
             return config
     near = near_names(path, [config.stem for config in shipped])
     raise LaunchError(f'there is no config {name}, neither as a file nor in mmhoga.{near}')
+
+
+def _config_of_host(name: str, host: str, below: str) -> Path:
+    spec = importlib.util.find_spec(host) if host in INSTALL else None
+    if spec is None or not spec.origin:
+        remedy = f'is not installed: {INSTALL[host]}' if host in INSTALL else f'is none of {", ".join(INSTALL)}'
+        raise LaunchError(f'there is no config {name}: {host} {remedy}.')
+    folder = Path(spec.origin).parent / '.mim' / 'configs'
+    found = [path for path in (folder / below, folder / f'{below}.py') if path.is_file()]
+    if not found:
+        raise LaunchError(f'there is no config {name}.{near_names(folder / below)}')
+    return found[0]
 
 
 def load_config(name: str, options: dict | None = None) -> Config:

@@ -13,6 +13,7 @@ from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.values import format_table, height_and_width, output_file, positive
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
+from mmhoga.insertion.places import input_channels
 from mmhoga.models.complexity import Complexity, count_parts
 from mmhoga.report.environment import describe_environment
 from mmhoga.search.costs import Key, OnMaps, cell_shapes, measure, write_latencies
@@ -41,7 +42,7 @@ def _print_table(args: argparse.Namespace) -> None:
     for name in [*(prefix + child for child, _ in network.named_children()), '']:
         part = counted.get(name)
         if part is not None and (part.params or part.macs):
-            rows.append((name or 'total', _three_digits(part.params / 1e6), _three_digits(part.macs / 1e9)))
+            rows.append((name or 'total', three_digits(part.params / 1e6), three_digits(part.macs / 1e9)))
     print(f'{args.config} at {height} x {width}\n{format_table(rows)}')
 
 
@@ -62,12 +63,7 @@ def count_config(cfg: Config, size: tuple[int, int]) -> tuple[nn.Module, dict[st
         ) from error
 
 
-def input_channels(model: nn.Module, default: int = 3) -> int:
-    """The input channels of the first convolution: a network for digits takes 1."""
-    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), default)
-
-
-def _three_digits(number: float) -> str:
+def three_digits(number: float) -> str:
     """Two decimals, as in papers; below 1, three significant digits."""
     return f'{number:.2f}' if number >= 1 or number == 0 else f'{number:.3g}'
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.cli.costs import input_channels
 from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
@@ -23,6 +22,7 @@ from mmhoga.compat.checkpoint import CheckpointError, plain_checkpoint, read_che
 from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph
+from mmhoga.insertion.places import input_channels
 from mmhoga.models.hooks import find_layer
 
 # Accepted difference of a file's outputs, as a fraction of the largest: single precision, another order of additions.

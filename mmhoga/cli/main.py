@@ -15,6 +15,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     'Train and search': {
         'train': ('train', 'train_main', 'train a network, or search an attention, from a config'),
         'test': ('test', 'test_main', 'evaluate a checkpoint'),
+        'insert': ('insert', 'insert_main', 'add an attention to a trained network, and check that nothing changes'),
         'demo': ('demo', 'demo_main', 'search on handwritten digits, compare with SE and CBAM, write a report'),
         'random-search': ('trials', 'random_search_main', 'train random genotypes and rank them'),
         'repeat-search': ('trials', 'repeat_search_main', 'repeat a search over seeds and compare the results'),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     'Inspect': {
         'genotype': ('genotype', 'genotype_main', 'show, draw, validate, compare, count or convert genotypes'),
         'flops': ('costs', 'flops_main', 'count parameters and multiply-accumulates of a config'),
+        'places': ('places', 'places_main', 'list where an attention can be inserted, and its cost there'),
         'latency': ('costs', 'latency_main', 'measure the latency table of a cost-aware search'),
         'report': ('report', 'report_main', 'write an HTML report of runs'),
         'grad-cam': ('looks.images', 'grad_cam_main', 'draw Grad-CAM and guided back-propagation'),

@@ -10,21 +10,25 @@ from mmhoga.insertion.places import Place
 _NUMBER = re.compile(r'(?<![^.])\d+(?![^.])')  # a whole part of a dotted name
 
 
-def fold(places: Sequence[Place]) -> list[tuple[str, list[Place]]]:
+def fold(places: Sequence[Place], names: Iterable[str] = ()) -> list[tuple[str, list[Place]]]:
     """Places as ``(pattern, places)``, in their order. The pattern matches the names of these places and no other.
 
     Places are in one row if their names differ only in parts that are numbers, and all else is the same: class, layout,
     channels, size and problem. ``layer1.0.conv2`` and ``layer1.1.conv2`` become ``layer1\\.\\d+\\.conv2``.
+
+    Args:
+        places: what goes into rows.
+        names: of other modules, which a pattern must not match either.
     """
     groups: dict[tuple[object, ...], list[Place]] = {}
     for place in places:
         same = (_NUMBER.sub('0', place.name), place.kind, place.layout, place.channels, place.size, place.problem)
         groups.setdefault(same, []).append(place)
-    names = [place.name for place in places]
-    return [row for group in groups.values() for row in _rows(group, names)]
+    every = {place.name for place in places}.union(names)
+    return [row for group in groups.values() for row in _rows(group, every)]
 
 
-def _rows(group: Sequence[Place], names: Sequence[str]) -> list[tuple[str, list[Place]]]:
+def _rows(group: Sequence[Place], names: Iterable[str]) -> list[tuple[str, list[Place]]]:
     """The group as one row, or as several where one pattern would match other names as well."""
     wanted = {place.name for place in group}
     columns = [list(dict.fromkeys(column)) for column in zip(*(place.name.split('.') for place in group))]

@@ -46,7 +46,9 @@ def test_another_width_is_another_row(wide, pattern):
 def test_every_pattern_matches_exactly_its_row():
     """Also where the modules of a kind form no product of numbers, as in HRNet's fusion layers."""
     draw = random.Random(0)
-    names = ['.'.join(('stage', *map(str, numbers), 'conv')) for numbers in itertools.product(range(12), range(3), (0, 4))]
+    names = [
+        '.'.join(('stage', *map(str, numbers), 'conv')) for numbers in itertools.product(range(12), range(3), (0, 4))
+    ]
     for _ in range(20):
         listed = [place for name in names for place in places(name, channels=draw.choice((8, 16)))]
         found = fold(listed)
@@ -101,3 +103,9 @@ def test_the_map_for_an_image_of_a_size():
     ]
     with pytest.raises(ValueError, match=r'does not run on an image of 3 x 64 x 64\. \('):
         find_places(FixedSize(), image_size=(64, 64))
+
+
+def test_modules_that_are_not_listed_are_not_matched():
+    listed = places(*(f'b.{n}' for n in range(1, 6)))
+    assert [pattern for pattern, _ in fold(listed)] == [r'b\.\d+']
+    assert [pattern for pattern, _ in fold(listed, ['b.0', 'b.7'])] == [r'b\.[1-5]']

@@ -14,7 +14,6 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmhoga.cli.costs import input_channels
 from mmhoga.cli.looks.networks import (
     Picture,
     TrainedNetwork,
@@ -30,6 +29,7 @@ from mmhoga.figures.styles import file_style
 from mmhoga.files import near_names
 from mmhoga.genotype import edge_name
 from mmhoga.hosts import LaunchError, config_scope
+from mmhoga.insertion.places import input_channels
 from mmhoga.look.attention_maps import attention_maps, hoga_cells
 from mmhoga.look.grad_cam import grad_cam
 from mmhoga.look.guided_backprop import guided_backprop

@@ -20,7 +20,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from mmhoga.cli.costs import input_channels
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
 from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
@@ -28,6 +27,7 @@ from mmhoga.cli.values import output_file
 from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, build_model, config_scope, import_mmpretrain, load_config
+from mmhoga.insertion.places import input_channels
 from mmhoga.look.outputs import class_scores, proposal_scores
 from mmhoga.report.environment import describe_environment
 
