@@ -126,11 +126,12 @@ def publish(source: Path, out: Path) -> Path:
     except CheckpointError as error:
         raise LaunchError(str(error)) from error
     weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
-    if not weights:
+    if not isinstance(weights, dict) or not weights:
         raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
     # Without gradients, and without the rest of a tensor that is a view.
     weights = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in weights.items()}
-    meta = {key: value for key, value in (loaded.get('meta') or {}).items() if key in KEPT}
+    meta = loaded.get('meta')
+    meta = {key: meta[key] for key in KEPT if key in meta} if isinstance(meta, dict) else {}
     others = {key: value for key, value in loaded.items() if key not in (*DROPPED, 'meta', 'state_dict')}
     content = io.BytesIO()
     torch.save(plain_checkpoint({'meta': meta, 'state_dict': weights, **others}), content)

@@ -264,7 +264,10 @@ MISFITS = {
         ['--model', 'm', 'plain.py', 'plain.pth', '--cfg-options', 'model.head.num_classes=7'],
         'size mismatch for head.fc.weight: copying a param with shape torch.Size([10, 32]) from checkpoint',
     ),
-    'not a checkpoint': (['--model', 'm', 'plain.py', 'plain.py'], 'is not a checkpoint: it is damaged or holds'),
+    'not a checkpoint': (
+        ['--model', 'm', 'plain.py', 'plain.py'],
+        'plain.py cannot be read as a checkpoint: torch.save',
+    ),
     'not there': (['--model', 'm', 'plain.py', 'nowhere.pth'], 'there is no checkpoint nowhere.pth'),
     'a work_dir without a run': (['--model', 'm', 'FOLDER'], 'has no checkpoint (last_checkpoint)'),
     'one file': (['--model', 'm', 'plain.pth'], '--model m: give a work_dir, or a config and a checkpoint, not: /'),

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
 from mmhoga.compat import require_mmcv
 
 
-def run(code):
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+def run(code, *options):
+    return subprocess.run([sys.executable, *options, '-c', code], capture_output=True, text=True, check=False)
 
 
 def test_importing_the_package_loads_no_torch_and_no_host():
@@ -49,14 +51,15 @@ def test_a_broken_compiled_module_is_not_hidden(mmcv_with):
 def test_the_finders_are_installed_once_and_the_stand_in_is_last():
     result = run(
         'import sys, mmhoga\n'
-        'from mmhoga.compat import install_stand_in, repair_ssd_head\n'
+        'from mmhoga.compat import install_stand_in, protect_checkpoints, repair_ssd_head\n'
         'install_stand_in()\n'
         'repair_ssd_head()\n'
+        'protect_checkpoints()\n'
         'names = [type(finder).__name__ for finder in sys.meta_path]\n'
         'print(names.count("_StandInFinder"), names.count("_RepairingFinder"), names[-1])\n'
         'print(sys.meta_path[-1].find_spec("mmcv.ops"), sys.meta_path[-1].find_spec("_ext"))'
     )
-    assert result.stdout.split() == ['1', '1', '_StandInFinder', 'None', 'None'], result.stderr
+    assert result.stdout.split() == ['1', '2', '_StandInFinder', 'None', 'None'], result.stderr
 
 
 def test_without_any_mmcv_the_error_names_both_distributions(monkeypatch):
@@ -64,3 +67,26 @@ def test_without_any_mmcv_the_error_names_both_distributions(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmcv', None)
     with pytest.raises(ImportError, match=r'pip install mmcv-lite(.|\n)*mim install'):
         require_mmcv()
+
+
+@pytest.mark.parametrize('first', ['mmhoga', 'mmengine.runner'])
+def test_mmengine_reads_checkpoints_safely_whatever_is_imported_first(first):
+    """And torch itself is as before: its functions, and its list of what a weights-only load may call.
+
+    Python's option -S leaves out the .pth file of the development environment, which imports mmhoga.
+    """
+    paths = [str(Path(__file__).resolve().parents[2]), sysconfig.get_path('purelib')]
+    result = run(
+        f'import sys; sys.path[:0] = {paths}\n'
+        "assert 'mmhoga' not in sys.modules\n"
+        f'import {first}\n'
+        'import torch, torch.distributed.tensor, mmengine.runner.checkpoint as checkpoint\n'  # torch adds to its list
+        'before, load, save = torch.serialization.get_safe_globals(), torch.load, torch.save\n'
+        'import mmhoga.registry, mmhoga.models, mmhoga.backbones, mmhoga.search, mmhoga.cli.export\n'
+        'assert set(torch.serialization.get_safe_globals()) == set(before)\n'
+        'assert torch.load is load and torch.save is save and torch.load.__module__ == "torch.serialization"\n'
+        'print(checkpoint.torch.load.__module__, checkpoint.load_url.__module__, checkpoint.torch.nn is torch.nn)\n',
+        '-S',
+    )
+    module = 'mmhoga.compat.checkpoint.host_files'
+    assert result.stdout.split() == [module, module, 'True'], result.stderr

@@ -145,8 +145,14 @@ def load_network(
         model = model.to(torch.device(device)).eval()
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
         raise LaunchError(f'--device {device}: {str(error).splitlines()[0]}') from error
-    classes = ((content.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
-    return TrainedNetwork(name or 'the model', cfg, checkpoint, model, tuple(map(str, classes)))
+    return TrainedNetwork(name or 'the model', cfg, checkpoint, model, _classes(content))
+
+
+def _classes(content: Any) -> tuple[str, ...]:
+    """The names in a checkpoint's ``meta.dataset_meta.classes``, or none."""
+    for key in ('meta', 'dataset_meta', 'classes'):
+        content = content.get(key) if isinstance(content, dict) else None
+    return tuple(map(str, content)) if isinstance(content, (list, tuple)) else ()
 
 
 def _config_and_checkpoint(paths: Sequence[str], prefix: str) -> tuple[str, str]:

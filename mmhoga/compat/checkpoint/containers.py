@@ -30,7 +30,8 @@ def read_checkpoint(source: str | os.PathLike | BinaryIO, map_location: Any = No
     """Read a file of ``torch.save`` without running code of the file.
 
     Arguments and result are those of ``torch.load``, but other objects than plain data are :class:`Unknown`, and a
-    warning names them. Memory use is bounded by the size of the file, times 64 for the part that is no tensor.
+    warning names them. The tensors and arrays take no more memory than the file, and the other objects are at most 5
+    million.
 
     Raises:
         CheckpointError: the file is damaged, or its weights are not plain tensors.

@@ -30,7 +30,7 @@ def trainings(things, tmp_path_factory):  # noqa: F811
         folder = tmp_path_factory.mktemp(host)
         config = host_config(host, things).replace('max_epochs=2', 'max_epochs=1')
         config += f"visualizer = dict(type='{VISUALIZERS[host]}')\n"  # the inferencers need it, and the data_mode
-        config += "test_dataloader['dataset']['data_mode'] = 'topdown'\n" if host == 'mmpose' else ''
+        config += "data_mode = 'topdown'\n" if host == 'mmpose' else ''
         (folder / 'toy.py').write_text(config)
         assert train_main([str(folder / 'toy.py'), '--work-dir', str(folder / 'run')]) == 0
         path = folder / 'run' / 'epoch_1.pth'
