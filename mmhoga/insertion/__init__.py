@@ -2,6 +2,7 @@
 
 from mmhoga.insertion.adapter_files import AdapterError
 from mmhoga.insertion.adapters import load_adapter, save_adapter
+from mmhoga.insertion.hooks import AdapterHook, CellNormHook
 from mmhoga.insertion.insert import insert
 from mmhoga.insertion.inserted import Inserted
 from mmhoga.insertion.norms import estimate_norms
@@ -10,6 +11,8 @@ from mmhoga.insertion.training import cells_of, train_only
 
 __all__ = [
     'AdapterError',
+    'AdapterHook',
+    'CellNormHook',
     'Inserted',
     'Place',
     'PlaceError',

@@ -118,14 +118,23 @@ def keep_cells_trainable(network: nn.Module) -> None:
             network.init_weights = _InitWeights(network)  # type: ignore[assignment]
 
 
+def is_train_only(network: nn.Module) -> bool:
+    """Whether :func:`train_only` chose what is trained, in the network or in a part of it such as the backbone."""
+    return bool(_chosen(network))
+
+
+def _chosen(network: nn.Module) -> list[_Train]:
+    trains = [vars(module).get('train') for module in network.modules()]
+    return [train for train in trains if isinstance(train, _Train) and train.only]
+
+
 def trained_names(network: nn.Module) -> set[str]:
     """The keys of the state dict, outside the cells, that training changes after :func:`train_only`; else none.
 
     These are the parameters that need gradients, and the buffers of their modules and of the other batch norms that
     update their statistics.
     """
-    trains = [vars(module).get('train') for module in network.modules()]
-    chosen = [train for train in trains if isinstance(train, _Train) and train.only]
+    chosen = _chosen(network)
     if not chosen:
         return set()
     skipped = {module for cell in cells_of(network).values() for module in cell.modules()}
