@@ -152,7 +152,7 @@ class OnMaps(nn.Module):
 def cell_shapes(
     architecture: nn.Module, cells: Mapping[str, SearchableHOGA], input_shape: Sequence[int]
 ) -> dict[str, Shape]:
-    """(C, H, W) of each cell's input for one image of ``input_shape`` (C, H, W), from one pass of the backbone.
+    """(C, H, W) of each cell's input for one image of ``input_shape`` (C, H, W), from one pass without the head.
 
     Raises:
         ValueError: ``input_shape`` does not have three numbers, or the pass does not reach a cell.
@@ -162,12 +162,14 @@ def cell_shapes(
     shapes: dict[str, Shape] = {}
     for name, cell in cells.items():
         record_input_shape(cell, name, shapes)
-    backbone = getattr(architecture, 'backbone', architecture)
-    with undisturbed(backbone), torch.no_grad():
-        backbone(next(architecture.parameters()).new_zeros(1, *input_shape))
+    features: Any = getattr(architecture, 'extract_feat', getattr(architecture, 'backbone', architecture))
+    with undisturbed(architecture), torch.no_grad():
+        features(next(architecture.parameters()).new_zeros(1, *input_shape))
     missing = [name for name in cells if name not in shapes]
     if missing:
-        raise ValueError(f'The backbone, run on an image of {tuple(input_shape)}, does not reach {", ".join(missing)}.')
+        raise ValueError(
+            f'A pass of an image of {tuple(input_shape)} without the head does not reach {", ".join(missing)}.'
+        )
     return shapes
 
 

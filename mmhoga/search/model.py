@@ -1,4 +1,4 @@
-"""The search model: an mmengine model with supernets as plugins, and the alpha that they share."""
+"""The search model: an mmengine model with supernets, and the alpha that they share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmhoga.search.costs import ExpectedCost, cell_shapes
 
 @MODELS.register_module()
 class SearchModel(BaseModel):
-    """Wraps any model (classifier, detector, pose estimator) that has ``mmhoga.SearchableHOGA`` plugins.
+    """Wraps any model (classifier, detector, pose estimator) with ``mmhoga.SearchableHOGA``, as plugins or inserted.
 
     All cells of the model, or all cells of a stage, share one ``alpha`` (section 4.2). Alpha requires a gradient only
     inside :meth:`differentiating_alpha`, so a step on the weights neither computes that gradient nor communicates it
@@ -31,7 +31,8 @@ class SearchModel(BaseModel):
         alpha_per: ``'model'`` for one alpha, the parameter ``alpha``; ``'stage'`` for one per stage of the backbone,
             the parameters ``stage_alpha.<stage>``.
         stage_pattern: for ``'stage'``, a regular expression that finds the stage in the name of a cell. The default
-            finds ``layer1``, ``layer2``, ..., the names in the ResNets of all hosts.
+            finds ``layer1`` (the ResNets of all hosts), ``stage1`` (CSPNeXt, HRNet), ``stages.0`` (ConvNeXt, Swin) and
+            ``layers.0``.
         cost: ``dict(metric='macs', weight=0.1, input_shape=(3, 224, 224))`` adds the expected cost of the derived
             cells to alpha's loss (:class:`mmhoga.search.costs.ExpectedCost`).
         val_loss: also compute the loss on the validation data, in a second forward pass; they need ground truth.
@@ -48,7 +49,7 @@ class SearchModel(BaseModel):
         architecture: dict | BaseModel,
         *,
         alpha_per: str = 'model',
-        stage_pattern: str = r'layer\d+',
+        stage_pattern: str = r'(?:layer|stage)s?\.?\d+',
         cost: Mapping[str, Any] | None = None,
         val_loss: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
@@ -68,7 +69,9 @@ class SearchModel(BaseModel):
             raise ValueError(
                 "The architecture has nothing to search: it has no module of type 'mmhoga.SearchableHOGA'. Add "
                 "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')] to a backbone that "
-                "takes plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet)."
+                "takes plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet), or insert it into "
+                "another: type='mmhoga.Insert', into='CSPNeXt', cell=dict(type='mmhoga.SearchableHOGA'), "
+                "after=r'stage\\d'."
             )
         self._groups = {'': list(cells)} if alpha_per == 'model' else _by_stage(list(cells), stage_pattern)
         alphas = {stage: cells[names[0]].alpha for stage, names in self._groups.items()}

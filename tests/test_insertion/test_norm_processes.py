@@ -12,7 +12,7 @@ import torch
 
 from mmhoga.insertion import estimate_norms
 
-SCRIPT = Path(__file__).with_name('two_processes.py')
+SCRIPT = Path(__file__).with_name('two_processes_estimate_norms.py')
 spec = importlib.util.spec_from_file_location('two_processes_insertion', SCRIPT)
 two_processes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(two_processes)

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmhoga.files import write_atomic
 from mmhoga.registry import HOOKS
 from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
-from mmhoga.search.derived import plugins_file
+from mmhoga.search.derived import insertion_file, plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
 from mmhoga.version import __version__
@@ -89,7 +89,7 @@ class GenotypeHook(Hook):
     - ``search_history.json``: one record per epoch (:mod:`mmhoga.search.records.history`), with the parameters and
       multiply-accumulates of the edges of all derived cells, for one image of the size of the first batch, and the
       mean losses on trainA, on trainB (cost included) and, if computed, on the validation data;
-    - ``plugins.py``: a config with the plugins to train.
+    - ``plugins.py``, or ``insertion.py`` for cells of ``mmhoga.Insert``: a config with the cells to train.
 
     Each record is also one line of the log, and curves for the visualizer and so for TensorBoard
     (``vis_backends=[dict(type='TensorboardVisBackend')]``). With one alpha per stage, the first two files are in one
@@ -146,9 +146,14 @@ class GenotypeHook(Hook):
         if is_main_process():
             for stage, genotype in genotypes.items():
                 genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
-            text = plugins_file(runner.cfg.get('model') or {}, genotypes, runner.cfg.get('custom_imports'))
-            if text:
-                write_atomic(Path(runner.work_dir, 'plugins.py'), text)
+            config, imports = runner.cfg.get('model') or {}, runner.cfg.get('custom_imports')
+            files = {
+                'plugins.py': plugins_file(config, genotypes, imports),
+                'insertion.py': insertion_file(config, genotypes, model, imports),
+            }
+            for name, text in files.items():
+                if text:
+                    write_atomic(Path(runner.work_dir, name), text)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
             self._report(runner, model)
 

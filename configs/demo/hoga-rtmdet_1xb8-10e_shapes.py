@@ -1,0 +1,30 @@
+"""RTMDet on CSPNeXt with HOGA after each stage, inserted, at a size for a CPU, on generated shapes.
+
+    mmhoga make-data shapes
+    mmhoga train configs/demo/hoga-rtmdet_1xb8-10e_shapes.py
+
+Results: not measured.
+"""
+
+_base_ = [
+    '../_base_/models/rtmdet_shapes.py',
+    '../_base_/datasets/shapes_detection.py',
+    '../_base_/schedules/demo_10e.py',
+    'mmdet::_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='mmhoga.Insert',
+        into='CSPNeXt',
+        cell=dict(type='mmhoga.HOGA', genotype='autola'),
+        after=r'stage\d',
+        start='random',  # nothing is pretrained
+    )
+)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+randomness = dict(seed=0)
+# mmengine deletes the oldest checkpoint before it writes the new one; with two, one always remains.
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
