@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
+import mmhoga
 from mmhoga.cli.main import COMMANDS
+from mmhoga.insertion import cells_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/**/*.md')])
@@ -21,6 +25,7 @@ NAMED = re.compile(
 )
 OLD_TOOL = re.compile(r'tools/(?!train\.py|test\.py)[\w/]+\.py')
 USE = ROOT / 'docs' / 'use_in_your_project.md'
+ADD = ROOT / 'docs' / 'add_to_your_network.md'
 SHOWS_OLD_NAMES = 'CHANGELOG.md'
 FENCE = re.compile(r'(<!-- run -->\n)?^```(\w*)\n(.*?)^```$', re.M | re.S)
 
@@ -111,20 +116,45 @@ def test_python_examples_run(page, tmp_path, monkeypatch):
         exec(compile(block.values[1], str(page), 'exec'), namespace)
 
 
-def host_snippets():
-    return [block.values[1] for block in blocks('python', [USE]) if '_base_' in block.values[1]]
+def host_snippets(page):
+    return [block.values[1] for block in blocks('python', [page]) if '_base_' in block.values[1]]
 
 
-@pytest.mark.parametrize('snippet', host_snippets(), ids=lambda text: re.search(r"'(\w+)::", text)[1])
-def test_the_configs_of_use_in_your_project_build(snippet, tmp_path):
-    """Each config as the page shows it, without the checkpoint."""
+def build_snippet(snippet, folder):
+    """The model of a config as the page shows it, without the checkpoint."""
     host = re.search(r"'(\w+)::", snippet)[1]
     pytest.importorskip(host)
-    path = tmp_path / 'mine.py'
+    path = folder / 'mine.py'
     path.write_text(snippet)
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
+    if cfg.model.backbone.get('pretrained'):
+        cfg.model.backbone.pretrained = False
+    return cfg, MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('snippet', host_snippets(USE), ids=lambda text: re.search(r"'(\w+)::", text)[1])
+def test_the_configs_of_use_in_your_project_build(snippet, tmp_path):
+    cfg, model = build_snippet(snippet, tmp_path)
     cells = [module for module in model.modules() if type(module).__name__ == 'HOGA']
     assert len(cells) == {18: 8, 50: 16}[cfg.model.backbone.depth]
+
+
+@pytest.mark.parametrize('snippet', host_snippets(ADD), ids=lambda text: re.search(r"into='(\w+)'", text)[1])
+def test_the_configs_of_add_to_your_network_build(snippet, tmp_path):
+    _, model = build_snippet(snippet, tmp_path)
+    cells = cells_of(model.backbone)
+    assert len(cells) >= 4 and all(cell.is_identity() for cell in cells.values())
+
+
+def test_the_learning_rate_of_add_to_your_network():
+    """The config of the page sets the rate of the parameters in the cells and of no others."""
+    (text,) = (block.values[1] for block in blocks('python', [ADD]) if 'custom_keys' in block.values[1])
+    names: dict = {}
+    exec(text, names)
+    network = mmhoga.insert(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), dict(type='mmhoga.HOGA'), after='0')
+    groups = build_optim_wrapper(network, names['optim_wrapper']).param_groups
+    rates = {id(group['params'][0]): group['lr'] for group in groups}
+    expected = {name: 0.1 if '.hoga.' in name else 0.01 for name, _ in network.named_parameters()}
+    assert {name: rates[id(p)] for name, p in network.named_parameters()} == pytest.approx(expected)

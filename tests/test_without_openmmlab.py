@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmhoga.insertion import cells_of
+
 PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'without_openmmlab.md'
 SECTIONS = re.split(r'^## ', PAGE.read_text(encoding='utf-8'), flags=re.MULTILINE)[1:]
 
@@ -24,6 +26,12 @@ def test_a_network_of_your_own(tmp_path, monkeypatch):
     names = run('In a network of your own', tmp_path, monkeypatch)
     x = torch.rand(3, 3, 64, 64)
     torch.testing.assert_close(names['fused'](x), names['network'](x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_trained_network(tmp_path, monkeypatch):
+    pytest.importorskip('timm')
+    names = run('In a network that is already trained', tmp_path, monkeypatch)
+    assert len(cells_of(names['network'])) == 16
 
 
 def test_timm(tmp_path, monkeypatch):
