@@ -43,9 +43,9 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
 # Task -> config, metric, epochs of fine-tuning.
 TASKS = {
     'Fashion-MNIST, ResNet-8': ('resnet8_1xb96-8e_digits', 'accuracy/top1', 4),
-    'shapes, SSD': ('ssd_r18_1xb8-20e_shapes', 'coco/bbox_mAP', 4),
-    'people, SimpleBaseline': ('td-hm_r18_1xb16-10e_people', 'coco/AP', 4),
-    'shapes, Faster R-CNN': ('faster-rcnn_r18_fpn_1xb8-10e_shapes', 'coco/bbox_mAP', 3),
+    'shapes, SSD': ('ssd_r18_1xb8-20e_shapes', 'coco/bbox_mAP', 3),
+    'people, SimpleBaseline': ('td-hm_r18_1xb16-10e_people', 'coco/AP', 3),
+    'shapes, Faster R-CNN': ('faster-rcnn_r18_fpn_1xb8-10e_shapes', 'coco/bbox_mAP', 2),
 }
 SEEDS = (0, 1, 2)
 # AdamW, a fifth of the rate of the plain training, and that rate itself for the new cells.
