@@ -1,8 +1,8 @@
-"""Loads checkpoints through the hosts' functions, each in a process that has imported the hosts but not mmhoga.
+"""Loads checkpoints through a host's functions, each in a process that has imported the host but not mmhoga.
 
-    python -S entry_points.py SITE_PACKAGES [--import-mmhoga] < REQUESTS
+    python -S entry_points.py SITE_PACKAGES HOST [--import-mmhoga] < REQUESTS
 
-REQUESTS is JSON: a list of (host, entry point, config, checkpoint). Prints JSON: 'ok' or the error for each.
+REQUESTS is JSON: a list of (entry point, config, checkpoint). Prints JSON: 'ok' or the error for each.
 Without ``-S``, a ``.pth`` file of the development environment imports mmhoga at the start of every process.
 """
 
@@ -136,9 +136,9 @@ def main():
     import torch
 
     torch.set_num_threads(1)
-    for host in ENTRY_POINTS:
-        for part in ('apis', 'models', 'datasets', 'evaluation', 'engine', 'visualization'):
-            import_module(f'{host}.{part}')
+    host = sys.argv[2]
+    for part in ('apis', 'models', 'datasets', 'evaluation', 'engine', 'visualization'):
+        import_module(f'{host}.{part}')
     assert 'mmhoga' not in sys.modules
     if '--import-mmhoga' in sys.argv:
         import mmhoga  # noqa: F401
@@ -146,7 +146,7 @@ def main():
         json.dumps(
             [
                 in_a_child(ENTRY_POINTS[host][entry], config, checkpoint)
-                for host, entry, config, checkpoint in json.load(sys.stdin)
+                for entry, config, checkpoint in json.load(sys.stdin)
             ]
         )
     )

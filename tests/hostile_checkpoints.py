@@ -171,8 +171,8 @@ CRASHES = {
     + b'q\xff'
     + call(name('_codecs.encode'), b'h\xff', value('latin1')) * 99
     + b'e',
-    'a deep key': b'}' + b')' + b'\x85' * 1_000_000 + value(1) + b's',
-    'a deep element': b'\x8f(' + b')' + b'\x85' * 1_000_000 + b'\x90',
+    'a deep key': b'}' + b')' + b'\x85' * 300_000 + value(1) + b's',
+    'a deep element': b'\x8f(' + b')' + b'\x85' * 300_000 + b'\x90',
 }
 
 #: Instructions that torch does not write.

@@ -12,7 +12,7 @@ from mmengine.config import ConfigDict
 
 from mmhoga.compat.checkpoint.objects import CheckpointError, Maker, Pending, Unknown, hashable, short
 
-# A checkpoint of ResNet-50 with its optimizer has 50,000. One instruction takes at most 0.3 KB of memory.
+# A checkpoint of ResNet-50 with its optimizer has 26,000. One instruction takes at most 0.3 KB of memory.
 MAX_INSTRUCTIONS = 5_000_000
 
 _PUSH_VALUE = frozenset(
