@@ -3,6 +3,8 @@
     python benchmarks/derived_cell.py --threads 2
     python benchmarks/derived_cell.py --threads 2 --compile    # also both sides compiled: takes 10 minutes
     python benchmarks/derived_cell.py --threads 2 --profile    # the time per operator instead
+    python benchmarks/derived_cell.py --count --batch 2        # operator calls, also of SE and CBAM, instead
+    python benchmarks/derived_cell.py --count --batch 2 --compile    # with compiled kernels: takes half an hour
 
 Each side is measured in both memory formats, in turns, and the table shows the faster one. Compiled sides run in
 channels_last only.
@@ -13,11 +15,12 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from side_by_side import alternate, operators, ratio, spread, table
+from side_by_side import Calls, alternate, kernels, operators, ratio, spread, table
 from torch import nn
 
 from mmhoga.backbones import ResNet
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--compile', action='store_true', help='also measure both sides compiled')
     parser.add_argument('--profile', action='store_true', help='print the time per operator, in channels_last, instead')
+    parser.add_argument('--count', action='store_true', help='print operator calls and bytes instead, in channels_last')
     parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='run one of the three')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -63,6 +67,9 @@ def main() -> None:
     print(
         f'ResNet-{args.depth}, {args.genotype}, batch {args.batch}, {args.size} x {args.size}, {args.threads} threads'
     )
+    if args.count:
+        print(table(counts(args.depth, plugin, x.to(memory_format=torch.channels_last), args.compile)))
+        return
     rows = [('', 'plain', 'format', 'HOGA', 'format', 'ratio')]
     for run in (inference, fused, training):
         if args.only not in (None, run.__name__):
@@ -87,6 +94,31 @@ def main() -> None:
             rows.append(row(f'{run.__name__}, compiled', 'compiled plain', 'compiled HOGA', seconds))
     if not args.profile:
         print(table(rows))
+
+
+def counts(depth: int, hoga: dict, x: torch.Tensor, compiled: bool) -> list[tuple[str, ...]]:
+    """Operator calls and bytes of networks without plugins and with different ones; kernels in inference."""
+    rows = [('', 'calls, inference', 'training', 'fused', 'GB moved, inference', 'training')]
+    if compiled:
+        rows = [(*rows[0], 'kernels, compiled', 'compiling')]
+    attention = {name: dict(type='mmhoga.Attention', name=name) for name in ('se', 'cbam')}
+    sides: dict[str, list | None] = {'plain': None, 'HOGA': [hoga]}
+    sides |= {name: [dict(cfg=cfg, position='after_conv3')] for name, cfg in attention.items()}
+    for name, plugins in sides.items():
+        counters = {}
+        for run in (inference, training, fused):
+            model = network(run, plugins, depth, x[:1]).to(memory_format=torch.channels_last)
+            run(model, x)
+            with Calls() as counters[run.__name__]:
+                run(model, x)
+        row = [name, *(str(counter.count) for counter in counters.values())]
+        row += [f'{counters[key].bytes / 1e9:.2f}' for key in ('inference', 'training')]
+        if compiled:
+            model = torch.compile(network(inference, plugins, depth, x[:1]).to(memory_format=torch.channels_last))
+            start = time.perf_counter()
+            row += [str(kernels(partial(inference, model, x))), f'{time.perf_counter() - start:.0f} s']
+        rows.append(tuple(row))
+    return rows
 
 
 def network(run: Callable, plugins: list | None, depth: int, example: torch.Tensor) -> nn.Module:

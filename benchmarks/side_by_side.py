@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,17 @@ def calls(run: Callable[[], Any]) -> int:
     with Calls() as counter:
         run()
     return counter.count
+
+
+def kernels(run: Callable[[], Any]) -> int:
+    """The number of kernels in the first call of something compiled: generated ones, and calls to libraries."""
+    from torch._inductor.utils import run_and_get_code
+
+    _, sources = run_and_get_code(run)
+    bodies = [source[source.index('def call(') :] for source in sources]
+    return sum(
+        len(re.findall(r'^\s+(?:\w+ = )?(?:cpp_|triton_|extern_kernels\.|torch\.ops\.)', b, re.M)) for b in bodies
+    )
 
 
 def saved_bytes(forward: Callable[[], Any], model: torch.nn.Module) -> int:

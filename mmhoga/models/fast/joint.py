@@ -55,7 +55,9 @@ class JointForm:
 
     def __init__(self, cell: Any) -> None:
         self.cell = cell
-        self.places = [(module, *place) for module in cell.modules() for place in module._modules.items()]
+        self.places = [
+            (module, name, child, type(child)) for module in cell.modules() for name, child in module._modules.items()
+        ]
         self.levels = schedule(cell.genotype)
         self.skips = [edge for edge in edge_list(cell.num_groups) if cell.genotype.operation(*edge) == 'skip_connect']
         self.batches = [batch for level in self.levels for batch in level]
@@ -78,8 +80,10 @@ class JointForm:
         self.mlps = [own for own in (*mlps, [cell.summary_attention], [cell.output_attention]) if own]
 
     def is_of(self, cell: Any) -> bool:
-        """Whether this is the form of ``cell``, and no module in it was replaced."""
-        return self.cell is cell and all(module._modules.get(name) is child for module, name, child in self.places)
+        """Whether this is the form of ``cell``, and no module in it was replaced or got another class."""
+        return self.cell is cell and all(
+            module._modules.get(name) is child and type(child) is kind for module, name, child, kind in self.places
+        )
 
     def is_standard(self) -> bool:
         """Whether the layers are as they were built, and the norms are in one mode."""
@@ -95,7 +99,7 @@ class JointForm:
         """Whether the modules must be called, for their hooks."""
         return _has_any_global_hook() or any(
             child._forward_hooks or child._forward_pre_hooks or child._backward_hooks or child._backward_pre_hooks
-            for _, _, child in self.places
+            for _, _, child, _ in self.places
         )
 
     def folded(self) -> CellWeights:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmhoga.models.fast.joint_weights import Mlp, Stage
-from mmhoga.models.fast.kernels import add_product, channel_pool, pixel_mean, pixel_pool, pointwise, traced
+from mmhoga.models.fast.kernels import add_product, channel_pool, convolve, fusible, pixel_mean, pixel_pool, traced
 from mmhoga.models.fast.schedule import Batch
 from mmhoga.models.operations import EdgeInput, split_edges
 
@@ -88,7 +88,7 @@ def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> lis
         for m in active:
             stage = stages[m][i]
             for conv in stage.convs:
-                maps[m] = _convolve(maps[m], conv)
+                maps[m] = convolve(maps[m], conv)
             if stage.norm is not None:
                 maps[m] = F.batch_norm(maps[m], *stage.norm)
     return maps
@@ -158,24 +158,22 @@ def _total(messages: Sequence[Message], like: Tensor) -> Tensor:
     return total
 
 
-def _convolve(x: Tensor, conv: Any) -> Tensor:
-    if conv.weight.size(-1) == 1:
-        return pointwise(x, conv.weight, conv.bias, conv.groups)
-    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
-
-
 def _channel_logits(pooled: Tensor, mlp: Mlp) -> Tensor:
     """Eqs. (4) and (5) before the sigmoid: ``(N, E or 1, P, C)``, P poolings, to ``(N, E, C)``."""
     edges, poolings = len(mlp.squeeze), pooled.size(2)
     rows = pooled.expand(-1, edges, -1, -1).transpose(0, 1).flatten(1, 2)  # (E, N * P, C)
-    hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias).relu()
-    if poolings > 1:  # the next layer is linear, so that it can follow the sum over poolings
-        hidden = hidden.view(edges, -1, poolings, hidden.size(2)).sum(2)
+    hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias)
+    hidden = hidden.view(edges, pooled.size(0), poolings, hidden.size(2)).relu()
+    # The next layer is linear, so that it can follow the sum over poolings.
+    hidden = hidden.sum(2) if poolings > 1 else hidden.squeeze(2)
     return _product(hidden, mlp.excite, mlp.excite_bias, poolings).transpose(0, 1)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, times: int = 1) -> Tensor:
     """``x weight^T + times * bias`` for each edge: ``(E, N, I)`` to ``(E, N, O)``."""
+    if fusible():  # with its neighbours; a matrix product would be a kernel of its own
+        result = (x.unsqueeze(2) * weight.unsqueeze(1)).sum(3)
+        return result if bias is None else result + times * bias
     if len(weight) > 1:
         return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias, x, weight.mT, beta=times)
     x, weight = x.squeeze(0), weight.squeeze(0).t()

@@ -184,7 +184,7 @@ def _conv(same: Sequence[Any], weight: Tensor, bias: Tensor | None = None) -> Co
 
 
 def _composed(first: Conv, second: Conv, edges: int) -> Conv:
-    """The convolution that equals ``second(first(x))`` for a point-wise second and one output per group in the first."""
+    """The convolution that equals ``second(first(x))``; the groups of the first have one output, the second is 1x1."""
     outer = second.weight.view(edges, -1, second.weight.size(1), 1, 1)
     inner = first.weight.view(edges, 1, -1, *first.weight.shape[2:])
     return Conv((outer * inner).flatten(0, 1), second.bias, first.padding, first.dilation, edges)

@@ -18,6 +18,12 @@ NARROW = 16
 
 # Missing before torch 2.1.
 _is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda: False)
+_is_dynamo_compiling = getattr(getattr(torch, 'compiler', None), 'is_dynamo_compiling', lambda: False)
+# Missing before torch 2.6.
+_is_exporting = getattr(getattr(torch, 'compiler', None), 'is_exporting', lambda: False)
+
+# Up to this number of input maps a convolution has little arithmetic.
+FUSED_MAPS = 4
 
 
 def separable(
@@ -108,9 +114,32 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int
         return F.conv2d(x, weight, bias, groups=groups)
     if groups == 1:
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    if traced() or x.dtype != weight.dtype:  # autocast converts the weights of a convolution only
+    # Autocast converts the weights of a convolution, but not those of the autograd function.
+    if x.dtype != weight.dtype or (traced() and not fusible()):
         return F.conv2d(x, weight, bias, groups=groups)
-    return _GroupedPointwise.apply(x, weight, bias, groups)
+    blocks = _blocks(weight, groups)
+    bias = None if bias is None else bias.view(groups, 1, -1)
+    if not traced():
+        return _GroupedPointwise.apply(x, blocks, bias)
+    rows = torch.bmm(_rows(x, groups), blocks.mT) + (0 if bias is None else bias)
+    return rows.transpose(0, 1).reshape(x.size(0), *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+
+def convolve(x: Tensor, conv: Any) -> Tensor:
+    """A convolution that keeps the size, with the attributes of an ``nn.Conv2d``.
+
+    ``torch.compile`` gets a narrow one as a sum over the elements of the kernel, which it fuses with its neighbours.
+    """
+    if fusible() and conv.weight.size(-1) <= 3 and x.size(1) <= FUSED_MAPS:
+        return _shifted_sum(x, conv)
+    if conv.weight.size(-1) == 1 and x.size(1) > FUSED_MAPS:
+        return pointwise(x, conv.weight, conv.bias, conv.groups)
+    return F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
+
+
+def fusible() -> bool:
+    """Whether ``torch.compile`` records operators. An export keeps convolutions as they are."""
+    return _is_dynamo_compiling() and not _is_exporting()
 
 
 def traced() -> bool:
@@ -171,6 +200,20 @@ class Norm:
         return torch.ops.aten.native_batch_norm_backward(*arguments)[0]
 
 
+def _shifted_sum(x: Tensor, conv: Any) -> Tensor:
+    """A convolution as a sum over its elements and input maps."""
+    (rows, columns), size, (margin, *_), (step, *_) = x.shape[2:], conv.weight.size(-1), conv.padding, conv.dilation
+    inputs = F.pad(x, [margin] * 4).unflatten(1, (conv.groups, 1, -1))
+    weight = conv.weight.unflatten(0, (conv.groups, -1))[..., None, None]  # (G, O, I, k, k, 1, 1)
+    total = sum(
+        inputs[:, :, :, m, step * i : step * i + rows, step * j : step * j + columns] * weight[:, :, m, i, j]
+        for m in range(conv.weight.size(1))
+        for i in range(size)
+        for j in range(size)
+    ).flatten(1, 2)
+    return total if conv.bias is None else total + conv.bias.view(-1, 1, 1)
+
+
 class _PixelMean(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -195,32 +238,31 @@ class _AddProduct(Function):
 
 
 class _GroupedPointwise(Function):
+    """``x`` ``(N, G * I, H, W)`` in channels_last, ``blocks`` ``(G, O, I)``, ``bias`` ``(G, 1, O)``."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.groups, ctx.biased = groups, bias is not None
-        shape = (len(x), len(weight), *x.shape[2:])
+    def forward(ctx: Any, x: Tensor, blocks: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, blocks)
+        ctx.biased = bias is not None
+        groups, outputs, _ = blocks.shape
+        shape = (len(x), groups * outputs, *x.shape[2:])
         y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        blocks = _blocks(weight, groups).mT
         if bias is None:
-            torch.bmm(_rows(x, groups), blocks, out=_rows(y, groups))
+            torch.bmm(_rows(x, groups), blocks.mT, out=_rows(y, groups))
         else:
-            torch.baddbmm(bias.view(groups, 1, -1), _rows(x, groups), blocks, out=_rows(y, groups))
+            torch.baddbmm(bias, _rows(x, groups), blocks.mT, out=_rows(y, groups))
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
+        x, blocks = ctx.saved_tensors
         grad = _channels_last(grad)
-        grads: list[Any] = [None] * 4
-        if ctx.needs_input_grad[0]:
-            mirrored = _blocks(weight, ctx.groups).mT.reshape(-1, len(weight) // ctx.groups, 1, 1)
-            grads[0] = _GroupedPointwise.apply(grad, mirrored, None, ctx.groups)
-        if ctx.needs_input_grad[1]:
-            grads[1] = torch.bmm(_rows(grad, ctx.groups).mT, _rows(x, ctx.groups)).view_as(weight)
-        if ctx.biased and ctx.needs_input_grad[2]:
-            grads[2] = grad.sum((0, 2, 3))
-        return tuple(grads)
+        rows = _rows(grad, len(blocks))
+        return (
+            _GroupedPointwise.apply(grad, blocks.mT, None) if ctx.needs_input_grad[0] else None,
+            torch.bmm(rows.mT, _rows(x, len(blocks))) if ctx.needs_input_grad[1] else None,
+            rows.sum(1, keepdim=True) if ctx.biased else None,
+        )
 
 
 class _Separable(Function):
