@@ -59,7 +59,8 @@ class Calls(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not is_view and not str(func).startswith(ALLOCATE):
             self.count += 1
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            read = {name: value for name, value in (kwargs or {}).items() if name != 'out'}  # out is the result
+            tensors = [leaf for leaf in tree_leaves((args, read, result)) if isinstance(leaf, Tensor)]
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return result
 

@@ -11,10 +11,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype, edge_list, edge_name
+from mmhoga.models.fast import joint_cell as joint
 from mmhoga.models.fast.folding import fold_norms
-from mmhoga.models.fast.joint import CellWeights, FusedWeights, JointForm
-from mmhoga.models.fast.joint_cell import attend, run_stages
-from mmhoga.models.fast.joint_cell import nodes as joint_nodes
+from mmhoga.models.fast.joint import FusedWeights, JointForm
 from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, EdgeInput, split_edges
@@ -23,8 +22,6 @@ from mmhoga.models.start import check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
-
-Function = Callable[[Tensor], Tensor]
 
 
 class DoubledAttention(ChannelAttention):
@@ -149,16 +146,14 @@ class GroupAttention(BaseModule):
         for j in range(self.num_groups - 1):
             for k, message in enumerate(self.messages_from(j, nodes[j], edge_weights), start=j + 1):
                 nodes[k] = nodes[k] + message
-        summary = partial(_attend, self.summary_attention)
-        return self.aggregate(x, nodes, summary, self.phi, partial(_attend, self.output_attention))
+        joined = self.with_summary(x, nodes, partial(_attend, self.summary_attention))
+        return _attend(self.output_attention, self.phi(joined) + x)
 
-    def aggregate(
-        self, x: Tensor, nodes: Sequence[Tensor], summary: Function, phi: Function, output: Function
-    ) -> Tensor:
-        """Eq. (3), by the channel attention on the summary, phi, and the channel attention at the end."""
+    def with_summary(self, x: Tensor, nodes: Sequence[Tensor], summary: Callable[[Tensor], Tensor]) -> Tensor:
+        """[U_0; ...; U_{K-1}; SE(summary)]."""
         joined = torch.cat(list(nodes), dim=1)
         summed = group_sum(x if self.summary == 'inputs' else joined, self.num_groups)
-        return output(phi(torch.cat((joined, summary(summed)), dim=1)) + x)
+        return torch.cat((joined, summary(summed)), dim=1)
 
 
 @MODELS.register_module()
@@ -232,15 +227,12 @@ class HOGA(GroupAttention):
         form.update(weights)
         return y
 
-    def _joint_forward(self, x: Tensor, form: JointForm | FusedWeights, weights: CellWeights) -> Tensor:
-        groups = x.split(self.group_channels, dim=1)
-        return self.aggregate(
-            x,
-            joint_nodes(groups, form.skips, form.levels, weights.batches),
-            lambda summed: attend(summed, weights.summary),
-            lambda joined: run_stages([joined], [weights.phi])[0],
-            lambda mapped: attend(mapped, weights.output),
-        )
+    def _joint_forward(self, x: Tensor, form: JointForm | FusedWeights, weights: joint.CellWeights) -> Tensor:
+        nodes = joint.nodes(x.split(self.group_channels, dim=1), form.skips, form.levels, weights.batches)
+        joined = self.with_summary(x, nodes, lambda summed: joint.attend(summed, weights.summary))
+        if joint.is_aggregate_applicable(x, weights):
+            return joint.aggregate(joined, x, weights)
+        return joint.attend(joint.run_stages([joined], [weights.phi])[0] + x, weights.output)
 
     def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         # split() and not K slices, whose backward pass fills and adds K tensors of zeros.

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
-from mmhoga.models.fast.joint_cell import Weights
+from mmhoga.models.fast.joint_cell import CellWeights, Weights
 from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, folded, live, stage_layers, update
 from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, traced
-from mmhoga.models.fast.schedule import Batch, schedule
+from mmhoga.models.fast.schedule import schedule
 from mmhoga.models.operations import OPERATIONS
 
 # The layers of a cell as it was built. A cell with others, such as SyncBatchNorm, runs module by module.
 LAYERS = (nn.Sequential, nn.Conv2d, PointwiseConv2d, nn.BatchNorm2d, NarrowBatchNorm2d, nn.ReLU)
-
-
-class CellWeights(NamedTuple):
-    """The weights of a cell for one forward pass."""
-
-    batches: Mapping[Batch, Weights]
-    summary: Mlp
-    phi: Sequence[Stage]
-    output: Mlp
 
 
 class FusedWeights(nn.Module):
@@ -104,7 +95,9 @@ class JointForm:
 
     def folded(self) -> CellWeights:
         """Weights for inference, with the norms folded in."""
-        return self._by_batch(*folded(self.layers, self.mlps))
+        weights = self._by_batch(*folded(self.layers, self.mlps))
+        bias: Any = weights.phi[-1].convs[-1].bias
+        return weights._replace(squeezed_bias=weights.output.squeeze @ bias)
 
     def weights(self, x: Tensor) -> CellWeights:
         """The weights for a forward pass on ``x``.

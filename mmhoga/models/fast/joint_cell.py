@@ -28,6 +28,16 @@ class Weights(NamedTuple):
     operations: Sequence[Any] = ()
 
 
+class CellWeights(NamedTuple):
+    """The weights of a cell for one forward pass."""
+
+    batches: Mapping[Batch, Weights]
+    summary: Mlp
+    phi: Sequence[Stage]
+    output: Mlp
+    squeezed_bias: Tensor | None = None  # the bias of phi's last layer after the squeeze of output, if norms are folded
+
+
 class Message(NamedTuple):
     """``gate * x``, or ``x`` without a gate: ``(N, C, H, W)``."""
 
@@ -100,6 +110,39 @@ def attend(x: Tensor, mlp: Mlp) -> Tensor:
     return x * logits.sigmoid().squeeze(1)[..., None, None]
 
 
+def is_aggregate_applicable(x: Tensor, weights: CellWeights) -> bool:
+    """Whether :func:`aggregate` can run."""
+    return (
+        weights.squeezed_bias is not None
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and x.dtype == weights.squeezed_bias.dtype
+        and not torch.is_grad_enabled()
+        and not traced()
+    )
+
+
+def aggregate(joined: Tensor, x: Tensor, weights: CellWeights) -> Tensor:
+    """Eq. (3) from ``[U_0; ...; U_{K-1}; SE(summary)]``, without gradients, for channels_last.
+
+    It makes fewer passes over the maps than the layers do. With W and b of the second layer of phi, ``z = W h + x``, m
+    for the mean over pixels and g for the gate at the end, the output ``g (z + b)`` is ``g z + g b``, and ``m(z + b)``
+    is ``m(z) + b``.
+    """
+    (first,), (second,) = (stage.convs for stage in weights.phi)
+    assert first.bias is not None and second.bias is not None
+    hidden = torch._addmm_activation(first.bias, _pixels(joined), first.weight.flatten(1).t())
+    z = torch.addmm(_pixels(x), hidden, second.weight.flatten(1).t())
+    z = z.view(x.size(0), *x.shape[2:], -1).permute(0, 3, 1, 2)
+    mlp = weights.output._replace(squeeze_bias=weights.squeezed_bias)
+    gate = _channel_logits(pixel_mean(z).flatten(1)[:, None, None], mlp).sigmoid().squeeze(1)[..., None, None]
+    return torch.addcmul(gate * second.bias.view(-1, 1, 1), z, gate)
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` in channels_last as a matrix ``(N H W, C)``."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 def _messages(
     level: Sequence[Batch], sources: Sequence[Sequence[Tensor]], weights: Mapping[Batch, Weights]
 ) -> list[list[Message]]:
@@ -162,8 +205,13 @@ def _channel_logits(pooled: Tensor, mlp: Mlp) -> Tensor:
     """Eqs. (4) and (5) before the sigmoid: ``(N, E or 1, P, C)``, P poolings, to ``(N, E, C)``."""
     edges, poolings = len(mlp.squeeze), pooled.size(2)
     rows = pooled.expand(-1, edges, -1, -1).transpose(0, 1).flatten(1, 2)  # (E, N * P, C)
-    hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias)
-    hidden = hidden.view(edges, pooled.size(0), poolings, hidden.size(2)).relu()
+    if edges == 1 and mlp.squeeze_bias is not None and not torch.is_grad_enabled() and not traced():
+        bias, weight = mlp.squeeze_bias.flatten(), mlp.squeeze.squeeze(0)
+        hidden = torch._addmm_activation(bias, rows.squeeze(0), weight.t())  # one kernel on a GPU
+        hidden = hidden.view(1, pooled.size(0), poolings, hidden.size(1))
+    else:
+        hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias)
+        hidden = hidden.view(edges, pooled.size(0), poolings, hidden.size(2)).relu()
     # The next layer is linear, so that it can follow the sum over poolings.
     hidden = hidden.sum(2) if poolings > 1 else hidden.squeeze(2)
     return _product(hidden, mlp.excite, mlp.excite_bias, poolings).transpose(0, 1)
