@@ -93,6 +93,7 @@ def test_outputs_are_equal_over_a_fresh_base(path, images, cell, where):
     assert torch.equal(torch.get_rng_state(), state), 'loading draws no random numbers'
     assert torch.equal(plain(images), network(images))
     assert not torch.equal(plain(images), small_network()(images))
+    assert plain(images).isfinite().all()
     assert list(plain.state_dict()) == list(network.state_dict())
     with_cells = insert(small_network(), cell, **where)
     assert load_adapter(with_cells, path) is with_cells
