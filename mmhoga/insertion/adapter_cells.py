@@ -74,6 +74,8 @@ def same_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str
 
 
 def _build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if kind == 'mmhoga.Attention':  # for timm a size is a tuple, which JSON does not have
+        arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     with torch.random.fork_rng(devices=[]):  # its random weights are replaced or thrown away
         return TYPES[kind](**arguments)
 
@@ -107,4 +109,8 @@ def _rebuilds(kind: str, arguments: dict[str, Any], cell: nn.Module) -> bool:
     """Whether the arguments build a cell with the same keys and shapes, which one that was changed later does not."""
     if _unknown(kind, arguments):
         return False
-    return not same_tensors(_build(kind, arguments).state_dict(), cell.state_dict())
+    try:
+        built = _build(kind, arguments)
+    except Exception:  # an attention of timm may need a value that JSON does not have
+        return False
+    return not same_tensors(built.state_dict(), cell.state_dict())

@@ -124,7 +124,7 @@ def _require_base(path: Any, file: AdapterFile, base: Mapping[str, str], base_ha
         return
     differing = [name for name in file.base if not base.get(name, '').startswith(file.base[name]) or name not in base]
     added = [name for name in base if name not in file.base]
-    if len(differing) == len(file.base):
+    if not any(name in base for name in file.base):
         _require_whole(path, file, base)
     text = f'{len(differing)} of the {len(file.base)} tensors of the base differ'
     if differing:
@@ -149,7 +149,8 @@ def _require_whole(path: Any, file: AdapterFile, base: Mapping[str, str]) -> Non
         (file.base, base, 'belongs to a network that has this one as its module {0!r}: load it there.'),
     ):
         first = f'.{next(iter(smaller), "")}'
-        parent = next((name[: -len(first)] for name in larger if name.endswith(first)), None)
+        parents = [name[: -len(first)] for name in larger if name.endswith(first)]
+        parent = next((parent for parent in parents if all(f'{parent}.{name}' in larger for name in smaller)), None)
         if parent:
             raise AdapterError(f'The adapter {path} {text.format(parent)}')
 

@@ -101,9 +101,9 @@ def _restored(network: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     momenta = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
     device = next((p.device for p in network.parameters()), torch.device('cpu'))
-    accelerator: Any = None if device.type == 'cpu' else getattr(torch, device.type)
+    accelerator: Any = getattr(torch, device.type, None)  # torch.cuda or its equivalent
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    state = accelerator.get_rng_state(device) if accelerator else None
+    states = accelerator.get_rng_state_all() if hasattr(accelerator, 'get_rng_state_all') else None
     try:
         yield
     finally:
@@ -115,5 +115,5 @@ def _restored(network: nn.Module) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         torch.set_rng_state(cpu)
-        if accelerator:
-            accelerator.set_rng_state(state, device)
+        if states is not None:
+            accelerator.set_rng_state_all(states)

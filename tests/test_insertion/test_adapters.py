@@ -1,6 +1,7 @@
 """Adapters: exact over their base, refused over another, and every file that is not whole."""
 
 import json
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from mmhoga.models import HOGA, Attention
 from mmhoga.models.supernet import share_alpha
 
 ATTENTION = dict(type='mmhoga.Attention', name='cbam')
+GATHER = dict(name='ge', extra_params=True, extent=0, use_mlp=False, feat_size=(9, 14))
 SUPERNET = dict(type='mmhoga.SearchableHOGA', num_groups=2)
 
 
@@ -82,6 +84,7 @@ def assert_unchanged(network, before):
         (SUPERNET, dict(after='1|3')),
         (ATTENTION, dict(after='1|3')),
         (dict(type='mmhoga.Attention', name='se', rd_ratio=0.5, gate_layer='hard_sigmoid'), dict(after='1')),
+        (dict(type='mmhoga.Attention', **GATHER), dict(after='1')),
     ],
 )
 def test_outputs_are_equal_over_a_fresh_base(path, images, cell, where):
@@ -244,6 +247,21 @@ def test_the_adapter_of_a_backbone_is_not_that_of_a_model(path):
         load_adapter(small_network(), path)
 
 
+def test_a_base_that_was_trained_whole_is_no_part_of_another(path):
+    """All tensors differ, and a module of the network has names like those of the whole."""
+
+    def nested():
+        torch.manual_seed(0)
+        return nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 8, 1), block=Residual(8)))
+
+    save_adapter(insert(nested(), CELL, after='block'), path)
+    network = nested()
+    for tensor in network.state_dict().values():
+        tensor += 1
+    with pytest.raises(AdapterError, match='7 of the 7 tensors of the base differ'):
+        load_adapter(network, path)
+
+
 def test_fingerprints():
     """Each part of a tensor counts, and the order of the state dict does not."""
     one = {'a': torch.zeros(2, 3), 'b': torch.ones(2)}
@@ -306,6 +324,15 @@ def test_arguments_that_are_no_plain_data(path, images):
     with pytest.raises(AdapterError, match='cannot be built from the file'):
         load_adapter(small_network(), path)
     assert torch.equal(load_adapter(insert(small_network(), cell, after='1'), path)(images), network(images))
+
+
+def test_an_attention_that_cannot_be_built_from_json(path, monkeypatch):
+    network = trained(ATTENTION, after='1')
+    monkeypatch.setattr(Attention, '__init__', full_disk)
+    save_adapter(network, path)
+    monkeypatch.undo()
+    with pytest.raises(AdapterError, match='cannot be built from the file'):
+        load_adapter(small_network(), path)
 
 
 def test_a_cell_that_was_changed_after_it_was_built(path):
