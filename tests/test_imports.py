@@ -78,7 +78,7 @@ MAY_IMPORT = {
         'mmhoga.search',
         'mmhoga.figures',
     },
-    'mmhoga.cli': {'torch', 'mmengine', 'cv2', 'yaml', *HOSTS, 'mmhoga'},
+    'mmhoga.cli': {'torch', 'mmengine', 'cv2', 'yaml', 'safetensors', *HOSTS, 'mmhoga'},
     'mmhoga.__main__': {'mmhoga.cli'},
 }
 

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmhoga.cli.costs import three_digits
-from mmhoga.cli.insertion_configs import (
-    Insertion,
-    inserted_config,
-    insertion,
-    pretrained_backbone,
-    without_cells,
-    without_download,
-)
+from mmhoga.cli.inserted_networks import Networks, build_networks, cells_with_start, estimate_on_training_data
+from mmhoga.cli.insertion_configs import inserted_config, pretrained_backbone, without_download
 from mmhoga.cli.looks.networks import TrainedNetwork
-from mmhoga.cli.places import add_cell_arguments, cell_config, count_network, matching
+from mmhoga.cli.places import add_cell_arguments, count_network
 from mmhoga.cli.plain_weights import Match, match, read_weights, require_match
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.same_outputs import Comparison, compare
 from mmhoga.cli.values import height_and_width, output_file, positive
+from mmhoga.compat.checkpoint import plain_checkpoint
 from mmhoga.files import write_atomic
-from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config
-from mmhoga.insertion.places import PlaceError, find_places
+from mmhoga.hosts import LaunchError
+from mmhoga.insertion import AdapterError, PlaceError, load_adapter
 
 WRITTEN = 'Written by mmhoga insert.'
+# Keys of HOGA and of mmhoga.Attention, inserted or plugins.
+_OF_A_CELL = re.compile(r'\.hoga\w*\.phi\.|\.attention\w*\.layer\.')
 
 
 def insert_main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +64,10 @@ def insert_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--data', action='store_true', help=data_help)
     shape_help = 'height and width of random images, or one number for both (default: a size that the network takes)'
     parser.add_argument('--shape', type=positive(int), nargs='+', metavar='N', help=shape_help)
+    norm_help = "estimate the statistics of the cells' batch norms on this number of batches of the training data"
+    parser.add_argument('--norm-batches', type=positive(int), metavar='N', help=norm_help)
+    adapter_help = 'then load trained cells from this adapter file, for inference with one checkpoint'
+    parser.add_argument('--adapter', metavar='FILE.safetensors', help=adapter_help)
     add_config_options(parser)
     args = parser.parse_args(argv)
     logger = MMLogger.get_current_instance()
@@ -79,32 +79,8 @@ def insert_main(argv: Sequence[str] | None = None) -> int:
         logger.setLevel(level)
 
 
-@dataclass
-class Networks:
-    """A network without and with cells, from the same weights."""
-
-    cfg: Config  # with cells
-    plain: nn.Module
-    inserted: nn.Module
-    change: Insertion | None = None  # what a config with cells differs in from CONFIG
-
-    @property
-    def cell_keys(self) -> list[str]:
-        """The keys of the cells in the state dict."""
-        known = set(self.plain.state_dict())
-        return [key for key in self.inserted.state_dict() if key not in known]
-
-    @property
-    def part(self) -> str:
-        """The part of the network that has all cells: ``backbone``, or empty for the whole."""
-        for part in ('architecture.backbone', 'backbone'):
-            if all(key.startswith(f'{part}.') for key in self.cell_keys):
-                return part
-        return ''
-
-
 def _insert(args: argparse.Namespace) -> None:
-    networks = _networks(args)
+    networks = build_networks(args)
     checkpoint = args.checkpoint or networks.cfg.get('load_from') or pretrained_backbone(networks.cfg)
     if not checkpoint:
         raise LaunchError(f'{args.config} names no checkpoint: give one after the config.')
@@ -116,6 +92,9 @@ def _insert(args: argparse.Namespace) -> None:
     networks.plain.load_state_dict(found.matched, strict=False)
     networks.inserted.load_state_dict(networks.plain.state_dict(), strict=False)
     _require_identity(networks.inserted, args.config)
+    batches = 0
+    if args.norm_batches:
+        batches = estimate_on_training_data(networks.inserted, networks.cfg, args.norm_batches)
     compared = compare(
         networks.plain,
         networks.inserted,
@@ -123,64 +102,47 @@ def _insert(args: argparse.Namespace) -> None:
         size=height_and_width('--shape', args.shape) if args.shape else None,
         data=TrainedNetwork(args.config, networks.cfg, checkpoint, networks.plain, ()) if args.data else None,
     )
-
-    config_out, text = args.out.with_suffix('.py'), ''
-    if networks.change:
-        change = networks.change
-        if not any(key.startswith(f'{networks.part}.') for key in found.missing):
-            change = without_download(change, networks.cfg)
-        cfg = load_config(args.config, args.cfg_options)
-        text = inserted_config(cfg, args.config, change, args.out, whole=bool(args.cfg_options))
     keys = {*found.matched, *networks.cell_keys}
+    lines = [f'{checkpoint}: {found.describe()}', _describe_cells(networks, compared), _describe_norms(args, batches)]
+    lines.append(
+        f'Largest difference of the outputs with and without them, for {compared.text}: {compared.difference:g}.'
+    )
+    if args.adapter:
+        _load_adapter(networks.inserted, args.adapter)
+        keys.update(networks.inserted.state_dict())  # it may have trained the head as well
+        lines.append(f'Then the adapter {args.adapter} was loaded, so the cells are the trained ones.')
+
     state = {key: value for key, value in networks.inserted.state_dict().items() if key in keys}
-    _write(args.out, state, meta)
-    if text:
-        write_atomic(config_out, text)
+    config, text = str(args.config), ''
+    if networks.change:
+        change, config = networks.change, str(args.out.with_suffix('.py'))
+        if not any(key.startswith(('backbone.', 'architecture.backbone.')) for key in found.missing):
+            change = without_download(change, networks.base)
+        text = inserted_config(networks.base, args.config, change, args.out, whole=bool(args.cfg_options))
+    _write(args.out, state, meta, text)
+    load = '' if text else f' --cfg-options load_from={args.out}'
+    command = f'test {config} {args.out}' if args.adapter else f'train {config}{load}'
+    print(*lines, f'Wrote {args.out}{f" and {config}" if text else ""}. Next:\n\n    mmhoga {command}', sep='\n')
 
-    print(f'{checkpoint}: {found.describe()}')
-    print(_describe_cells(networks, compared))
-    print(f'Largest difference of the outputs with and without them, for {compared.text}: {compared.difference:g}.')
-    command = f'mmhoga train {config_out}' if text else f'mmhoga train {args.config} --cfg-options load_from={args.out}'
-    print(f'Wrote {args.out}{f" and {config_out}" if text else ""}. Next:\n\n    {command}')
+
+def _load_adapter(network: nn.Module, path: str) -> None:
+    try:
+        load_adapter(network, path)
+    except (AdapterError, FileNotFoundError) as error:
+        raise LaunchError(f'--adapter: {error}') from error
 
 
-def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def _write(out: Path, state: dict[str, Tensor], meta: dict[str, Any], config: str) -> None:
+    """Write the checkpoint and, unless its text is empty, the config beside it."""
     content = io.BytesIO()
-    torch.save({'meta': {key: meta[key] for key in ('dataset_meta',) if key in meta}, 'state_dict': state}, content)
+    meta = {key: meta[key] for key in ('dataset_meta',) if key in meta}
+    torch.save(plain_checkpoint({'meta': meta, 'state_dict': state}), content)
     try:
         write_atomic(out, content.getvalue())
+        if config:
+            write_atomic(out.with_suffix('.py'), config)
     except OSError as error:
         raise LaunchError(f'{out} cannot be written: {error.strerror}.') from error
-
-
-def _networks(args: argparse.Namespace) -> Networks:
-    """Build the network without and with the cells that a command line asks for."""
-    pattern = args.after if args.after is not None else args.before
-    cfg = load_config(args.config, args.cfg_options)
-    import_mmpretrain(cfg)
-    if pattern is None:
-        plain = without_cells(cfg)
-        if plain.model == cfg.model:
-            raise LaunchError(
-                f'{args.config} has no attention of mmhoga. Choose where it goes: --after PATTERN or --before PATTERN. '
-                f'mmhoga places {args.config} lists the names.'
-            )
-        if args.genotype or args.cell != 'hoga' or args.skip_indivisible:
-            raise LaunchError(
-                f'{args.config} sets the attention: --cell, --genotype and --skip-indivisible are for --after and '
-                '--before.'
-            )
-        return Networks(cfg, build_model(plain), build_model(cfg))
-    settings: dict[str, Any] = {'cell': cell_config(args), 'after' if args.before is None else 'before': pattern}
-    if args.skip_indivisible:
-        settings['skip_indivisible'] = True
-    plain_model = build_model(cfg)
-    places = find_places(plain_model, before=args.before is not None)
-    matching(pattern, places, plain_model)
-    change = insertion(cfg, pattern, [place.name for place in places], settings)
-    changed = load_config(args.config, args.cfg_options)
-    changed.merge_from_dict(change.options)
-    return Networks(changed, plain_model, build_model(changed), change)
 
 
 def _require_free(args: argparse.Namespace, checkpoint: str) -> None:
@@ -202,7 +164,7 @@ def _require_plain(networks: Networks, found: Match, checkpoint: str) -> None:
             f'{checkpoint} has weights for the attention already ({len(ours)} of its {len(networks.cell_keys)} keys, '
             f'such as {ours[0]}). It needs no insertion: train it with load_from={checkpoint}.'
         )
-    others = [key for key in found.weights if key not in found.matched and ('.hoga' in key or '.attention.' in key)]
+    others = [key for key in found.unused if _OF_A_CELL.search(key)]
     if others:
         raise LaunchError(
             f'{checkpoint} was trained with attention at other places, which the network does not have '
@@ -210,16 +172,9 @@ def _require_plain(networks: Networks, found: Match, checkpoint: str) -> None:
         )
 
 
-def _cells(module: nn.Module) -> list[nn.Module]:
-    """The attentions of a network that have an identity start."""
-    if hasattr(module, 'is_identity'):
-        return [module]
-    return [cell for child in module.children() for cell in _cells(child)]
-
-
 def _require_identity(network: nn.Module, config: str) -> None:
     """Refuse cells that start at random, which would ruin the network."""
-    cells = _cells(network)
+    cells = cells_with_start(network)
     at_random = [cell for cell in cells if not cell.is_identity()]  # type: ignore[operator]
     if at_random or not cells:
         kind = f'{len(at_random)} of {len(cells)} cells ({type(at_random[0]).__name__})' if cells else 'the attention'
@@ -228,14 +183,22 @@ def _require_identity(network: nn.Module, config: str) -> None:
 
 def _describe_cells(networks: Networks, compared: Comparison) -> str:
     """The number of cells and what they add to the network."""
-    cells = _cells(networks.inserted)
+    cells = cells_with_start(networks.inserted)
     names = ', '.join(dict.fromkeys(type(cell).__name__ for cell in cells))
     plain, inserted = (count_network(network, compared.size)[0] for network in (networks.plain, networks.inserted))
     text = f'{len(cells)} cells ({names}) add {_added(plain.params, inserted.params, 1e6, "M parameters")}'
     if plain.macs:
         height, width = compared.size
         text += f' and {_added(plain.macs, inserted.macs, 1e9, "G MACs")} at {height} x {width}'
-    return f'{text}. They start as the identity, and their norms with mean 0 and variance 1.'
+    return f'{text}. They start as the identity.'
+
+
+def _describe_norms(args: argparse.Namespace, batches: int) -> str:
+    if args.norm_batches and not batches:
+        return 'They have no batch norms whose statistics could be estimated.'
+    if batches:
+        return f'The statistics of their batch norms were estimated on {batches} batches of the training data.'
+    return 'Their batch norms start with mean 0 and variance 1; --norm-batches N estimates these on training data.'
 
 
 def _added(before: int, after: int, unit: float, name: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmhoga.cli.run.runner import require_checkpoint
+from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.hosts import LaunchError, one_paragraph
 
 # A checkpoint of a classifier has a backbone's keys with "backbone.", one of torchvision without.
@@ -31,8 +33,6 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     require_checkpoint(path)
     try:
         if Path(path).suffix == '.safetensors':
-            from safetensors.torch import load_file
-
             content: Any = load_file(path)
         else:
             content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
@@ -40,8 +40,8 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise LaunchError(
             f'{path} cannot be downloaded ({error.reason}). Download it elsewhere and give its path.'
         ) from error
-    except ImportError as error:
-        raise LaunchError(f'{path} needs {error.name}, which is not installed: pip install {error.name}.') from error
+    except CheckpointError as error:
+        raise LaunchError(str(error)) from error
     except Exception as error:
         raise LaunchError(f'{path} cannot be read as a checkpoint: {one_paragraph(error)[:300]}') from error
     meta: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = next(
             (content[key] for key in ('state_dict', 'model') if isinstance(content.get(key), Mapping)), content
         )
-        weights = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        weights = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
         if weights:
             return weights, meta
     raise LaunchError(f'{path} has no weights: it is neither a state dict nor has one as "state_dict" or "model".')

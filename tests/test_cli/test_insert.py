@@ -6,13 +6,15 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from small_configs import CLASSIFIER, DETECTOR, TWO_STAGE
 from torch import nn
 
 import mmhoga
 from mmhoga.cli.insert import insert_main
 from mmhoga.hosts import build_model, load_config
-from mmhoga.insertion import cells_of
+from mmhoga.insertion import cells_of, save_adapter
 from mmhoga.registry import MODELS
 
 DIGITS = 'resnet8_1xb96-8e_digits'
@@ -125,23 +127,21 @@ def trained_with_depth_14():
     return build_model(load_config('plain.py', {'model.backbone.depth': 14}))
 
 
-def test_a_shipped_config_is_trained_as_it_was_written(folder):
-    """As a stranger: an empty folder, the commands that are printed, and the log of the training."""
+def test_a_shipped_config_is_trained_as_it_was_written(folder, capsys):
+    """As a stranger: an empty folder, the command that is printed, and the log of the training."""
     pytest.importorskip('mmpretrain')
     pytest.importorskip('sklearn')
     torch.save(trained(DIGITS).state_dict(), 'plain.pth')
 
-    def mmhoga_(*arguments):
-        command = [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *arguments]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stderr
-        return finished.stdout
-
     arguments = ('--after', r'backbone\.layer\d\.0\.conv2', '--data', '--images', '3')
-    output = mmhoga_('insert', DIGITS, 'plain.pth', '--out', 'hoga.pth', *arguments)
+    assert insert(DIGITS, 'plain.pth', '--out', 'hoga.pth', *arguments) == 0
+    output = capsys.readouterr().out
     assert 'for 3 images of the data (Digits): 0.' in output
-    assert output.splitlines()[-1].split() == ['mmhoga', 'train', 'hoga.py']
-    log = mmhoga_('train', 'hoga.py', '--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1')
+    command = [sys.executable, '-W', 'ignore', '-m', *output.splitlines()[-1].split()]
+    command += ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=288']
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    log = finished.stdout
     assert re.search(r'HOGA weights: all \d+ keys of 3 cells matched', log)
     assert 'Load checkpoint from' in log and 'hoga.pth' in log
     state = torch.load('work_dirs/hoga/epoch_1.pth', weights_only=False)['state_dict']
@@ -151,8 +151,9 @@ def test_a_shipped_config_is_trained_as_it_was_written(folder):
     assert {key for key, value in start.items() if '.hoga.' in key and value.is_floating_point()} <= learned
 
 
-@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
-@pytest.mark.parametrize('form', ['plain', 'model', 'safetensors'])
+@pytest.mark.parametrize(
+    ('prefix', 'form'), [('', 'plain'), ('backbone.', 'safetensors'), ('module.backbone.', 'model')]
+)
 def test_a_checkpoint_of_the_backbone_alone(classifier, folder, capsys, prefix, form):
     """The head is not in the file, so it is not written, and stays as the training initialises it."""
     weights = {f'{prefix}{key}': value for key, value in classifier.backbone.state_dict().items()}
@@ -321,3 +322,62 @@ def test_the_config_of_a_host(folder, capsys):
     assert len(cells_of(load('hoga.py', 'hoga.pth'))) == 4
     genotype = mmhoga.Genotype.from_config('autola')
     assert all(cell.genotype.edges == genotype.edges for cell in cells_of(load('hoga.py', 'hoga.pth')).values())
+
+
+def test_norms_estimated_on_training_data(classifier, folder, capsys):
+    """The statistics of the first norm of a cell are the mean and the variance of what it receives."""
+    pytest.importorskip('sklearn')
+    loader = "dict(batch_size=32, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False))"
+    (folder / 'plain.py').write_text(PLAIN.replace('indices=4', 'indices=96') + f'train_dataloader = {loader}\n')
+    arguments = ('plain.py', 'plain.pth', '--after', LAYERS)
+    assert insert(*arguments, '--out', 'one.pth', '--norm-batches', 1) == 0
+    assert 'batch norms were estimated on 1 batches of the training data.' in capsys.readouterr().out
+    assert insert(*arguments, '--out', 'all.pth', '--norm-batches', 9) == 0
+    output = capsys.readouterr().out
+    assert 'estimated on 3 batches' in output and 'images of 64 x 96: 0.' in output
+
+    model = load('one.py', 'one.pth')
+    norm = next(m for m in cells_of(model)['backbone.layer1.hoga'].modules() if isinstance(m, nn.BatchNorm2d))
+    received = []
+    norm.register_forward_hook(lambda module, inputs, output: received.append(inputs[0]))
+    with torch.no_grad(), DefaultScope.overwrite_default_scope('mmpretrain'):
+        loader = load_config('plain.py').train_dataloader | {'collate_fn': dict(type='default_collate')}
+        data = next(iter(Runner.build_dataloader(loader)))
+        model(**model.data_preprocessor(data, False), mode='tensor')
+    # Norms before it have normalised with the biased variance of 2048 numbers, and keep the unbiased one.
+    assert torch.allclose(norm.running_mean, received[0].mean((0, 2, 3)), atol=1e-3)
+    assert torch.allclose(norm.running_var, received[0].var((0, 2, 3)), rtol=2e-3)
+    other = load('all.py', 'all.pth').state_dict()
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, other[key])}
+    assert set(classifier.state_dict()) <= same and len(same) < len(other)
+
+
+def test_an_adapter_is_merged(classifier, folder, capsys):
+    assert insert('plain.py', 'plain.pth', '--out', 'start.pth', '--after', LAYERS) == 0
+    model = load('start.py', 'start.pth')
+    for cell in cells_of(model).values():
+        for parameter in cell.parameters():
+            nn.init.normal_(parameter)
+    save_adapter(model, 'cells.safetensors')
+    capsys.readouterr()
+    arguments = ('plain.py', 'plain.pth', '--out', 'whole.pth', '--after', LAYERS)
+    assert insert(*arguments, '--adapter', 'cells.safetensors') == 0
+    output = capsys.readouterr().out
+    assert 'the adapter cells.safetensors was loaded' in output
+    assert output.endswith('    mmhoga test whole.py whole.pth\n')
+    images = torch.randn(2, 1, 20, 28)
+    with torch.no_grad():
+        expected, plain = model(images, mode='tensor'), classifier(images, mode='tensor')
+        assert torch.equal(load('whole.py', 'whole.pth')(images, mode='tensor'), expected)
+        assert not torch.equal(expected, plain)
+    classifier.head.fc.bias.data += 1
+    torch.save(classifier.state_dict(), 'plain.pth')
+    arguments = ('plain.py', 'plain.pth', '--out', 'other.pth', '--after', LAYERS, '--adapter')
+    assert 'trained over another base' in mistake(capsys, *arguments, 'cells.safetensors')
+    assert 'none.safetensors' in mistake(capsys, *arguments, 'none.safetensors')
+    assert not (folder / 'other.pth').exists() and not (folder / 'other.py').exists()
+
+
+def test_norms_need_training_data(classifier, capsys):
+    arguments = ('plain.py', 'plain.pth', '--out', 'x.pth', '--after', LAYERS, '--norm-batches', 2)
+    assert 'plain.py has no train_dataloader' in mistake(capsys, *arguments)
