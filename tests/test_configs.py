@@ -1,12 +1,15 @@
 """Every config: its model builds and gets gradients from its own heads and losses, and its recipe is the paper's."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
 from mmhoga.cli.paper import read_costs, read_tables, unique_rows
@@ -74,7 +77,6 @@ def detected(cfg):
     samples = []
     for _ in range(2):
         box = torch.tensor([[size * 0.2, size * 0.3, size * 0.7, size * 0.9]])
-        masks = BitmapMasks([torch.ones(size, size, dtype=torch.uint8).numpy()], size, size)
         sample = DetDataSample(
             metainfo=dict(
                 img_shape=(size, size),
@@ -84,7 +86,10 @@ def detected(cfg):
                 scale_factor=(1.0, 1.0),
             )
         )
-        sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([1]), masks=masks)
+        sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([1]))
+        if 'roi_head' in architecture(cfg):
+            mask = torch.ones(size, size, dtype=torch.uint8).numpy()
+            sample.gt_instances.masks = BitmapMasks([mask], size, size)
         sample.ignored_instances = InstanceData(bboxes=box[:0], labels=torch.zeros(0, dtype=torch.long))
         samples.append(sample)
     return dict(inputs=[image(3, size, size) for _ in samples], data_samples=samples)
@@ -95,6 +100,8 @@ def posed(cfg):
 
     head = architecture(cfg).head
     codec, points = head.decoder, head.out_channels
+    if codec.type == 'SimCCLabel':
+        return posed_by_coordinates(codec, points)
     stride = codec.input_size[0] // codec.heatmap_size[0]
     samples = []
     for _ in range(2):
@@ -103,6 +110,23 @@ def posed(cfg):
         sample.gt_fields = PixelData(heatmaps=torch.rand(points, 64 // stride, 64 // stride))
         samples.append(sample)
     return dict(inputs=[image(3, 64, 64) for _ in samples], data_samples=samples)
+
+
+def posed_by_coordinates(codec, points):
+    """For a head that classifies x and y, whose input has a fixed size."""
+    from mmpose.structures import PoseDataSample
+
+    width, height = codec.input_size
+    samples = []
+    for _ in range(2):
+        sample = PoseDataSample(metainfo=dict(input_size=codec.input_size))
+        sample.gt_instance_labels = InstanceData(
+            keypoint_weights=torch.ones(1, points),
+            keypoint_x_labels=torch.rand(1, points, int(width * codec.simcc_split_ratio)).softmax(-1),
+            keypoint_y_labels=torch.rand(1, points, int(height * codec.simcc_split_ratio)).softmax(-1),
+        )
+        samples.append(sample)
+    return dict(inputs=[image(3, height, width) for _ in samples], data_samples=samples)
 
 
 SAMPLES = dict(mmpretrain=classified, mmdet=detected, mmpose=posed)
@@ -123,9 +147,11 @@ def check_gradients(cfg, path):
     if 'rcnn' in architecture(cfg).get('train_cfg', {}):  # 1000 regions of a tiny image take too long
         architecture(cfg).train_cfg.rpn_proposal.max_per_img = 16
         architecture(cfg).train_cfg.rcnn.sampler.num = 16
-    model = MODELS.build(cfg.model).train()
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()  # as mmengine's Runner does without a GPU
     if cost := COSTS.get(path.relative_to(ROOT / 'configs').as_posix()):
         assert sum(p.numel() for p in model.parameters()) == cost['params']
+    if path.parent.name == 'finetune':
+        check_fine_tuning(cfg, path, model)
     data = model.data_preprocessor(SAMPLES[cfg.default_scope](cfg), training=True)
     loss, _ = model.parse_losses(model(**data, mode='loss'))
     assert loss.isfinite()
@@ -230,6 +256,40 @@ def warmup_and_decay(cfg):
                 assert scheduler.T_max == cfg.train_cfg.max_epochs
                 decay = f'cosine to {scheduler.get("eta_min", 0)}'
     return warmup, decay
+
+
+def check_fine_tuning(cfg, path, model):
+    """URL and accuracy are those of the host's metafile; the cells have 10 times the other learning rates."""
+    host = Path(importlib.util.find_spec(cfg.default_scope).origin).parent
+    base = re.search(r"_base_ = '\w+::(.*)'", path.read_text())[1]
+    (entry,) = metafile_entries(host / '.mim' / 'configs' / base)
+    assert cfg.load_from == entry['Weights']
+    metrics = [value for result in entry['Results'] for value in result['Metrics'].values()]
+    accuracy = float(re.search(r'Base:  ([\d.]+) ', path.read_text())[1])
+    assert any(accuracy == pytest.approx(scale * float(value)) for value in metrics for scale in (1, 100))
+    assert 'Pretrained' not in [value for _, value in leaves(cfg.model)]  # nothing else to download
+    for hook in cfg.custom_hooks:
+        HOOKS.build(hook)
+
+    cells_only = 'cells-only' in path.stem
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    rates = {id(parameter): group['lr'] for group in groups for parameter in group['params']}
+    for name, parameter in model.named_parameters():
+        in_cell = '.hoga.' in name
+        assert parameter.requires_grad or not in_cell, name
+        assert not (cells_only and parameter.requires_grad) or in_cell, name
+        if parameter.requires_grad:
+            factor = 10 if in_cell and not cells_only else 1
+            assert rates[id(parameter)] == pytest.approx(factor * cfg.optim_wrapper.optimizer.lr), name
+
+
+def metafile_entries(config):
+    """The entries of a host's metafile for one of its configs."""
+    for file in config.parent.glob('*.yml'):
+        models = yaml.safe_load(file.read_text(encoding='utf-8'))
+        for entry in models['Models'] if isinstance(models, dict) else models:
+            if entry['Name'] == config.stem:
+                yield entry
 
 
 @pytest.mark.parametrize('attention', ['', '-se', '-cbam', '-hoga'])
