@@ -51,6 +51,10 @@ def fuse(model: Model, *inputs: Tensor, tolerance: float = 1e-5) -> Model:
     >>> any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
     False
 
+    A batch norm stays if :func:`mmhoga.insert` put a cell at it or at its convolution. mmcv's ``fuse_conv_bn`` does not
+    compare outputs, and is wrong for a network with cells after a norm and after the convolution that follows: it folds
+    the norm of that convolution into the one before.
+
     Args:
         model: a module that takes tensors. It is put into eval mode. Wrap a whole model of a host in TensorsOnly.
         inputs: a batch on which the copy is compared with the model.
