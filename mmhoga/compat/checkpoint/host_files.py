@@ -6,6 +6,7 @@ mmengine 0.10 reads checkpoints with ``torch.load(path)``, and those of a URL wi
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,8 @@ class _Torch(ModuleType):
 
     @staticmethod
     def load(file: Any, map_location: Any = None, **_: Any) -> Any:
-        return read_checkpoint(file, map_location)
+        folder = Path(file).parent if isinstance(file, (str, os.PathLike)) else None
+        return without_instructions(read_checkpoint(file, map_location), folder)
 
     @staticmethod
     def save(content: Any, file: Any, **options: Any) -> None:
@@ -39,7 +41,38 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
     path = folder / Path(urlparse(url).path).name
     if not path.exists():
         torch.hub.download_url_to_file(url, str(path), progress=progress)
-    return read_checkpoint(path, map_location)
+    return without_instructions(read_checkpoint(path, map_location), None)
+
+
+def without_instructions(checkpoint: Any, folder: Path | None) -> Any:
+    """Remove the plain data that mmengine acts on when it resumes, unless it is harmless.
+
+    * ``meta.config``, which mmengine runs as Python. It does not write this key itself; files for mmcv 1 have it.
+    * ``best_ckpt``, the path of a file or folder that mmengine deletes after a better epoch, if it is not a checkpoint
+      in ``folder``, where the file to resume from lies.
+    * ``keep_ckpt_ids``, the parts of names of files that mmengine deletes, if they are not numbers.
+    """
+    if not isinstance(checkpoint, dict):
+        return checkpoint
+    if isinstance(meta := checkpoint.get('meta'), dict):
+        meta.pop('config', None)
+    hub = checkpoint.get('message_hub')
+    information = hub.get('runtime_info') if isinstance(hub, dict) else None
+    if not isinstance(information, dict):
+        return checkpoint
+    for key, value in list(information.items()):
+        if isinstance(key, str) and key.startswith('best_ckpt'):
+            harmless = folder is not None and isinstance(value, str) and _is_checkpoint_in(folder, value)
+        else:
+            numbers = isinstance(value, list) and all(type(number) is int for number in value)
+            harmless = key != 'keep_ckpt_ids' or numbers
+        if not harmless:
+            del information[key]
+    return checkpoint
+
+
+def _is_checkpoint_in(folder: Path, path: str) -> bool:
+    return Path(path).suffix == '.pth' and Path(path).resolve().parent == folder.resolve()
 
 
 def use_safe_files(module: ModuleType) -> None:

@@ -181,8 +181,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
     """Restore an :func:`rng_state`, also one that was loaded to an accelerator."""
     version, words, gauss = state['python']
     random.setstate((version, tuple(words), gauss))
-    name, keys, *rest = state['numpy']
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    name, keys, position, *rest = state['numpy']
+    if not 0 <= position <= 624:  # numpy does not check it, and reads beyond its state
+        raise ValueError(f"the state of numpy's generator has the position {position}, not one of 0 to 624")
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, *rest))  # noqa: NPY002
     torch.set_rng_state(state['torch'].cpu())
 
 

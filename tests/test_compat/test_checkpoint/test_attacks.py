@@ -1,5 +1,6 @@
 """No checkpoint runs code, whatever reads it. The canary of ``hostile_checkpoints`` stays untouched."""
 
+import copy
 import pickle
 import re
 import resource
@@ -14,12 +15,14 @@ import hostile_checkpoints as hostile
 import pytest
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel, BaseModule
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint_with_prefix
 
 from mmhoga.cli.export import publish
 from mmhoga.compat.checkpoint import CheckpointError, Unknown, read_checkpoint
+from mmhoga.compat.checkpoint.host_files import without_instructions
 from mmhoga.hosts import LaunchError
 
 ALL = {**hostile.RUNS, **hostile.CRASHES, **hostile.INSTRUCTIONS}
@@ -129,20 +132,34 @@ class Line(BaseModel):
         self.weight = torch.nn.Parameter(torch.zeros(1, 1))
 
     def forward(self, x, sample_idx=None, mode='tensor'):
-        return {'loss': (self.weight * x.float()).sum()}
+        loss = (self.weight * x.float()).sum()
+        return {'loss': loss} if mode == 'loss' else [loss]
 
 
-def runner(work_dir, **options):
+class Score(BaseMetric):
+    default_prefix = ''
+
+    def process(self, data_batch, data_samples):
+        self.results.append(1.0)
+
+    def compute_metrics(self, results):
+        return {'loss': 0.5}
+
+
+LOADER = {
+    'dataset': Data(),
+    'sampler': {'type': 'DefaultSampler'},
+    'batch_size': 2,
+    'collate_fn': {'type': 'default_collate'},
+}
+
+
+def runner(work_dir, epochs=1, **options):
     return Runner(
         Line(),
         str(work_dir),
-        train_dataloader={
-            'dataset': Data(),
-            'sampler': {'type': 'DefaultSampler'},
-            'batch_size': 2,
-            'collate_fn': {'type': 'default_collate'},
-        },
-        train_cfg={'by_epoch': True, 'max_epochs': 1},
+        train_dataloader=LOADER,
+        train_cfg={'by_epoch': True, 'max_epochs': epochs},
         optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.1}},
         experiment_name=f'attack_{work_dir.name}_{len(options)}',
         **options,
@@ -254,6 +271,55 @@ def test_a_prefix_and_every_scheme_of_mmengine(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'get_external_models', lambda: {'mine': 'a.pth'})
     monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
     assert_inert(CheckpointLoader.load_checkpoint('open-mmlab://mine')['meta']['attack'])
+
+
+# Plain data that mmengine acts on when it resumes
+
+
+def test_resuming_runs_no_text_and_deletes_nothing_elsewhere(tmp_path):
+    """mmengine runs ``meta.config`` as a config, and deletes the last best checkpoint, whatever path it has."""
+    runner(tmp_path / 'first').train()
+    path, precious = tmp_path / 'first' / 'epoch_1.pth', tmp_path / 'precious'
+    precious.mkdir()
+    saved = torch.load(path, weights_only=True)
+    saved['meta']['config'] = 'import hostile_checkpoints\nhostile_checkpoints.canary()\n'
+    saved['message_hub']['runtime_info'].update(best_ckpt=str(precious), best_score=1e9, keep_ckpt_ids=['/../../x'])
+    saved['message_hub']['resumed_keys'].update(best_ckpt=True, best_score=True, keep_ckpt_ids=True)
+    torch.save(saved, path)
+    options = {'save_best': 'loss', 'rule': 'less', 'max_keep_ckpts': 1}
+    resumed = runner(
+        tmp_path / 'first',
+        resume=True,
+        load_from=str(path),
+        epochs=2,
+        val_dataloader=LOADER,
+        val_cfg={},
+        val_evaluator=Evaluator(Score()),
+        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'interval': 1, **options}},
+    )
+    resumed.train()
+    assert resumed.epoch == 2 and precious.is_dir()
+    assert [file.name for file in (tmp_path / 'first').glob('best*')] == ['best_loss_epoch_2.pth']
+
+
+@pytest.mark.parametrize(
+    ('information', 'left'),
+    [
+        ({'best_ckpt': 'FOLDER/best_epoch_1.pth', 'keep_ckpt_ids': [1, 2]}, {'best_ckpt', 'keep_ckpt_ids'}),
+        ({'best_ckpt_loss': 'FOLDER/../other.pth', 'keep_ckpt_ids': ['1']}, set()),
+        ({'best_ckpt': 'FOLDER', 'best_ckpt_a': 'FOLDER/text.txt', 'best_ckpt_b': 1, 'iter': 3}, {'iter'}),
+    ],
+)
+def test_what_mmengine_acts_on_is_removed_unless_it_is_its_own(information, left, tmp_path):
+    filled = {k: v.replace('FOLDER', str(tmp_path)) if isinstance(v, str) else v for k, v in information.items()}
+    checkpoint = {'meta': {'config': 'x', 'cfg': 'y'}, 'message_hub': {'runtime_info': filled}}
+    changed = without_instructions(checkpoint, tmp_path)
+    assert set(changed['message_hub']['runtime_info']) == left and changed['meta'] == {'cfg': 'y'}
+    assert not any(
+        key.startswith('best') for key in without_instructions(checkpoint, None)['message_hub']['runtime_info']
+    )
+    for other in (None, [1], {'meta': 1}, {'meta': {}, 'message_hub': 2}, {'message_hub': {'runtime_info': 3}}):
+        assert without_instructions(copy.deepcopy(other), tmp_path) == other
 
 
 # Files
