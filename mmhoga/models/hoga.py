@@ -16,19 +16,12 @@ from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
 from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum
 from mmhoga.models.loading import watch_loading
-from mmhoga.models.operations import ChannelAttention, EdgeInput, split_edges
+from mmhoga.models.operations import ChannelAttention, DoubledAttention, EdgeInput, split_edges
 from mmhoga.models.primitives import build_operation
 from mmhoga.models.start import check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
 SUMMARIES = ('nodes', 'inputs')
-
-
-class DoubledAttention(ChannelAttention):
-    """SE with its gate times 2: the identity while its logits are 0."""
-
-    def gate(self, edge_input: EdgeInput) -> Tensor:
-        return 2 * super().gate(edge_input)
 
 
 class GroupAttention(BaseModule):
@@ -232,7 +225,7 @@ class HOGA(GroupAttention):
         joined = self.with_summary(x, nodes, lambda summed: joint.attend(summed, weights.summary))
         if joint.is_aggregate_applicable(x, weights):
             return joint.aggregate(joined, x, weights)
-        return joint.attend(joint.run_stages([joined], [weights.phi])[0] + x, weights.output)
+        return joint.attend(joint.run_stages([joined], [weights.phi])[0] + x, weights.output, weights.factor)
 
     def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         # split() and not K slices, whose backward pass fills and adds K tensors of zeros.

@@ -145,6 +145,13 @@ class ChannelAttention(AttentionOperation):
         return split_edges(logits.sigmoid(), self.edges)  # (N, E, C, 1, 1)
 
 
+class DoubledAttention(ChannelAttention):
+    """SE with its gate times 2: the identity while its logits are 0."""
+
+    def gate(self, edge_input: EdgeInput) -> Tensor:
+        return 2 * super().gate(edge_input)
+
+
 class ChannelAttentionV2(ChannelAttention):
     """``se_avgmax``: Eq. (5), one MLP for both poolings."""
 

@@ -71,6 +71,18 @@ def test_values_gradients_and_statistics(genotype, training, memory_format):
         torch.testing.assert_close(cell.eval()(x), one_by_one(plain.eval(), x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_the_identity_start(memory_format, monkeypatch):
+    cell = HOGA(16, start='identity').eval()
+    x = torch.randn(2, 16, 7, 6).to(memory_format=memory_format)
+    with torch.no_grad():
+        assert torch.equal(cell(x), x)
+        randomize(cell)
+        torch.testing.assert_close(cell(x), one_by_one(cell, x))
+        torch.testing.assert_close(copy.deepcopy(cell).fuse()(x), one_by_one(cell, x))
+    assert is_joint(cell, x, monkeypatch)
+
+
 def test_edges_run_together_as_soon_as_their_inputs_are_ready():
     """Levels by hand: U_0 waits for se, U_1 = F_1 for nothing, U_2 for U_0."""
     genotype = Genotype([['se'], ['none', 'skip_connect'], ['cbam', 'se', 'se']])

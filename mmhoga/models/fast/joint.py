@@ -14,7 +14,7 @@ from mmhoga.models.fast.joint_cell import CellWeights, Weights
 from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, folded, live, stage_layers, update
 from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, traced
 from mmhoga.models.fast.schedule import schedule
-from mmhoga.models.operations import OPERATIONS
+from mmhoga.models.operations import OPERATIONS, DoubledAttention
 
 # The layers of a cell as it was built. A cell with others, such as SyncBatchNorm, runs module by module.
 LAYERS = (nn.Sequential, nn.Conv2d, PointwiseConv2d, nn.BatchNorm2d, NarrowBatchNorm2d, nn.ReLU)
@@ -125,7 +125,8 @@ class JointForm:
             mlp = next(remaining_mlps) if has_mlp else None
             batches[batch] = Weights(own, mlp, () if known else operations)
         summary, output = remaining_mlps
-        return CellWeights(batches, summary, list(remaining_stages), output)
+        factor = 2 if isinstance(self.cell.output_attention, DoubledAttention) else 1
+        return CellWeights(batches, summary, list(remaining_stages), output, factor)
 
 
 def _is_standard(module: nn.Module) -> bool:
@@ -152,4 +153,4 @@ def _is_autocast(x: Tensor) -> bool:
         return torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled()
 
 
-_CLASSES = {getattr(OPERATIONS[name], 'func', OPERATIONS[name]) for name in PRIMITIVES}
+_CLASSES = {DoubledAttention, *(getattr(OPERATIONS[name], 'func', OPERATIONS[name]) for name in PRIMITIVES)}

@@ -35,6 +35,7 @@ class CellWeights(NamedTuple):
     summary: Mlp
     phi: Sequence[Stage]
     output: Mlp
+    factor: int = 1  # of the gate at the end
     squeezed_bias: Tensor | None = None  # the bias of phi's last layer after the squeeze of output, if norms are folded
 
 
@@ -104,10 +105,15 @@ def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> lis
     return maps
 
 
-def attend(x: Tensor, mlp: Mlp) -> Tensor:
-    """Channel attention, Eq. (4), on ``(N, C, H, W)``."""
-    logits = _channel_logits(pixel_mean(x).flatten(1)[:, None, None], mlp)
-    return x * logits.sigmoid().squeeze(1)[..., None, None]
+def attend(x: Tensor, mlp: Mlp, factor: int = 1) -> Tensor:
+    """Channel attention, Eq. (4), on ``(N, C, H, W)``; ``factor`` multiplies the gate."""
+    return x * _gate(x, mlp, factor)
+
+
+def _gate(x: Tensor, mlp: Mlp, factor: int) -> Tensor:
+    """``(N, C, 1, 1)``."""
+    gate = _channel_logits(pixel_mean(x).flatten(1)[:, None, None], mlp).sigmoid().squeeze(1)[..., None, None]
+    return gate if factor == 1 else factor * gate
 
 
 def is_aggregate_applicable(x: Tensor, weights: CellWeights) -> bool:
@@ -134,7 +140,7 @@ def aggregate(joined: Tensor, x: Tensor, weights: CellWeights) -> Tensor:
     z = torch.addmm(_pixels(x), hidden, second.weight.flatten(1).t())
     z = z.view(x.size(0), *x.shape[2:], -1).permute(0, 3, 1, 2)
     mlp = weights.output._replace(squeeze_bias=weights.squeezed_bias)
-    gate = _channel_logits(pixel_mean(z).flatten(1)[:, None, None], mlp).sigmoid().squeeze(1)[..., None, None]
+    gate = _gate(z, mlp, weights.factor)
     return torch.addcmul(gate * second.bias.view(-1, 1, 1), z, gate)
 
 
