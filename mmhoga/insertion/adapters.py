@@ -69,7 +69,8 @@ def save_adapter(
 def load_adapter(network: nn.Module, path: str | os.PathLike, *, check_base: bool = True) -> nn.Module:
     """Load a file of :func:`save_adapter` into a network, in place, and return the network.
 
-    Cells that the network does not have are inserted. If anything does not fit, the network is unchanged.
+    Cells that the network does not have are inserted. If anything does not fit, the network is unchanged. A later
+    ``init_weights()`` of a host's model, with which a training by its Runner begins, replaces the loaded weights.
 
     Args:
         network: the base that the adapter was trained on, with or without the cells.
