@@ -13,7 +13,7 @@ from mmengine.registry import MODELS as ROOT
 from torch import Tensor, nn
 
 from mmhoga.insertion.inserted import Inserted
-from mmhoga.insertion.places import Place, PlaceError, find_places, named, near_modules
+from mmhoga.insertion.places import Place, PlaceError, find_places, input_channels, named, near_modules
 from mmhoga.insertion.training import keep_cells_trainable, train_only
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.start import Blend, check_start
@@ -131,7 +131,7 @@ def insert_into(
     built = ROOT.build(config)
     example = None
     if image_size is not None:
-        example = torch.zeros(1, 3, *image_size)
+        example = torch.zeros(1, input_channels(built), *image_size)
     insert(built, cell, after=after, before=before, start=start, skip_indivisible=skip_indivisible, example=example)
     return built if train_only is None else _train_only(built, train_only)
 

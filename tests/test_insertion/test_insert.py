@@ -11,6 +11,7 @@ from torch import nn
 import mmhoga
 from mmhoga.insertion import PlaceError, cells_of, find_places, train_only
 from mmhoga.models import HOGA
+from mmhoga.registry import MODELS
 
 CELL = dict(type='mmhoga.HOGA', genotype='autola')
 
@@ -337,3 +338,10 @@ def test_after_or_before_but_not_both(network):
     for where in ({}, dict(after='1', before='1')):
         with pytest.raises(PlaceError, match='either after= or before='):
             mmhoga.insert(network, CELL, **where)
+
+
+def test_a_config_with_an_image_size_and_grey_images():
+    """The trial run has the channels that the network takes."""
+    config = dict(type='mmhoga.Insert', into='mmhoga.CIFARResNet', depth=8, in_channels=1, base_channels=8)
+    network = MODELS.build(dict(config, cell=CELL, after=r'layer\d\.0', image_size=(8, 8)))
+    assert list(cells_of(network)) == ['layer1.0.hoga', 'layer2.0.hoga', 'layer3.0.hoga']
