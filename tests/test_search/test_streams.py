@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
-from mmhoga.search.resume.state import BatchStream
+from mmhoga.search.resume.state import BatchStream, rng_state, set_rng_state
 
 
 class Noisy(Dataset):
@@ -116,3 +116,12 @@ def test_data_sets_without_indices():
     for loader in (DataLoader(Noisy(3), batch_size=None), DataLoader(Endless(), batch_size=None)):
         with pytest.raises(TypeError, match='needs batches of indices'):
             BatchStream(loader, 'trainA', seed=0, epochs=1, length=1)
+
+
+@pytest.mark.parametrize('position', [-1, 625])
+def test_a_position_beyond_the_state_of_numpys_generator_is_refused(position):
+    state = rng_state()
+    name, keys, _, *rest = state['numpy']
+    with pytest.raises(ValueError, match=f'position {position}, not one of 0 to 624'):
+        set_rng_state({**state, 'numpy': (name, keys, position, *rest)})
+    set_rng_state(state)
