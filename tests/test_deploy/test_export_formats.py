@@ -77,6 +77,23 @@ def test_program_of_any_batch(tmp_path):
         check_outputs(loaded(x), model(x), 1e-5)
 
 
+@onnx
+@pytest.mark.filterwarnings('ignore')
+def test_the_exporter_of_mmdeploy_at_another_size(tmp_path):
+    """``dynamo=False`` traces: a division by the number of pixels, for example, would become a constant."""
+    import onnxruntime
+
+    genotype = [['se'], ['cbam', 'norm_3x3'], ['spatial_3x3', 'skip_connect', 'se_avgmax'], ['se'] * 4]
+    cell = shaken(HOGA(8, genotype=genotype))
+    path = str(tmp_path / 'cell.onnx')
+    axes = {'x': {0: 'n', 2: 'h', 3: 'w'}}
+    options = dict(dynamo=False, opset_version=11, input_names=['x'], dynamic_axes=axes)
+    torch.onnx.export(cell.model, (torch.randn(2, 8, 8, 8),), path, **options)
+    x = torch.randn(3, 8, 14, 10)
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    check_outputs([torch.from_numpy(y) for y in session.run(None, {'x': x.numpy()})], [cell(x)], 1e-5)
+
+
 def test_an_example_of_one_image_is_refused():
     with pytest.raises(ValueError, match='two or more images, not 1'):
         export_program(nn.Identity(), torch.randn(1, 3))

@@ -89,7 +89,8 @@ def group_sum(x: Tensor, groups: int) -> Tensor:
     """The sum of the groups of channels, ``(N, G * C, H, W)`` to ``(N, C, H, W)``, in the memory format of x."""
     channels = x.size(1) // groups
     if x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).unflatten(3, (groups, channels)).sum(3).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        return pixels.view(*pixels.shape[:3], groups, channels).sum(3).permute(0, 3, 1, 2)
     return x.view(x.size(0), groups, channels, *x.shape[2:]).sum(1)
 
 
