@@ -150,7 +150,7 @@ class Torchvision(BaseModule):
         return (self.features(x),)
 '''
 
-# The registry lets torch 2.6 and newer read mmengine's checkpoints.
+# import mmhoga comes first: it supplies what mmcv-lite lacks.
 INFERENCE = {
     'mmdet': """
 from mmdet.apis import DetInferencer
@@ -172,7 +172,7 @@ result = inferencer(picture)[0]['pred_scores']
 # The inferencer has the cells of the checkpoint, and training changed the layer in each that starts at 0.
 CHECK = """
 import torch
-saved, ours = torch.load(checkpoint, weights_only=False)['state_dict'], inferencer.model.state_dict()
+saved, ours = torch.load(checkpoint, weights_only=True)['state_dict'], inferencer.model.state_dict()
 cells = [key for key in ours if key.endswith('.hoga.phi.4.weight')]
 assert cells and all(saved[key].any() and torch.equal(saved[key], ours[key]) for key in cells)
 print(f'{len(cells)} cells, result: {result[:3]}')
@@ -296,7 +296,7 @@ def check_network(network: Network, folder: Path, data: Path, run: Callable[[Pat
     steps = {
         'trained': train,
         'resumed': [*train, '--resume', '--cfg-options', 'train_cfg.max_epochs=2'],
-        'inference': ['-c', f'import mmhoga.registry\n{values}{INFERENCE[network.host]}{CHECK}'],
+        'inference': ['-c', f'import mmhoga\n{values}{INFERENCE[network.host]}{CHECK}'],
     }
     results = {}
     for step, arguments in steps.items():
@@ -312,7 +312,7 @@ def check_network(network: Network, folder: Path, data: Path, run: Callable[[Pat
 
 def wrong_iterations(checkpoint: Path) -> str:
     """An error unless the checkpoint is that of 4 iterations."""
-    meta = torch.load(checkpoint, weights_only=False, map_location='cpu')['meta']
+    meta = torch.load(checkpoint, weights_only=True, map_location='cpu')['meta']
     return '' if meta['iter'] == 2 * IMAGES // BATCH else f'{meta["iter"]} iterations in {checkpoint.name}'
 
 

@@ -142,7 +142,7 @@ def test_a_users_config_in_the_hosts_own_train_script(host, tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    weights = torch.load(tmp_path / 'out' / 'epoch_1.pth', weights_only=False)['state_dict']
+    weights = torch.load(tmp_path / 'out' / 'epoch_1.pth', weights_only=True)['state_dict']
     cells = {key.partition('.hoga.')[0] for key in weights if '.hoga.' in key}
     assert len(cells) == (8 if host == 'mmpretrain' else 16)  # the blocks of ResNet-18 and of ResNet-50
     assert all(torch.isfinite(value).all() for value in weights.values())
