@@ -7,7 +7,8 @@
 
 For each task, a plain network is trained to the end of its schedule. Then it is fine-tuned with one budget and 3 seeds:
 as it is, with HOGA from the identity and from a random start, with SE and CBAM from the identity, and with HOGA alone
-trained. The validation score is recorded before the first step and after each epoch. Finished runs are kept in
+trained. The validation score is recorded before the first step and after each epoch,
+and at the end, how much each cell changes its input. Finished runs are kept in
 ``work_dirs/fine_tuning/runs.jsonl``, so the benchmark can be interrupted and continued, and tasks can run side by side
 (``--tasks``). All of it takes about 90 minutes on one core.
 """
@@ -24,10 +25,13 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from torch import nn
 
 from mmhoga.cli.run.runner import run_config
 from mmhoga.cli.values import format_table
 from mmhoga.hosts import load_config
+from mmhoga.insertion import cells_of
+from mmhoga.models.hooks import hooked
 
 WORK_DIR = Path('work_dirs/fine_tuning')
 AFTER = r'backbone\.layer\d\.\d\.bn2'  # where the paper has HOGA in a BasicBlock
@@ -72,10 +76,25 @@ class Scores(Hook):
         self.metric = metric
         self.validate_first = validate_first
         self.values: list[float] = []
+        self.changes: dict[str, float] = {}
 
     def before_train(self, runner: Any) -> None:
         if self.validate_first:
             runner.val_loop.run()
+
+    def after_train(self, runner: Any) -> None:
+        """Measure how much each cell changes its input on the validation data, as |y - x| / |x|."""
+        cells = cells_of(runner.model)
+        changes: dict[nn.Module, list[float]] = {cell: [] for cell in cells.values()}
+
+        def record(cell: nn.Module, args: Any, output: Any) -> None:
+            changes[cell].append(float((output - args[0]).norm() / args[0].norm()))
+
+        values = self.values.copy()
+        with hooked([(cell, record) for cell in cells.values()]):
+            runner.val_loop.run()
+        self.values = values
+        self.changes = {name: statistics.mean(changes[cell]) for name, cell in cells.items()}
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         assert metrics is not None
@@ -158,7 +177,8 @@ def run_task(task: str, fashion_mnist: str, runs: Path) -> None:
             cfg = fine_tuning_config(plain_config(task, fashion_mnist), task, variant, seed, checkpoint)
             scores, started = Scores(metric, validate_first=True), time.time()
             train(cfg, work_dir / f'{variant.replace(", ", "_").replace(" ", "-")}_{seed}', scores)
-            result = dict(task=task, variant=variant, seed=seed, scores=scores.values, seconds=time.time() - started)
+            result = dict(task=task, variant=variant, seed=seed, scores=scores.values, changes=scores.changes)
+            result['seconds'] = time.time() - started
             with runs.open('a') as file:
                 file.write(json.dumps(result) + '\n')
             print(result, flush=True)

@@ -58,7 +58,9 @@ def build(name):
 
 
 def test_every_config_is_known_here():
-    assert {path.stem for path in DEMO.glob('hoga-*.py')} == set(METRICS)
+    # test_insertion/test_search_any_backbone.py has the networks that are inserted into.
+    inserted = {'hoga-rtmdet_1xb8-10e_shapes', 'hoga-td-hm_hrnet_1xb16-10e_people'}
+    assert {path.stem for path in DEMO.glob('hoga-*.py')} == {*METRICS, *inserted}
 
 
 @pytest.mark.parametrize('name', METRICS)

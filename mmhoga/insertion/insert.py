@@ -186,9 +186,13 @@ def _build_cells(
 def _build_cell(cell: Cell, channels: int, start: str) -> nn.Module:
     if isinstance(cell, Mapping):
         config = dict(cell, in_channels=channels)
-        built_by = MODELS.get(config['type']) if isinstance(config.get('type'), str) else config.get('type')
-        if built_by is not None and 'start' in inspect.signature(built_by).parameters:
-            return MODELS.build({'start': start, **config})
+        kind = config.get('type')
+        built_by = MODELS.get(kind) if isinstance(kind, str) else kind
+        if built_by is not None:
+            config['type'] = built_by  # a name without a prefix would be looked up in the default scope
+            if 'start' in inspect.signature(built_by).parameters:
+                config.setdefault('start', start)
+                return MODELS.build(config)
         attention = MODELS.build(config)
     else:
         attention = cell(channels)

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
 from torch import nn
 
 import mmhoga
@@ -345,3 +346,10 @@ def test_a_config_with_an_image_size_and_grey_images():
     config = dict(type='mmhoga.Insert', into='mmhoga.CIFARResNet', depth=8, in_channels=1, base_channels=8)
     network = MODELS.build(dict(config, cell=CELL, after=r'layer\d\.0', image_size=(8, 8)))
     assert list(cells_of(network)) == ['layer1.0.hoga', 'layer2.0.hoga', 'layer3.0.hoga']
+
+
+def test_a_type_without_a_prefix_in_the_scope_of_a_host(network):
+    """A run of a host leaves its scope as the default."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        mmhoga.insert(network, dict(type='HOGA'), after='1')
+    assert isinstance(network[1].hoga, HOGA)
