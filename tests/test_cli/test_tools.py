@@ -116,6 +116,8 @@ def start(root, workspace):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # If the tests run in the background of a script, the shell has them ignore Ctrl-C, and children inherit it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
