@@ -10,7 +10,7 @@ as it is, with HOGA from the identity and from a random start, with SE and CBAM 
 trained. The validation score is recorded before the first step and after each epoch,
 and at the end, how much each cell changes its input. Finished runs are kept in
 ``work_dirs/fine_tuning/runs.jsonl``, so the benchmark can be interrupted and continued, and tasks can run side by side
-(``--tasks``). All of it takes about 90 minutes on one core.
+(``--tasks``). All of it takes more than an hour on one core.
 """
 
 from __future__ import annotations

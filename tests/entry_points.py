@@ -22,7 +22,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 def stand_in():
-    """What a compiled mmcv would have: mmhoga's operations, without importing mmhoga."""
+    """The operations of a compiled mmcv, taken from mmhoga without importing mmhoga."""
     spec = spec_from_file_location('operations', TESTS.parent / 'mmhoga' / 'compat' / 'mmcv_ops.py')
     operations = module_from_spec(spec)
     spec.loader.exec_module(operations)

@@ -206,7 +206,7 @@ def write(path, attack, *, content=None, legacy=False):
 
 
 def state_of_process():
-    """What the attacks would change beside calling the canary."""
+    """The changes that the attacks would make beside calling the canary."""
     return (
         list(CALLS),
         dict(HistoryBuffer._statistics_methods),

@@ -146,7 +146,7 @@ def pickles(number, seed):
 
 
 def read(content):
-    """What becomes of a pickle: 'refused', 'damaged' or 'read'. An object that is not inert raises AssertionError."""
+    """The fate of a pickle: 'refused', 'damaged' or 'read'. An object that is not inert raises AssertionError."""
     storages = _Storages(len(content), 'cpu')
     interpreter = Interpreter(find, lambda persistent_id: storages.get(persistent_id)[0])
     try:

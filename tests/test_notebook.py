@@ -27,7 +27,7 @@ def code_cells(notebook):
 
 
 def shown(cell):
-    """What a cell shows: the kinds of its outputs, and its text without numbers."""
+    """The outputs of a cell: their kinds, and its text without numbers."""
     outputs = cell['outputs']
     text = [''.join(output.get('text', [])) for output in outputs]
     kinds = [(output['output_type'], *sorted(output.get('data', {}))) for output in outputs]

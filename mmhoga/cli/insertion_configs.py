@@ -19,7 +19,7 @@ CELLS = ('HOGA', 'SearchableHOGA', 'Attention')
 
 @dataclass(frozen=True)
 class Insertion:
-    """What to change in a config: the keys from ``model`` to the network that is replaced, and the new settings."""
+    """A change of a config: the keys from ``model`` to the network that is replaced, and the new settings."""
 
     keys: tuple[str, ...]
     settings: dict[str, Any]

@@ -61,7 +61,7 @@ def build_cell(entry: CellEntry) -> nn.Module:
 
 
 def same_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """What differs between the keys and shapes of two state dicts; empty if nothing does."""
+    """The difference between the keys and shapes of two state dicts; empty if there is none."""
     for key in own:
         if key not in stored:
             return f'the file lacks {key}. It is incomplete, or the cell is another.'

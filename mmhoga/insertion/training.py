@@ -14,9 +14,6 @@ from mmhoga.insertion.inserted import Inserted
 from mmhoga.insertion.places import PlaceError, named, near_modules
 from mmhoga.models.loading import is_identity
 
-#: What ``train_only`` accepts besides patterns of module names.
-KINDS = ('cells', 'norms')
-
 
 def cells_of(network: nn.Module) -> dict[str, nn.Module]:
     """The inserted cells by name, which is the prefix of their keys in the state dict: ``layer1.0.conv2.hoga``."""

@@ -1,4 +1,4 @@
-"""How an attention starts: at random, or as the identity, so that it can be added to a trained network."""
+"""The start of an attention: random, or the identity, so that it can be added to a trained network."""
 
 from __future__ import annotations
 

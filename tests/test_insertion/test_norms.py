@@ -29,7 +29,7 @@ def images(count):
 
 
 def everything(network):
-    """What must stay as it is, except for the statistics."""
+    """Everything that must stay as it is, except for the statistics."""
     skipped = {id(b) for norm in cell_norms(network) for b in (norm.running_mean, norm.running_var)}
     return (
         [value.clone() for value in network.state_dict(keep_vars=True).values() if id(value) not in skipped],

@@ -165,6 +165,6 @@ _NAMES |= {name.replace('numpy._core', 'numpy.core'): found for name, found in _
 
 
 def find(name: str) -> Any:
-    """What a name in a checkpoint stands for. Nothing is imported or looked up in a module."""
+    """The stand-in for a name in a checkpoint. Nothing is imported or looked up in a module."""
     found = _NAMES.get(name)
     return Unknown(name) if found is None else found

@@ -1,4 +1,4 @@
-"""What a pickle's objects are while it is read, and the checks of plain data that all builders share."""
+"""Stand-ins for the objects of a pickle while it is read, and the checks of plain data that all builders share."""
 
 from __future__ import annotations
 
