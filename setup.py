@@ -55,6 +55,7 @@ EXTRAS = {
     ],
     'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
     'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
+    'study': ['optuna>=4'],
     'tensorboard': ['tensorboard'],  # to watch a search there
     'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
     'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
