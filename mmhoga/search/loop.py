@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
 from mmhoga.search.model import SearchModel, unwrapped
+from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 
@@ -47,7 +48,7 @@ class SearchLoop(EpochBasedTrainLoop):
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
             :class:`SearchOptimWrapperConstructor`.
         ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``; ``compile`` is
-            neither bool nor dict, or is combined with ``hessian='exact'``.
+            neither bool nor dict, or is combined with ``hessian='exact'``; two GenotypeHooks.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
     """
@@ -96,6 +97,7 @@ class SearchLoop(EpochBasedTrainLoop):
                     f'{name} yields no batch: {len(loader.dataset)} samples, batch size {loader.batch_size}. '
                     'Use a smaller batch, or drop_last=False.'
                 )
+        GenotypeHook.install(runner)
         self._checkpoint = SearchCheckpointHook.install(runner)
         self.stop_request = StopRequest()
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here

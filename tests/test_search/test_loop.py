@@ -44,6 +44,28 @@ def test_a_search_writes_genotype_and_history(search_config):
     HOGA(8, genotype=f'{work_dir}/genotype.json')
 
 
+@pytest.mark.parametrize('hooks', [None, [], [dict(type='EMAHook')], [dict(type='mmhoga.GenotypeHook', watch=None)]])
+def test_every_search_writes_its_result(search_config, hooks):
+    """``custom_hooks`` of a config, or of ``--cfg-options``, replace those of its bases."""
+    search_config.custom_hooks = hooks
+    runner = run(search_config, f'hooks-{hooks}')
+    assert Genotype.load(f'{runner.work_dir}/genotype.json').meta['epoch'] == 2
+    assert sum(isinstance(hook, GenotypeHook) for hook in runner.hooks) == 1
+
+
+def test_a_hook_of_the_config_keeps_its_options(search_config):
+    search_config.custom_hooks = [dict(type='mmhoga.GenotypeHook', watch=dict(max_skips=1, action='stop'))]
+    runner = run(search_config, 'options')
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, GenotypeHook)]
+    assert (hook.watch.max_skips, hook.watch.action) == (1, 'stop')
+
+
+def test_two_genotype_hooks_are_refused(search_config):
+    search_config.custom_hooks = [dict(type='mmhoga.GenotypeHook')] * 2
+    with pytest.raises(ValueError, match=r'2 hooks of type mmhoga.GenotypeHook.*Keep one'):
+        run(search_config, 'two')
+
+
 def test_alpha_and_weights_move_each_on_its_own_half(search_config, monkeypatch):
     seen = {'A': [], 'B': []}
     alpha_step, train_step = SearchLoop.alpha_step, SearchModel.train_step

@@ -96,11 +96,31 @@ class GenotypeHook(Hook):
     folder per stage (``layer1/genotype.json``, ...). Files are written whole or not at all. A resumed run keeps the
     history up to the epoch that it resumes from.
 
+    :class:`mmhoga.search.SearchLoop` adds this hook to every search. A config only names it to set its options.
+
     Args:
         watch: arguments of :class:`mmhoga.search.records.hook.CollapseWatch`, which warns or stops the search.
     """
 
     priority = 'LOW'  # before the checkpoint of the same epoch
+
+    @classmethod
+    def install(cls, runner: Runner) -> GenotypeHook:
+        """Return the runner's hook of this class, or add one with the default options.
+
+        Raises:
+            ValueError: there are several, which would write the same files.
+        """
+        found = [hook for hook in runner.hooks if isinstance(hook, cls)]
+        if len(found) > 1:
+            raise ValueError(
+                f'The config has {len(found)} hooks of type mmhoga.GenotypeHook, which would write the same files. '
+                'Keep one of them: SearchLoop adds it anyway, so a config only names it to set its options.'
+            )
+        if not found:
+            found.append(cls())
+            runner.register_hook(found[0])
+        return found[0]
 
     def __init__(self, watch: dict[str, Any] | None = None) -> None:
         self.watch = CollapseWatch(**(watch or {}))
