@@ -1,4 +1,4 @@
-"""The supernet of HOGA (section 3.3): every candidate on every edge, weighted by the mix softmax(alpha)."""
+"""The supernet of HOGA (section 3.3): every candidate on every edge, weighted by the mix."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name, num_edges
 from mmhoga.models.fast.batched_gates import BatchedGates
 from mmhoga.models.hoga import HOGA, GroupAttention, check_reductions
+from mmhoga.models.mixing import Mixing
 from mmhoga.models.operations import AttentionOperation, EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.registry import MODELS
@@ -70,6 +71,7 @@ class SearchableHOGA(GroupAttention):
     Attributes:
         alpha: ``(K (K + 1) / 2, M)``, rows o_00; o_01, o_11; o_02, ... (:func:`mmhoga.genotype.edge_list`),
             initialised to 1e-3 N(0, 1) (section 4.2). In a search all cells share one Parameter.
+        mixing: :class:`mmhoga.models.mixing.Mixing`, which turns alpha into the mix; shared with alpha.
 
     Raises:
         ValueError: K does not divide C; no candidate besides ``none``, a repeated one or an unknown one.
@@ -115,6 +117,7 @@ class SearchableHOGA(GroupAttention):
         self.operation_reduction = operation_reduction
         self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
+        self.mixing = Mixing()
 
         def mixed(edges: int) -> MixedEdges:
             return MixedEdges(self.group_channels, edges, self.primitives, reduction=operation_reduction)
@@ -151,7 +154,8 @@ class SearchableHOGA(GroupAttention):
 
     def edge_weights(self) -> Sequence[Tensor]:
         """The mix for the edges of each bundle: the edges from the inputs, then those from each node."""
-        return self.alpha.softmax(-1).index_select(0, self._bundle_rows).split(self._bundle_sizes)
+        mix = self.mixing(self.alpha, self.training)
+        return mix.index_select(0, self._bundle_rows).split(self._bundle_sizes)
 
     def input_messages(self, groups: Tensor, edge_weights: Sequence[Tensor]) -> list[Tensor]:
         return list(self.inputs(groups, edge_weights[0]).unbind(1))
@@ -241,5 +245,5 @@ def share_alpha(network: nn.Module) -> nn.Parameter:
         found = '; '.join(f'K = {groups} with {", ".join(names)}' for groups, names in sorted(spaces)) or 'no cell'
         raise ValueError(f'Cells that share one alpha need the same K and primitives; found {found}.')
     for cell in cells[1:]:
-        cell.alpha = cells[0].alpha
+        cell.alpha, cell.mixing = cells[0].alpha, cells[0].mixing
     return cells[0].alpha

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
+from mmhoga.search.selection.schedule import MixSchedule
 
 
 @LOOPS.register_module()
@@ -42,13 +43,14 @@ class SearchLoop(EpochBasedTrainLoop):
         hessian: for the second order, ``'finite_difference'`` or ``'exact'``: see :mod:`mmhoga.search.bilevel`.
         unroll: for the second order in several processes: in ``'local'`` each process takes the virtual step of its own
             batch; in ``'joint'`` all take that of the joint batch, which costs two reductions of the weights' size.
+        warmup_epochs, temperature, sampling: of the mix, see :class:`mmhoga.search.selection.schedule.MixSchedule`.
         kwargs: ``val_begin``, ``val_interval`` and ``dynamic_intervals`` of mmengine's ``EpochBasedTrainLoop``.
 
     Raises:
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
             :class:`SearchOptimWrapperConstructor`.
-        ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``; ``compile`` is
-            neither bool nor dict, or is combined with ``hessian='exact'``; two GenotypeHooks.
+        ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``; invalid settings
+            of the mix; ``compile`` is neither bool nor dict, or is combined with ``hessian='exact'``; two GenotypeHooks.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
     """
@@ -63,6 +65,9 @@ class SearchLoop(EpochBasedTrainLoop):
         order: int = 1,
         hessian: str = 'finite_difference',
         unroll: str = 'local',
+        warmup_epochs: int = 0,
+        temperature: float | Mapping[str, Any] = 1.0,
+        sampling: str = 'softmax',
         **kwargs: Any,
     ) -> None:
         self.settings: dict[str, Any] = {'order': order, 'hessian': hessian, 'unroll': unroll}
@@ -81,6 +86,8 @@ class SearchLoop(EpochBasedTrainLoop):
                 f'{runner.work_dir} holds a run, up to {last}, which a new search would overwrite. Resume it '
                 '(--resume), choose another folder (--work-dir), or remove this one.'
             )
+        self.mix_schedule = MixSchedule(max_epochs, warmup_epochs, temperature, sampling)
+        self.mix_schedule.prepare(model)
         self._compile_cells(runner, model)
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         self.alpha_dataloader: DataLoader = runner.build_dataloader(
@@ -127,20 +134,22 @@ class SearchLoop(EpochBasedTrainLoop):
 
     def run_epoch(self) -> None:
         """One pass over trainA, or what is left of it."""
+        self.mix_schedule.start_epoch(unwrapped(self.runner.model), self._epoch)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         position, self._position = self._position, 0
+        warmup = self._epoch < self.mix_schedule.warmup_epochs
         for index in range(position, len(self.dataloader)):
-            self.run_iter(index, next(self._batches), next(self._alpha_batches))
+            self.run_iter(index, next(self._batches), None if warmup else next(self._alpha_batches))
         if self.runner.distributed:
             require_equal_alpha(unwrapped(self.runner.model).alphas, self._epoch + 1)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Any, alpha_batch: Any) -> None:
-        """One step on alpha, one on the weights."""
+        """One step on alpha, unless this is a warm-up epoch, and one on the weights."""
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        alpha_outputs = self.alpha_step(alpha_batch, data_batch)
+        alpha_outputs = {} if alpha_batch is None else self.alpha_step(alpha_batch, data_batch)
         outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper['weights'])
         outputs.update({f'alpha_{name}': value for name, value in alpha_outputs.items()})
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
@@ -203,21 +212,27 @@ class SearchLoop(EpochBasedTrainLoop):
             for loader, seed in zip(loaders, state['sampler_seeds']):
                 if seed is not None:
                     loader.sampler.seed = seed
-        for wrapper in runner.optim_wrapper.values():  # OptimWrapperDict does not do this
-            wrapper.initialize_count_status(runner.model, 0, self._max_iters)
-            wrapper._inner_count = self._iter  # set privately: the public way warns about lost gradients
+        warmup = self.mix_schedule.warmup_epochs
+        for name, wrapper in runner.optim_wrapper.items():  # OptimWrapperDict does not do this
+            skipped = warmup * length if name == 'alpha' else 0
+            wrapper.initialize_count_status(runner.model, 0, self._max_iters - skipped)
+            # Set privately: the public way warns about lost gradients.
+            wrapper._inner_count = max(0, self._iter - skipped)
         if alpha_length != length:
             effect = 'reshuffled within an epoch' if alpha_length < length else f'cut to {length} batches per epoch'
             runner.logger.info(f'trainA has {length} batches, trainB {alpha_length}: trainB is {effect}.')
-        streams = (
+        streams = [
             BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length)
             for loader, name in zip(loaders, ('trainA', 'trainB'))
-        )
-        self._batches, self._alpha_batches = (stream.start(self._epoch, self._position) for stream in streams)
+        ]
+        at = (self._epoch, self._position)
+        self._batches = streams[0].start(*at)
+        self._alpha_batches = streams[1].start(*max(at, (warmup, 0)))  # a warm-up epoch reads nothing of trainB
         if state is not None:
             set_process_state(runner, state['processes'][runner.rank % len(state['processes'])])
             self.resumed = None
             if self._epoch and not self._position:
+                self.mix_schedule.start_epoch(unwrapped(runner.model), self._epoch - 1)
                 self._validate()  # the checkpoint was written before the validation of its epoch
 
     def _validate(self) -> None:

@@ -13,6 +13,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
+from mmhoga.models.mixing import Mixing
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 from mmhoga.registry import MODELS
 from mmhoga.search.costs import ExpectedCost, cell_shapes
@@ -80,10 +81,12 @@ class SearchModel(BaseModel):
             self.alpha = alphas['']
         else:
             self.stage_alpha = nn.ParameterDict(alphas)
+        self.mixings: list[Mixing] = []
         for stage, alpha in alphas.items():
             alpha.requires_grad_(False)
+            self.mixings.append(Mixing().to(alpha.device))
             for name in self._groups[stage]:
-                cells[name].alpha = alpha
+                cells[name].alpha, cells[name].mixing = alpha, self.mixings[-1]
         self.cost = None
         if cost is not None:
             settings = dict(cost)
@@ -133,6 +136,9 @@ class SearchModel(BaseModel):
         return _requiring_grad([p for p in self.parameters() if p.requires_grad and id(p) not in architecture], False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.training:
+            for mixing in self.mixings:
+                mixing.draw()
         return self.architecture(*args, **kwargs)
 
     def loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
