@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -11,6 +11,7 @@ from torch import nn
 
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import cells_of
+from mmhoga.search.supernets import dicts_in, is_of_kind, with_supernets
 
 _PLUGINS = """\
 # Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
@@ -59,6 +60,7 @@ def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], im
         genotypes: as in :func:`derived_plugins`.
         imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
+    model = _with_supernets(model, genotypes)
     lists = [node['plugins'] for node in dicts_in(model) if isinstance(node.get('plugins'), (list, tuple))]
     searched = [plugins for plugins in lists if any(_is_supernet(plugin.get('cfg')) for plugin in plugins)]
     if len(searched) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
@@ -80,6 +82,7 @@ def insertion_file(
         network: the model that was searched, with its cells in the stages ``genotypes``: a SearchModel.
         imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
+    model = _with_supernets(model, genotypes)
     architecture = model.get('architecture')
     parts = {'': architecture, **architecture} if isinstance(architecture, Mapping) else {}
     searched = {name: part for name, part in parts.items() if _is_insertion(part)}
@@ -96,6 +99,19 @@ def insertion_file(
     value = '{{_base_.insertion}}'
     header = _INSERTION.replace('MODEL.', f'dict({part}={value}).' if part else f'{value}.')
     return header + _config('insertion', derived, imports)
+
+
+def _with_supernets(model: Mapping[str, Any], genotypes: Mapping[str, Genotype]) -> Any:
+    """The model of a search, which may be configured by HOGA cells. Of their genotypes not even K is read."""
+    return with_supernets(model, num_groups=next(iter(genotypes.values())).num_groups)
+
+
+def _is_supernet(cfg: Any) -> bool:
+    return is_of_kind(cfg, 'SearchableHOGA')
+
+
+def _is_insertion(cfg: Any) -> bool:
+    return is_of_kind(cfg, 'Insert') and _is_supernet(cfg.get('cell'))
 
 
 def _places(network: Any, stage: str, part: str) -> list[str]:
@@ -115,21 +131,3 @@ def _config(name: str, value: Any, imports: Mapping[str, Any] | None) -> str:
     if imports:
         content['custom_imports'] = dict(imports)
     return Config(content).pretty_text
-
-
-def dicts_in(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Every dict in a part of a config."""
-    if isinstance(node, Mapping):
-        yield node
-    if isinstance(node, (Mapping, list, tuple)):
-        for value in node.values() if isinstance(node, Mapping) else node:
-            yield from dicts_in(value)
-
-
-def _is_supernet(cfg: Any) -> bool:
-    return isinstance(cfg, Mapping) and str(cfg.get('type', '')).rpartition('.')[2] == 'SearchableHOGA'
-
-
-def _is_insertion(cfg: Any) -> bool:
-    kind = str(cfg.get('type', '')) if isinstance(cfg, Mapping) else ''
-    return kind.rpartition('.')[2] == 'Insert' and _is_supernet(cfg.get('cell'))

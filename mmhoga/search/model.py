@@ -17,11 +17,16 @@ from mmhoga.models.mixing import Mixing
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 from mmhoga.registry import MODELS
 from mmhoga.search.costs import ExpectedCost, cell_shapes
+from mmhoga.search.supernets import with_supernets
 
 
 @MODELS.register_module()
 class SearchModel(BaseModel):
-    """Wraps any model (classifier, detector, pose estimator) with ``mmhoga.SearchableHOGA``, as plugins or inserted.
+    """Wraps any model (classifier, detector, pose estimator) with HOGA cells or supernets, as plugins or inserted.
+
+    The config of a training can be given as it is: if it has ``mmhoga.HOGA`` cells and no ``mmhoga.SearchableHOGA``,
+    the cells become supernets (:func:`mmhoga.search.supernets.with_supernets`). A checkpoint of the model without this
+    wrapper loads, for ``load_from``.
 
     All cells of the model, or all cells of a stage, share one ``alpha`` (section 4.2). Alpha requires a gradient only
     inside :meth:`differentiating_alpha`, so a step on the weights neither computes that gradient nor communicates it
@@ -29,6 +34,8 @@ class SearchModel(BaseModel):
 
     Args:
         architecture: the model to wrap, as a config or built.
+        num_groups: K of the supernets, by default that of the genotypes or of the supernets in the config.
+        primitives: their candidates, by default all, or those of the supernets in the config.
         alpha_per: ``'model'`` for one alpha, the parameter ``alpha``; ``'stage'`` for one per stage of the backbone,
             the parameters ``stage_alpha.<stage>``.
         stage_pattern: for ``'stage'``, a regular expression that finds the stage in the name of a cell. The default
@@ -41,7 +48,8 @@ class SearchModel(BaseModel):
             one of the config.
 
     Raises:
-        ValueError: the model has no SearchableHOGA, its cells differ in K or primitives, or a cell is in no stage.
+        ValueError: the model has no HOGA cell, its cells differ in K or primitives, or a cell is in no stage; K is
+            unknown, since the genotype of a cell cannot be read; ``num_groups`` or ``primitives`` for a built model.
             Also the errors of :class:`ExpectedCost`.
     """
 
@@ -49,6 +57,8 @@ class SearchModel(BaseModel):
         self,
         architecture: dict | BaseModel,
         *,
+        num_groups: int | None = None,
+        primitives: Sequence[str] | None = None,
         alpha_per: str = 'model',
         stage_pattern: str = r'(?:layer|stage)s?\.?\d+',
         cost: Mapping[str, Any] | None = None,
@@ -58,20 +68,25 @@ class SearchModel(BaseModel):
     ) -> None:
         if alpha_per not in ('model', 'stage'):
             raise ValueError(f"alpha_per must be one of 'model' and 'stage', not {alpha_per!r}.")
-        if not isinstance(architecture, BaseModel):
+        if isinstance(architecture, BaseModel):
+            if num_groups is not None or primitives is not None:
+                raise ValueError('num_groups and primitives are for an architecture that is a config, not a model.')
+        else:
+            architecture = with_supernets(architecture, num_groups=num_groups, primitives=primitives)
             if data_preprocessor is not None:
                 architecture = {'data_preprocessor': data_preprocessor, **architecture}
             architecture = MODELS.build(architecture)
         super().__init__(architecture.data_preprocessor, init_cfg)
         self.architecture: BaseModel = architecture
         self.val_loss = val_loss
+        self._register_load_state_dict_pre_hook(_accept_plain_weights)
         cells = self.named_cells()
         if not cells:
             raise ValueError(
-                "The architecture has nothing to search: it has no module of type 'mmhoga.SearchableHOGA'. Add "
-                "plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA'), position='after_conv2')] to a backbone that "
-                "takes plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet), or insert it into "
-                "another: type='mmhoga.Insert', into='CSPNeXt', cell=dict(type='mmhoga.SearchableHOGA'), "
+                "The architecture has nothing to search: it has no cell of type 'mmhoga.HOGA' or "
+                "'mmhoga.SearchableHOGA'. Add plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')] to "
+                "a backbone that takes plugins (type='mmhoga.ResNet', 'mmhoga.CIFARResNet' or mmdet's ResNet), or "
+                "insert it into another: type='mmhoga.Insert', into='CSPNeXt', cell=dict(type='mmhoga.HOGA'), "
                 "after=r'stage\\d'."
             )
         self._groups = {'': list(cells)} if alpha_per == 'model' else _by_stage(list(cells), stage_pattern)
@@ -170,6 +185,14 @@ class SearchModel(BaseModel):
 
     def test_step(self, data: Any) -> list:
         return self.architecture.test_step(data)
+
+
+def _accept_plain_weights(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Move the weights of a model without the wrapper, as a training saves them, below ``architecture``."""
+    inside = f'{prefix}architecture.'
+    if not any(key.startswith((inside, f'{prefix}alpha', f'{prefix}stage_alpha')) for key in state_dict):
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[inside + key[len(prefix) :]] = state_dict.pop(key)
 
 
 def unwrapped(model: nn.Module) -> Any:

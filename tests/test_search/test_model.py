@@ -87,7 +87,7 @@ def test_bad_optimizers(toy):
 def test_a_model_without_supernets(toy):
     model = toy()
     model.cells = torch.nn.Identity()
-    with pytest.raises(ValueError, match=r"no module of type 'mmhoga.SearchableHOGA'"):
+    with pytest.raises(ValueError, match=r"no cell of type 'mmhoga.HOGA' or 'mmhoga.SearchableHOGA'"):
         SearchModel(model)
 
 

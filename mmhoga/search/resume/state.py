@@ -20,8 +20,8 @@ from mmengine.dist import get_rank
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from mmhoga.search.derived import dicts_in
 from mmhoga.search.model import unwrapped
+from mmhoga.search.supernets import dicts_in
 
 SEED = 'seed (randomness.seed)'
 
