@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
+from mmhoga.search.loaders import search_loaders
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
@@ -37,8 +38,11 @@ class SearchLoop(EpochBasedTrainLoop):
     ``train_step``, which is only one of the two steps of a search.
 
     Args:
-        dataloader: trainA (the config's ``train_dataloader``).
-        alpha_dataloader: trainB.
+        dataloader: the config's ``train_dataloader``.
+        alpha_dataloader: with ``split``, the settings in which the loader of trainB differs from ``train_dataloader``,
+            for instance ``dict(batch_size=64)``. Without it, the loader of trainB with its own data set.
+        split: ``dict(fraction=0.5, seed=0)`` makes trainA and trainB from the data set of ``train_dataloader``; see
+            :func:`mmhoga.search.halves.halves`. By default the data set of ``train_dataloader`` is trainA.
         order: of alpha's gradient: 1 (the paper's), or 2 (DARTS, unrolled; the optimizer of the weights must be SGD).
         hessian: for the second order, ``'finite_difference'`` or ``'exact'``: see :mod:`mmhoga.search.bilevel`.
         unroll: for the second order in several processes: in ``'local'`` each process takes the virtual step of its own
@@ -49,8 +53,9 @@ class SearchLoop(EpochBasedTrainLoop):
     Raises:
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
             :class:`SearchOptimWrapperConstructor`.
-        ValueError: trainA or trainB yields no batch; an unknown ``order``, ``hessian`` or ``unroll``; invalid settings
-            of the mix; ``compile`` is neither bool nor dict, or is combined with ``hessian='exact'``; two GenotypeHooks.
+        ValueError: trainA or trainB yields no batch, or is given twice; an unknown ``order``, ``hessian`` or
+            ``unroll``; invalid settings of the mix; ``compile`` is neither bool nor dict, or is combined with
+            ``hessian='exact'``; two GenotypeHooks. Also the errors of :func:`mmhoga.search.halves.halves`.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
     """
@@ -59,9 +64,10 @@ class SearchLoop(EpochBasedTrainLoop):
         self,
         runner: Runner,
         dataloader: DataLoader | dict,
-        alpha_dataloader: DataLoader | dict,
-        max_epochs: int,
+        alpha_dataloader: DataLoader | dict | None = None,
         *,
+        max_epochs: int,
+        split: dict[str, Any] | None = None,
         order: int = 1,
         hessian: str = 'finite_difference',
         unroll: str = 'local',
@@ -89,21 +95,13 @@ class SearchLoop(EpochBasedTrainLoop):
         self.mix_schedule = MixSchedule(max_epochs, warmup_epochs, temperature, sampling)
         self.mix_schedule.prepare(model)
         self._compile_cells(runner, model)
-        super().__init__(runner, dataloader, max_epochs, **kwargs)
-        self.alpha_dataloader: DataLoader = runner.build_dataloader(
-            alpha_dataloader,
-            seed=runner.seed,
-            diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
-        )
+        loaders = search_loaders(runner, dataloader, alpha_dataloader, split)
+        super().__init__(runner, loaders[0], max_epochs, **kwargs)
+        self.alpha_dataloader = loaders[1]
+        self.split = None if split is None else {'fraction': 0.5, 'seed': 0, 'stratified': True, **split}
         if isinstance(runner.param_schedulers, dict):  # mmengine requires an entry for each optimizer
             for name in ('weights', 'alpha'):
                 runner.param_schedulers.setdefault(name, [])
-        for name, loader in (('train_dataloader', self.dataloader), ('alpha_dataloader', self.alpha_dataloader)):
-            if not len(loader):
-                raise ValueError(
-                    f'{name} yields no batch: {len(loader.dataset)} samples, batch size {loader.batch_size}. '
-                    'Use a smaller batch, or drop_last=False.'
-                )
         GenotypeHook.install(runner)
         self._checkpoint = SearchCheckpointHook.install(runner)
         self.stop_request = StopRequest()

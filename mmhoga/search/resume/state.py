@@ -20,6 +20,7 @@ from mmengine.dist import get_rank
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from mmhoga.search.loaders import random_splits
 from mmhoga.search.model import unwrapped
 from mmhoga.search.supernets import dicts_in
 
@@ -77,20 +78,11 @@ def identity(runner: Runner) -> dict[str, Any]:
         'number of weights': sum(p.numel() for _, p in parameters if id(p) not in alphas),
         'samples in trainA': len(loop.dataloader.dataset),
         'samples in trainB': len(loop.alpha_dataloader.dataset),
-        'split of trainA': _splits(runner.cfg.get('train_dataloader')),
-        'split of trainB': _splits((runner.cfg.get('train_cfg') or {}).get('alpha_dataloader')),
+        'split (train_cfg.split)': loop.split,
+        'split of trainA': random_splits(runner.cfg.get('train_dataloader')),
+        'split of trainB': random_splits((runner.cfg.get('train_cfg') or {}).get('alpha_dataloader')),
         SEED: (runner.cfg.get('randomness') or {}).get('seed'),
     }
-
-
-def _splits(cfg: Any) -> list[dict[str, Any]]:
-    """The settings of each RandomSplit inside a data loader's config."""
-    names = [(node, getattr(node.get('type'), '__name__', node.get('type'))) for node in dicts_in(cfg)]
-    return [
-        {'part': node.get('part'), 'fraction': node.get('fraction', 0.5), 'seed': node.get('seed', 0)}
-        for node, name in names
-        if str(name).rpartition('.')[2] == 'RandomSplit'
-    ]
 
 
 def _accelerator() -> Any:
