@@ -29,7 +29,7 @@ class ResidualBlock(BaseModule):
         downsample: the shortcut, if it is not the identity.
         conv_cfg, norm_cfg: for mmcv's builders.
         conv3x3_cfg: for the 3x3 convolutions instead of ``conv_cfg``.
-        plugins: checked by :func:`mmhoga.backbones.plugins.plugins_per_stage`.
+        plugins: checked by :func:`mmhoga.backbones.plugins.plugins_per_block`.
         with_cp: recompute the block in the backward pass to save memory.
         zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
 

@@ -9,27 +9,31 @@ from mmcv.cnn import build_plugin_layer
 from torch import nn
 
 
-def plugins_per_stage(
-    plugins: Sequence[Mapping[str, Any]] | None, num_stages: int, positions: Sequence[str]
-) -> list[list[Mapping[str, Any]]]:
-    """Check the plugins and assign them to stages.
+def plugins_per_block(
+    plugins: Sequence[Mapping[str, Any]] | None, stage_blocks: Sequence[int], positions: Sequence[str]
+) -> list[list[list[Mapping[str, Any]]]]:
+    """Check the plugins and assign them to blocks.
 
     Args:
         plugins: each ``dict(cfg=dict(type=...), position='after_conv2', stages=(True, ...))``. ``stages`` selects the
-            stages, by default all. A ``postfix`` in ``cfg`` is appended to the name of the module.
-        num_stages: the number of stages.
+            stages, by default all. ``blocks`` in ``cfg`` selects blocks of these stages by name, such as
+            ``['layer1.0', 'layer3.1']``, by default all. It is in ``cfg`` so that a backbone without this key, such as
+            mmdet's ResNet, raises an error instead of ignoring it. A ``postfix`` in ``cfg`` is appended to the name of
+            the module.
+        stage_blocks: the number of blocks in each stage.
         positions: the positions that a block of the backbone offers.
 
     Returns:
-        One list of plugins per stage, in the given order.
+        For each stage, for each of its blocks, a list of plugins in the given order, without ``blocks``.
 
     Raises:
         ValueError: an entry lacks ``cfg`` or ``position`` or has an unknown key; a block does not offer its position;
-            the length of ``stages`` is not ``num_stages``.
+            the length of ``stages`` is not the number of stages; ``blocks`` names a block that its stages do not have.
     """
+    num_stages = len(stage_blocks)
     if isinstance(plugins, Mapping):
         raise ValueError(f'plugins must be a list of dicts, not one dict: write plugins=[{dict(plugins)}].')
-    stages: list[list[Mapping[str, Any]]] = [[] for _ in range(num_stages)]
+    assigned: list[list[list[Mapping[str, Any]]]] = [[[] for _ in range(blocks)] for blocks in stage_blocks]
     for index, plugin in enumerate(plugins or ()):
         where = f'plugins[{index}]'
         if not isinstance(plugin, Mapping):
@@ -40,7 +44,7 @@ def plugins_per_stage(
             problem = f'lacks {missing}' if missing else f'has unknown keys {unknown}'
             raise ValueError(
                 f'{where} {problem}: {dict(plugin)}. A plugin is dict(cfg=dict(type=...), position=..., '
-                "stages=...), where stages is optional; the plugin's own arguments, and postfix, go into cfg."
+                "stages=...), where stages is optional; the plugin's own arguments, postfix and blocks go into cfg."
             )
         if not isinstance(plugin['cfg'], Mapping) or 'type' not in plugin['cfg']:
             raise ValueError(f"{where}['cfg'] must be a dict with a 'type', not {plugin['cfg']!r}.")
@@ -57,10 +61,26 @@ def plugins_per_stage(
                 f"{where}['stages'] has {len(chosen)} entries, {tuple(chosen)}, but the backbone has {num_stages} "
                 'stages: give one True or False per stage, or leave stages out for all of them.'
             )
-        for stage, wanted in zip(stages, chosen):
-            if wanted:
-                stage.append(plugin)
-    return stages
+        cfg = dict(plugin['cfg'])
+        names = [f'layer{i}.{j}' for i, blocks in enumerate(stage_blocks, 1) for j in range(blocks) if chosen[i - 1]]
+        selected = _selected(cfg.pop('blocks', None), names, where)
+        for i, stage in enumerate(assigned, 1):
+            for j, block in enumerate(stage):
+                if f'layer{i}.{j}' in selected:
+                    block.append({**plugin, 'cfg': cfg})
+    return assigned
+
+
+def _selected(blocks: Any, names: Sequence[str], where: str) -> Sequence[str]:
+    """The blocks of ``names`` that a plugin goes into."""
+    if blocks is None:
+        return names
+    if isinstance(blocks, str) or not isinstance(blocks, Sequence) or set(map(str, blocks)) - set(names):
+        raise ValueError(
+            f"{where}['cfg']['blocks'] is {blocks!r}. It is a list of names of blocks in the stages of this plugin: "
+            f'{", ".join(names)}.'
+        )
+    return blocks
 
 
 def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> str:

@@ -10,7 +10,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from mmhoga.backbones.plugins import add_plugin, plugins_per_stage
+from mmhoga.backbones.plugins import add_plugin, plugins_per_block
 from mmhoga.models.loading import watch_loading
 from mmhoga.registry import MODELS
 
@@ -84,7 +84,7 @@ class CIFARPNASNet(BaseModule):
         init_cfg: by default Kaiming for convolutions and one for norms.
 
     Raises:
-        ValueError: the errors of :func:`plugins_per_stage`.
+        ValueError: the errors of :func:`plugins_per_block`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple with ``(N, 4 * base_channels, H / 4, W / 4)``.
     """
@@ -109,12 +109,13 @@ class CIFARPNASNet(BaseModule):
             nn.ReLU(),
         )
         channels = base_channels
-        for i, stage_plugins in enumerate(plugins_per_stage(plugins, 3, PNASCell.positions)):
+        stage_cells = (num_cells, num_cells + 1, num_cells + 1)
+        for i, stage_plugins in enumerate(plugins_per_block(plugins, stage_cells, PNASCell.positions)):
             width = base_channels * 2**i
-            strides = [1] * num_cells if i == 0 else [2] + [1] * num_cells
             cells = []
-            for stride in strides:
-                cells.append(PNASCell(channels, width, stride=stride, norm_cfg=norm_cfg, plugins=stage_plugins))
+            for j, cell_plugins in enumerate(stage_plugins):
+                stride = 2 if i and not j else 1
+                cells.append(PNASCell(channels, width, stride=stride, norm_cfg=norm_cfg, plugins=cell_plugins))
                 channels = width
             self.add_module(f'layer{i + 1}', Sequential(*cells))
         watch_loading(self, backbone=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock, build_shortcut
-from mmhoga.backbones.plugins import plugins_per_stage
+from mmhoga.backbones.plugins import plugins_per_block
 from mmhoga.models.loading import watch_loading
 from mmhoga.registry import MODELS
 
@@ -49,14 +49,14 @@ class ResNet(BaseModule):
             ``dict(type='mmhoga.AugmentedConv2d', feat_size=14)``.
         norm_eval: batch norms keep their statistics in training.
         plugins: a list of ``dict(cfg=dict(type='mmhoga.HOGA', ...), position='after_conv2', stages=(True,) * 4)``, see
-            :func:`plugins_per_stage`.
+            :func:`plugins_per_block`.
         with_cp: recompute blocks in the backward pass to save memory.
         zero_init_residual: initialise each block as the identity, see above.
         init_cfg: by default Kaiming for convolutions and one for norms.
 
     Raises:
         ValueError: an unknown depth or style, stages that do not fit ``num_stages``, groups without a Bottleneck, and
-            the errors of :func:`plugins_per_stage` and :class:`ResidualBlock`.
+            the errors of :func:`plugins_per_block` and :class:`ResidualBlock`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple, with ``(N, expansion * base_channels * 2^i, H / s, W / s)`` for stage
     i, where s = 4, 8, 16, 32 by default.
@@ -130,7 +130,7 @@ class ResNet(BaseModule):
         self._make_stem(in_channels, channels, **layers)
 
         self.res_layers = []
-        stage_plugins = plugins_per_stage(plugins, num_stages, block.positions)
+        block_plugins = plugins_per_block(plugins, stage_blocks[:num_stages], block.positions)
         for i in range(num_stages):
             planes = base_channels * 2**i
             out_channels = planes * block.expansion
@@ -148,7 +148,7 @@ class ResNet(BaseModule):
                         style=style,
                         downsample=shortcut if j == 0 else None,
                         conv3x3_cfg=stage_conv_cfgs[i],
-                        plugins=stage_plugins[i],
+                        plugins=block_plugins[i][j],
                         with_cp=with_cp,
                         zero_init_residual=zero_init_residual,
                         **layers,

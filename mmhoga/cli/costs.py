@@ -16,7 +16,8 @@ from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_confi
 from mmhoga.insertion.places import input_channels
 from mmhoga.models.complexity import Complexity, count_parts
 from mmhoga.report.environment import describe_environment
-from mmhoga.search.costs import Key, OnMaps, cell_shapes, measure, write_latencies
+from mmhoga.search.costs import OnMaps, bare_cell, cell_key, cell_shapes
+from mmhoga.search.latency import Key, measure, write_latencies
 from mmhoga.search.model import SearchModel
 
 
@@ -114,11 +115,16 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def candidates(model: SearchModel, input_shape: Sequence[int]) -> Iterator[tuple[Key, nn.Module]]:
-    """Every candidate of a search that takes time, once per size of its feature maps."""
+    """Every candidate of a search that takes time, once per size of its feature maps.
+
+    Also each cell without its edges, if the search chooses the blocks that have one.
+    """
     cells = model.named_cells()
     shapes = cell_shapes(model.architecture, cells, input_shape)
     for name, cell in cells.items():
         _, height, width = shapes[name]
+        if model.placement is not None:
+            yield cell_key(cell, shapes[name]), bare_cell(cell)
         for primitive in cell.primitives:
             if primitive not in ('none', 'skip_connect'):
                 key = (primitive, cell.group_channels, height, width)

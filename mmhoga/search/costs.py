@@ -1,40 +1,33 @@
-"""The cost of derived cells: a number for a genotype, a differentiable expectation for alpha, a table of latencies.
+"""The cost of derived cells: a number for a genotype, and a differentiable expectation for alpha and beta.
 
-Only the edges count; the rest of a cell costs the same for every genotype. C_c(o) is the cost of operation o on an edge
-of cell c: parameters, multiply-accumulates at the map size of the cell, or milliseconds from a table. Costs of cells
-that share an alpha are added.
+C_c(o) is the cost of operation o on an edge of cell c: parameters, multiply-accumulates at the map size of the cell, or
+milliseconds from a table. The rest of a cell costs the same for every genotype, and counts only where a block may have
+no cell.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mmhoga.files import write_atomic
-from mmhoga.genotype import Genotype, edge_list
+from mmhoga.genotype import Genotype, edge_list, uniform
 from mmhoga.models.complexity import Complexity, count
 from mmhoga.models.hooks import undisturbed
 from mmhoga.models.operations import EdgeInput
 from mmhoga.models.primitives import build_operation
 from mmhoga.models.supernet import SearchableHOGA
+from mmhoga.search.latency import Key, read_latencies
 
 METRICS = ('params', 'macs', 'latency')
 FREE = ('none', 'skip_connect')  # cost nothing in any metric
 
-FORMAT = 'mmhoga.latency_table'
-VERSION = 1
-COLUMNS = ('primitive', 'channels', 'height', 'width', 'milliseconds')
-
 Shape = tuple[int, int, int]  # (C, H, W) of a cell's input
-Key = tuple[str, int, int, int]  # primitive, channels of a group, height, width
 
 
 class ExpectedCost(nn.Module):
@@ -47,6 +40,11 @@ class ExpectedCost(nn.Module):
     The denominator is the cost with the most expensive candidate on every edge, so the term lies between 0 and
     ``weight`` for any metric. Its gradient by alpha is exact: nothing is sampled.
 
+    With a choice of cells in each block b (:mod:`mmhoga.search.placement`), p_b(K) = softmax(beta_b), and the cost S_c
+    of a cell without its edges, which a block without attention saves::
+
+        weight * sum_b sum_K p_b(K) (S_bK + sum_e sum_o p_e(o) C_bK(o))  /  sum_b max_K (S_bK + sum_e max_o C_bK(o))
+
     Args:
         cells: the supernets by name, from :meth:`mmhoga.search.SearchModel.named_cells`.
         shapes: (C, H, W) of each cell's input.
@@ -54,13 +52,15 @@ class ExpectedCost(nn.Module):
         metric: ``'params'``, ``'macs'`` or ``'latency'``.
         weight: factor of the term; the weight of the loss is 1.
         table: for ``'latency'``, a file written by ``mmhoga latency``.
+        blocks: the names of the cells of each block, of which it keeps one or none; None if it keeps all.
 
     Raises:
         ValueError: an unknown metric, a weight that is negative or not finite, a table that is missing, incomplete or
             not needed.
     """
 
-    costs: Tensor  # (alphas, M)
+    costs: Tensor  # (cells, M), of an operation on one edge
+    fixed: Tensor  # (cells,), of a cell without its edges; 0 if every block keeps its cell
     derivable: Tensor  # (M,)
 
     def __init__(
@@ -72,6 +72,7 @@ class ExpectedCost(nn.Module):
         metric: str,
         weight: float,
         table: str | None = None,
+        blocks: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         if metric not in METRICS:
@@ -84,37 +85,58 @@ class ExpectedCost(nn.Module):
                 f'Here metric={metric!r} and table={table!r}.'
             )
         latencies = None if table is None else read_latencies(table)
-        self.weight, self.group_names = weight, tuple(groups)
 
-        def cost(cell: SearchableHOGA, shape: Shape, primitive: str) -> float:
-            channels, height, width = cell.group_channels, *shape[1:]
-            if latencies is None or primitive in FREE:
-                complexity = operation_complexity(primitive, channels, height, width, cell.operation_reduction)
-                return complexity.params if metric == 'params' else complexity.macs
-            if (primitive, channels, height, width) not in latencies:
+        def cost(key: Key, complexity: Callable[[], Complexity]) -> float:
+            if latencies is None or key[0] in FREE:
+                return float(complexity().params if metric == 'params' else complexity().macs)
+            if key not in latencies:
                 raise ValueError(
-                    f'The latency table {table} has no entry for {primitive!r} on {channels} channels of {height} x '
-                    f'{width}. Measure the cells of your search: mmhoga latency CONFIG --out {table}'
+                    f'The latency table {table} has no entry for {key[0]!r} on {key[1]} channels of {key[2]} x '
+                    f'{key[3]}. Measure the cells of your search: mmhoga latency CONFIG --out {table}'
                 )
-            return latencies[primitive, channels, height, width]
+            return latencies[key]
 
+        def of_operation(name: str, primitive: str) -> float:
+            channels, reduction, size = cells[name].group_channels, cells[name].operation_reduction, shapes[name][1:]
+            key = (primitive, channels, *size)
+            return cost(key, lambda: operation_complexity(*key, reduction))
+
+        def without_edges(name: str) -> float:
+            if blocks is None:
+                return 0.0
+            return cost(cell_key(cells[name], shapes[name]), lambda: cell_complexity(cells[name], shapes[name]))
+
+        self.weight = weight
+        names = [name for group in groups.values() for name in group]
+        ends = list(accumulate(map(len, groups.values())))
+        self.rows = {g: slice(end - len(group), end) for (g, group), end in zip(groups.items(), ends)}  # of the buffers
+        self.blocks = [[names.index(name) for name in block] for block in blocks or [[name] for name in names]]
+        self.names = names
         primitives = next(iter(cells.values())).primitives
-        costs = [
-            [float(sum(cost(cells[name], shapes[name], primitive) for name in names)) for primitive in primitives]
-            for names in groups.values()
-        ]
+        costs = [[of_operation(name, primitive) for primitive in primitives] for name in names]
         self.register_buffer('costs', torch.tensor(costs), persistent=False)
+        self.register_buffer('fixed', torch.tensor([without_edges(name) for name in names]), persistent=False)
         self.register_buffer('derivable', torch.tensor([p != 'none' for p in primitives]), persistent=False)
 
-    def forward(self, alphas: Mapping[str, Tensor]) -> Tensor:
-        """The term, from the alphas by name, each ``(K (K + 1) / 2, M)``."""
-        first = alphas[self.group_names[0]]
-        expected, largest = first.new_zeros(()), first.new_zeros(())
-        for name, cost in zip(self.group_names, self.costs.to(first)):
+    def forward(self, alphas: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The term.
+
+        Args:
+            alphas: by name, each ``(K (K + 1) / 2, M)``.
+            kept: the probability of each cell, by name; 1 for cells that are not in it.
+        """
+        first = alphas[next(iter(self.rows))]
+        costs, fixed = self.costs.to(first), self.fixed.to(first)
+        one = torch.ones_like(first[0, 0])
+        shares = torch.stack([(kept or {}).get(name, one) for name in self.names])
+        expected, largest = first.new_zeros(()), torch.zeros_like(fixed)
+        for name, rows in self.rows.items():
             p = alphas[name].masked_fill(~self.derivable, -torch.inf).softmax(-1)
-            expected = expected + (p @ cost).sum()
-            largest = largest + len(p) * cost[self.derivable].max()
-        return self.weight * expected / largest.clamp(min=torch.finfo(largest.dtype).tiny)  # all may cost 0
+            expected = expected + (p @ (shares[rows] @ costs[rows])).sum()
+            largest[rows] = len(p) * costs[rows][:, self.derivable].amax(1)
+        expected = expected + shares @ fixed
+        total = torch.stack([(fixed + largest)[block].max() for block in self.blocks]).sum()
+        return self.weight * expected / total.clamp(min=torch.finfo(total.dtype).tiny)  # all may cost 0
 
 
 def genotype_cost(cells: Mapping[str, SearchableHOGA], shapes: Mapping[str, Shape], genotype: Genotype) -> Complexity:
@@ -136,6 +158,23 @@ def operation_complexity(name: str, channels: int, height: int, width: int, redu
         return Complexity(0, 0)
     with torch.random.fork_rng(devices=[]):
         return count(OnMaps(name, channels, reduction), (channels, height, width))
+
+
+def cell_key(cell: SearchableHOGA, shape: Shape) -> Key:
+    """The entry of a cell without its edges in a table of latencies."""
+    return f'cell_k{cell.num_groups}', *shape
+
+
+def bare_cell(cell: SearchableHOGA) -> nn.Module:
+    """The derived cell with ``skip_connect`` on every edge, which leaves summary, phi and output attention."""
+    with torch.random.fork_rng(devices=[]):
+        return cell.derive_untrained(uniform('skip_connect', cell.num_groups))
+
+
+def cell_complexity(cell: SearchableHOGA, shape: Shape) -> Complexity:
+    """The cost of a derived cell without its edges, for one image."""
+    with torch.random.fork_rng(devices=[]):
+        return count(bare_cell(cell), shape)
 
 
 class OnMaps(nn.Module):
@@ -181,56 +220,3 @@ def record_input_shape(cell: SearchableHOGA, name: str, shapes: dict[str, Shape]
         handle.remove()
 
     handle = cell.register_forward_pre_hook(record)
-
-
-def read_latencies(path: str | os.PathLike) -> dict[Key, float]:
-    """The milliseconds of derived operations on one edge, from a file that ``mmhoga latency`` wrote.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is not a latency table, or has an entry that is not a time.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no latency table {path}. Measure one: mmhoga latency CONFIG --out {path}')
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-        kind = (data.get('format'), data.get('version'))
-        if kind != (FORMAT, VERSION):
-            raise ValueError(f'format and version are {kind}, expected {(FORMAT, VERSION)}')
-        rows = [tuple(entry[column] for column in COLUMNS) for entry in data['entries']]
-        entries = {(str(name), int(c), int(h), int(w)): float(value) for name, c, h, w, value in rows}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is not a latency table, or was cut off: {error!r}') from error
-    for key, value in entries.items():
-        if not 0 <= value < math.inf:  # false for NaN
-            raise ValueError(f'{path}: invalid latency {value} ms for {key}.')
-    return entries
-
-
-def write_latencies(path: str | os.PathLike, entries: Mapping[Key, float], meta: Mapping[str, Any]) -> None:
-    """Write the file, whole or not at all; ``meta`` records the conditions of the measurement."""
-    rows = [dict(zip(COLUMNS, (*key, value))) for key, value in entries.items()]
-    data = {'format': FORMAT, 'version': VERSION, 'meta': meta, 'entries': rows}
-    write_atomic(path, json.dumps(data, indent=1) + '\n')
-
-
-def measure(
-    modules: Iterable[tuple[Key, nn.Module]], *, batch_size: int = 1, device: str = 'cpu', seconds: float = 0.2
-) -> dict[Key, float]:
-    """The median milliseconds of a forward pass of each module, in eval mode, without gradients.
-
-    Measures each module for ``seconds`` after a warm-up, on ``batch_size`` maps of the size in its key.
-    """
-    # Imported here: this module looks for compilers, and logs it, which is not wanted in every search.
-    from torch.utils.benchmark import Timer
-
-    entries = {}
-    for key, module in modules:
-        x = torch.rand(batch_size, *key[1:], device=device)
-        names = {'module': module.eval().to(device), 'x': x}
-        timer = Timer('module(x)', globals=names, num_threads=torch.get_num_threads())
-        with torch.inference_mode():
-            timer.timeit(3)
-            entries[key] = timer.blocked_autorange(min_run_time=seconds).median * 1e3
-    return entries

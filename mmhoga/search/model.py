@@ -13,10 +13,18 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype
+from mmhoga.models.cell_choice import CellChoice
 from mmhoga.models.mixing import Mixing
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 from mmhoga.registry import MODELS
 from mmhoga.search.costs import ExpectedCost, cell_shapes
+from mmhoga.search.placement import (
+    Placement,
+    by_num_groups,
+    cell_probabilities,
+    cells_of_blocks,
+    named_choices,
+)
 from mmhoga.search.supernets import with_supernets
 
 
@@ -43,6 +51,10 @@ class SearchModel(BaseModel):
             ``layers.0``.
         cost: ``dict(metric='macs', weight=0.1, input_shape=(3, 224, 224))`` adds the expected cost of the derived
             cells to alpha's loss (:class:`mmhoga.search.costs.ExpectedCost`).
+        placement: ``dict(num_groups=(2, 4), keep=None)``, or ``dict()`` for the K of the supernets, also searches which
+            blocks get an attention, and of which K (:mod:`mmhoga.search.placement`). Then there is one alpha per K, and
+            per stage for ``alpha_per='stage'``: with several K the parameters are ``stage_alpha.k2``, or
+            ``stage_alpha.layer1_k2``.
         val_loss: also compute the loss on the validation data, in a second forward pass; they need ground truth.
         data_preprocessor: used if ``architecture`` is a config without one; mmengine's Runner passes the top-level
             one of the config.
@@ -50,7 +62,7 @@ class SearchModel(BaseModel):
     Raises:
         ValueError: the model has no HOGA cell, its cells differ in K or primitives, or a cell is in no stage; K is
             unknown, since the genotype of a cell cannot be read; ``num_groups`` or ``primitives`` for a built model.
-            Also the errors of :class:`ExpectedCost`.
+            Also the errors of :class:`ExpectedCost` and :class:`Placement`.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class SearchModel(BaseModel):
         alpha_per: str = 'model',
         stage_pattern: str = r'(?:layer|stage)s?\.?\d+',
         cost: Mapping[str, Any] | None = None,
+        placement: Mapping[str, Any] | None = None,
         val_loss: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
@@ -80,6 +93,9 @@ class SearchModel(BaseModel):
         self.architecture: BaseModel = architecture
         self.val_loss = val_loss
         self._register_load_state_dict_pre_hook(_accept_plain_weights)
+        self.placement = None if placement is None else Placement(**placement)
+        if self.placement is not None:
+            self.placement.add_choices(self.architecture)
         cells = self.named_cells()
         if not cells:
             raise ValueError(
@@ -90,31 +106,37 @@ class SearchModel(BaseModel):
                 "after=r'stage\\d'."
             )
         self._groups = {'': list(cells)} if alpha_per == 'model' else _by_stage(list(cells), stage_pattern)
+        if self.placement is not None:
+            self._groups = by_num_groups(self._groups, cells)
         alphas = {stage: cells[names[0]].alpha for stage, names in self._groups.items()}
-        share_alpha(self.architecture)  # raises if the cells differ in K or primitives, also between stages
-        if alpha_per == 'model':
+        if self.placement is None:
+            share_alpha(self.architecture)  # raises if the cells differ in K or primitives, also between stages
+        if list(alphas) == ['']:
             self.alpha = alphas['']
         else:
             self.stage_alpha = nn.ParameterDict(alphas)
         self.mixings: list[Mixing] = []
         for stage, alpha in alphas.items():
-            alpha.requires_grad_(False)
             self.mixings.append(Mixing().to(alpha.device))
             for name in self._groups[stage]:
                 cells[name].alpha, cells[name].mixing = alpha, self.mixings[-1]
+        for parameter in self.alphas:
+            parameter.requires_grad_(False)
         self.cost = None
         if cost is not None:
             settings = dict(cost)
             shapes = cell_shapes(self.architecture, cells, settings.pop('input_shape'))
-            self.cost = ExpectedCost(cells, shapes, self._groups, **settings)
+            blocks = None if self.placement is None else cells_of_blocks(self.named_choices())
+            self.cost = ExpectedCost(cells, shapes, self._groups, blocks=blocks, **settings)
 
     @property
     def alphas(self) -> tuple[nn.Parameter, ...]:
-        """Every architecture parameter, once each."""
-        return tuple(self.named_alphas().values())
+        """Every architecture parameter, once each: each alpha, and with a placement the beta of each block."""
+        return (*self.named_alphas().values(), *(choice.beta for choice in self.named_choices().values()))
 
     @property
     def num_groups(self) -> int:
+        """K; with several, that of the first supernet."""
         return self.cells()[0].num_groups
 
     @property
@@ -123,7 +145,7 @@ class SearchModel(BaseModel):
         return self.cells()[0].primitives
 
     def named_alphas(self) -> dict[str, nn.Parameter]:
-        """:attr:`alphas` by stage; a single alpha has the empty name."""
+        """Each alpha by stage; a single one has the empty name."""
         return {'': self.alpha} if list(self._groups) == [''] else dict(self.stage_alpha.items())
 
     def cells(self) -> list[SearchableHOGA]:
@@ -134,6 +156,14 @@ class SearchModel(BaseModel):
         """:meth:`cells` by name, all of them or those of a stage of :meth:`named_alphas`."""
         cells = {n: module for n, module in self.architecture.named_modules() if isinstance(module, SearchableHOGA)}
         return cells if stage is None else {name: cells[name] for name in self._groups[stage]}
+
+    def named_choices(self) -> dict[str, CellChoice]:
+        """The choices of the blocks by name; empty without a placement."""
+        return named_choices(self.architecture)
+
+    def kept(self) -> dict[str, int] | None:
+        """The K that each block keeps, 0 for none, by the names of :meth:`named_choices`; None without a placement."""
+        return None if self.placement is None else self.placement.kept(self.named_choices())
 
     def genotype(self, meta: dict | None = None, stage: str = '') -> Genotype:
         """The genotype derived from alpha, or from the alpha of a stage (Eqs. 14, 16); ``meta`` records its origin."""
@@ -165,7 +195,7 @@ class SearchModel(BaseModel):
         """The loss that alpha descends on: that of a batch of trainB, plus the expected cost if configured."""
         loss, outputs = self.loss(data)
         if self.cost is not None:
-            cost = self.cost(self.named_alphas())
+            cost = self.cost(self.named_alphas(), cell_probabilities(self.named_choices()))
             outputs['cost'] = cost.detach()
             loss = loss + cost
         return loss, outputs
