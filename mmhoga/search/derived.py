@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from torch import nn
 
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import cells_of
@@ -17,6 +16,10 @@ _PLUGINS = """\
 # Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
 # model = dict(backbone=dict(plugins={{_base_.plugins}})).
 """
+_BLOCKS = """\
+# They name blocks, for the backbones of mmhoga. mmdet's ResNet needs its type changed to 'mmhoga.ResNet', which has the
+# same arguments and keys.
+"""
 _INSERTION = """\
 # The insertion with the searched genotype. To train a network with it: _base_ = ['YOUR_CONFIG.py', 'THIS FILE'] and
 # model = MODEL.
@@ -25,39 +28,93 @@ _INSERTION = """\
 _SETTINGS = ('type', 'into', 'cell', 'after', 'before', 'start', 'skip_indivisible', 'image_size', 'train_only')
 
 
-def derived_plugins(plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str, Genotype]) -> list[dict[str, Any]]:
+#: For each alpha by name, the blocks with a cell that uses it, and whether they keep it.
+Blocks = Mapping[str, Mapping[str, bool]]
+
+
+def derived_plugins(
+    plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str, Genotype], blocks: Blocks | None = None
+) -> list[dict[str, Any]]:
     """The ``plugins`` of a searched backbone, with its supernets replaced by HOGA cells with explicit genotypes.
 
     Args:
         plugins: of the backbone that was searched.
         genotypes: either one, under the empty name, for all stages; or one per stage, under names that end in the
             number of the stage (``layer1``, ...). Then each supernet becomes one plugin per stage.
+        blocks: of a search with a placement, from :meth:`mmhoga.search.SearchModel.blocks`. Each plugin then names
+            stages or, if a stage keeps only some of its cells, blocks, which the backbones of mmhoga understand.
     """
     derived: list[dict[str, Any]] = []
-    numbers = {stage: int(re.findall(r'\d+$', stage)[0]) for stage in genotypes if stage}
     for plugin in plugins:
         if not _is_supernet(plugin.get('cfg')):
             derived.append(dict(plugin))
             continue
-        stages = plugin.get('stages') or (True,) * max(numbers.values(), default=0)
         for stage, genotype in genotypes.items():
             entry = {**plugin, 'cfg': _derived_cell(plugin['cfg'], genotype)}
-            if stage:
-                if numbers[stage] > len(stages) or not stages[numbers[stage] - 1]:
-                    continue
-                entry['stages'] = tuple(number == numbers[stage] for number in range(1, len(stages) + 1))
-            derived.append(entry)
+            place = _in_stage(plugin, stage, list(genotypes)) if blocks is None else _in_blocks(plugin, stage, blocks)
+            if place is not None:
+                cfg = {**entry['cfg'], **place.pop('cfg', {})}
+                derived.append({**entry, 'cfg': cfg, **place})
     return derived
 
 
-def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], imports: Mapping[str, Any] | None) -> str:
+def _in_stage(plugin: Mapping[str, Any], stage: str, every: Sequence[str]) -> dict[str, Any] | None:
+    """The keys that restrict a plugin to a stage, or None if it is not in this stage."""
+    if not stage:
+        return {}
+    numbers = {name: int(re.findall(r'\d+$', name)[0]) for name in every}
+    stages, number = plugin.get('stages') or (True,) * max(numbers.values()), numbers[stage]
+    if number > len(stages) or not stages[number - 1]:
+        return None
+    return {'stages': tuple(i == number for i in range(1, len(stages) + 1))}
+
+
+def _in_blocks(plugin: Mapping[str, Any], stage: str, blocks: Blocks) -> dict[str, Any] | None:
+    """The keys that restrict a plugin to the blocks that keep a cell of one alpha, or None if there are none."""
+    every = {_block(plugin, name) for name in _all(blocks)} - {''}
+    kept = {_block(plugin, name) for name in _kept(blocks[stage])} - {''}
+    if not kept or kept == every:
+        return {} if kept else None
+    stages: dict[int, list[bool]] = {}
+    for name in every:
+        stages.setdefault(_numbers(name)[0], []).append(name in kept)
+    if any(any(keeps) and not all(keeps) for keeps in stages.values()):
+        return {'cfg': {'blocks': sorted(kept, key=_numbers)}}
+    count = len(plugin.get('stages') or ()) or max(stages)
+    return {'stages': tuple(any(stages.get(number, ())) for number in range(1, count + 1))}
+
+
+def _numbers(block: str) -> list[int]:
+    return [int(number) for number in re.findall(r'\d+', block)]
+
+
+def _block(plugin: Mapping[str, Any], choice: str) -> str:
+    """The block, such as ``layer1.0``, of a choice that this plugin became; empty for a choice elsewhere."""
+    match = re.search(rf'(layer\d+\.\d+)\.hoga{plugin["cfg"].get("postfix", "")}$', choice)
+    return match[1] if match else ''
+
+
+def _all(blocks: Blocks) -> set[str]:
+    return {name for names in blocks.values() for name in names}
+
+
+def _kept(blocks: Mapping[str, bool]) -> list[str]:
+    return [name for name, kept in blocks.items() if kept]
+
+
+def plugins_file(
+    model: Mapping[str, Any],
+    genotypes: Mapping[str, Genotype],
+    imports: Mapping[str, Any] | None,
+    blocks: Blocks | None = None,
+) -> str:
     """A config with the plugins to train.
 
     Empty unless exactly one ``plugins`` list of ``model`` has supernets and the names of all stages end in a number.
 
     Args:
         model: the ``model`` of the search's config.
-        genotypes: as in :func:`derived_plugins`.
+        genotypes, blocks: as in :func:`derived_plugins`.
         imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
     model = _with_supernets(model, genotypes)
@@ -65,16 +122,26 @@ def plugins_file(model: Mapping[str, Any], genotypes: Mapping[str, Genotype], im
     searched = [plugins for plugins in lists if any(_is_supernet(plugin.get('cfg')) for plugin in plugins)]
     if len(searched) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
         return ''
-    return _PLUGINS + _config('plugins', derived_plugins(searched[0], genotypes), imports)
+    if blocks is not None and not all(
+        any(_block(plugin, name) for plugin in searched[0] if _is_supernet(plugin.get('cfg'))) for name in _all(blocks)
+    ):
+        return ''  # in a backbone whose blocks have other names
+    plugins = derived_plugins(searched[0], genotypes, blocks)
+    header = _PLUGINS + (_BLOCKS if any('blocks' in plugin['cfg'] for plugin in plugins) else '')
+    return header + _config('plugins', plugins, imports)
 
 
 def insertion_file(
-    model: Mapping[str, Any], genotypes: Mapping[str, Genotype], network: nn.Module, imports: Mapping[str, Any] | None
+    model: Mapping[str, Any],
+    genotypes: Mapping[str, Genotype],
+    network: Any,
+    imports: Mapping[str, Any] | None,
 ) -> str:
     """A config with the insertion to train: the ``mmhoga.Insert`` of the search, with HOGA cells.
 
-    With several genotypes, it is one insertion per stage, each into the result of the one before. Empty unless exactly
-    one ``mmhoga.Insert`` of ``model`` has supernets, and that for the whole model or for one of its parts.
+    With several genotypes, it is one insertion per stage, each into the result of the one before. If no block keeps a
+    cell, it is the network without insertion. Empty unless exactly one ``mmhoga.Insert`` of ``model`` has supernets,
+    and that for the whole model or for one of its parts.
 
     Args:
         model: the ``model`` of the search's config.
@@ -83,7 +150,7 @@ def insertion_file(
         imports: the ``custom_imports`` of the search's config, which may register primitives.
     """
     model = _with_supernets(model, genotypes)
-    architecture = model.get('architecture')
+    architecture, blocks = model.get('architecture'), network.blocks()
     parts = {'': architecture, **architecture} if isinstance(architecture, Mapping) else {}
     searched = {name: part for name, part in parts.items() if _is_insertion(part)}
     if len(searched) != 1 or sum(_is_insertion(node) for node in dicts_in(model)) != 1:
@@ -92,10 +159,15 @@ def insertion_file(
     settings = {key: config[key] for key in _SETTINGS if key in config}
     derived: Any = settings['into']
     for stage, genotype in genotypes.items():
+        names = list(network.named_cells(stage)) if blocks is None else _kept(blocks[stage])
+        if not names:
+            continue
         derived = {**settings, 'into': derived, 'cell': _derived_cell(settings['cell'], genotype)}
-        if stage:
+        if stage or (blocks is not None and len(names) < len(_all(blocks))):
             where = 'after' if 'after' in settings else 'before'
-            derived[where] = '|'.join(map(re.escape, _places(network, stage, part)))
+            derived[where] = '|'.join(map(re.escape, _places(network, names, part)))
+    if isinstance(derived, str):
+        derived = {'type': derived}  # no block keeps a cell
     value = '{{_base_.insertion}}'
     header = _INSERTION.replace('MODEL.', f'dict({part}={value}).' if part else f'{value}.')
     return header + _config('insertion', derived, imports)
@@ -114,11 +186,11 @@ def _is_insertion(cfg: Any) -> bool:
     return is_of_kind(cfg, 'Insert') and _is_supernet(cfg.get('cell'))
 
 
-def _places(network: Any, stage: str, part: str) -> list[str]:
-    """The modules of a part of the model at which the cells of a stage are."""
-    cells = set(network.named_cells(stage).values())
-    names = [name for name, cell in cells_of(network.architecture).items() if cell in cells]
-    return [name.rpartition('.')[0][len(f'{part}.') if part else 0 :] for name in names]
+def _places(network: Any, names: Sequence[str], part: str) -> list[str]:
+    """The modules of a part of the model at which cells or choices with these names are."""
+    modules = {network.architecture.get_submodule(name) for name in names}
+    places = [name for name, module in cells_of(network.architecture).items() if module in modules]
+    return [name.rpartition('.')[0][len(f'{part}.') if part else 0 :] for name in places]
 
 
 def _derived_cell(supernet: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mmhoga.registry import MODELS
 from mmhoga.search.costs import ExpectedCost, cell_shapes
 from mmhoga.search.placement import (
     Placement,
+    blocks_of,
     by_num_groups,
     cell_probabilities,
     cells_of_blocks,
@@ -164,6 +165,11 @@ class SearchModel(BaseModel):
     def kept(self) -> dict[str, int] | None:
         """The K that each block keeps, 0 for none, by the names of :meth:`named_choices`; None without a placement."""
         return None if self.placement is None else self.placement.kept(self.named_choices())
+
+    def blocks(self) -> dict[str, dict[str, bool]] | None:
+        """For each alpha by name, the blocks that may have a cell with it, and whether they keep it."""
+        kept = self.kept()
+        return None if kept is None else blocks_of(kept, {stage: self.named_cells(stage) for stage in self._groups})
 
     def genotype(self, meta: dict | None = None, stage: str = '') -> Genotype:
         """The genotype derived from alpha, or from the alpha of a stage (Eqs. 14, 16); ``meta`` records its origin."""

@@ -19,6 +19,12 @@ from mmhoga.models.complexity import Complexity
 from mmhoga.models.supernet import SearchableHOGA
 from mmhoga.search.costs import Shape, cell_complexity, genotype_cost
 
+NO_ATTENTION = (
+    'Placement: no block keeps an attention, so the searched network is the plain one. plugins.py or insertion.py adds '
+    'no cell, and the genotype is of cells that are left out. To keep some, lower model.cost.weight, or set '
+    'model.placement.keep to a number of blocks.'
+)
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -115,6 +121,19 @@ def cell_probabilities(choices: Mapping[str, CellChoice]) -> dict[str, Tensor]:
 def kept_cells(kept: Mapping[str, int]) -> list[str]:
     """The names of the cells that :meth:`Placement.kept` selects."""
     return [f'{block}.{cell_name(num_groups)}' for block, num_groups in kept.items() if num_groups]
+
+
+def blocks_of(kept: Mapping[str, int], cells: Mapping[str, Mapping[str, SearchableHOGA]]) -> dict[str, dict[str, bool]]:
+    """For each alpha, the blocks that have a cell with it, and whether they keep that cell.
+
+    Args:
+        kept: as :meth:`Placement.kept` returns it.
+        cells: for each alpha, by name, the supernets that share it.
+    """
+    names = kept_cells(kept)
+    return {
+        alpha: {name.rpartition('.')[0]: name in names for name in named_cells} for alpha, named_cells in cells.items()
+    }
 
 
 def keep_only(architecture: nn.Module, kept: Mapping[str, int]) -> None:

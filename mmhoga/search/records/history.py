@@ -11,6 +11,13 @@ name of each cell to the (C, H, W) of its input, and ``epochs`` holds one object
 
 ``entropy`` is the entropy of softmax(alpha) per edge, in nats. ``skip_edges`` counts the ``skip_connect`` edges of the
 genotype. ``none_edges`` counts the edges where ``none`` has the largest alpha; a genotype never contains ``none``.
+A search with a placement adds ``placement`` to each epoch (:func:`mmhoga.search.placement.record`): for each block the
+K to choose from (0: no attention), beta and the K that it keeps; the number of cells kept, and their whole cost::
+
+    "placement": {"blocks": {"backbone.layer1.0.hoga": {"num_groups": [0, 4], "beta": [-0.2, 0.2], "kept": 4}, ...},
+                  "cells": 2, "params": 7300, "macs": 181000}
+
+``params`` and ``macs`` of the epoch are those of the edges of the cells that are kept.
 Readers need ``epoch``, ``alpha`` and ``genotype``; every other number of an epoch is optional.
 """
 
@@ -167,13 +174,27 @@ def epoch_line(entry: Mapping[str, Any]) -> str:
     ]
     if 'params' in entry:
         parts.append(f'edges {_short(entry["params"])} params, {_short(entry["macs"])} MACs')
+    if 'placement' in entry:
+        parts.append(_placement_part(entry['placement']))
     if entry.get('loss'):
         parts.append('loss ' + ', '.join(f'{name} {value:.4g}' for name, value in entry['loss'].items()))
     return '; '.join(parts)
 
 
+def _placement_part(placement: Mapping[str, Any]) -> str:
+    kept = {block: choice['kept'] for block, choice in placement['blocks'].items()}
+    text = f'attention in {placement["cells"]} of {len(kept)} blocks'
+    if 'params' in placement:
+        text += f' ({_short(placement["params"])} params, {_short(placement["macs"])} MACs)'
+    left_out = [block for block, num_groups in kept.items() if not num_groups]
+    return f'{text}, none in {", ".join(left_out)}' if left_out and placement['cells'] else text
+
+
 def epoch_scalars(entry: Mapping[str, Any], primitives: Sequence[str], stage: str = '') -> dict[str, float]:
-    """An epoch's record as curves: ``alpha/entropy``, ``alpha/skip_edges``, ``alpha/o_0_1/norm_3x3``, ..."""
+    """An epoch's record as curves: ``alpha/entropy``, ``alpha/skip_edges``, ``alpha/o_0_1/norm_3x3``, ...
+
+    With a placement also the probability that a block gets an attention, ``alpha/placement/<block>``.
+    """
     prefix = f'alpha/{stage}/' if stage else 'alpha/'
     scalars = {'entropy': sum(entry['entropy']) / len(entry['entropy'])}
     scalars.update({key: entry[key] for key in ('skip_edges', 'none_edges', 'params', 'macs') if key in entry})
@@ -181,6 +202,9 @@ def epoch_scalars(entry: Mapping[str, Any], primitives: Sequence[str], stage: st
     for edge, entropy, row in zip(edge_list(len(entry['genotype'])), entry['entropy'], mix):
         scalars[f'entropy/{edge_name(*edge)}'] = entropy
         scalars.update({f'{edge_name(*edge)}/{name}': p for name, p in zip(primitives, row)})
+    for block, choice in entry.get('placement', {}).get('blocks', {}).items():
+        left_out = torch.tensor(choice['beta'], dtype=torch.float64).softmax(0)[0].item()
+        scalars[f'placement/{block}'] = 1 - left_out
     scalars.update({f'loss/{name}': value for name, value in entry.get('loss', {}).items()})
     return {prefix + name: value for name, value in scalars.items()}
 

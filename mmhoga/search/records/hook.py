@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mmhoga.registry import HOOKS
 from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
 from mmhoga.search.derived import insertion_file, plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
+from mmhoga.search.placement import NO_ATTENTION, kept_cells, record
 from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
 from mmhoga.version import __version__
 
@@ -145,7 +146,7 @@ class GenotypeHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         model = _search_model(runner)
         losses = _mean_losses(runner)
-        genotypes = {}
+        genotypes, kept = {}, model.kept()
         for stage, alpha in model.named_alphas().items():
             meta = {
                 'epoch': runner.epoch + 1,
@@ -158,6 +159,11 @@ class GenotypeHook(Hook):
             genotypes[stage] = model.genotype({**meta, 'stage': stage} if stage else meta, stage)
             entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotypes[stage])
             cells = model.named_cells(stage)
+            if kept is not None:
+                placement = record(model.named_choices(), kept, cells, self._shapes, genotypes[stage])
+                entry['placement'] = placement
+                genotypes[stage] = replace(genotypes[stage], meta={**genotypes[stage].meta, 'placement': placement})
+                cells = {name: cell for name, cell in cells.items() if name in kept_cells(kept)}
             if self._shapes.keys() >= cells.keys():
                 cost = genotype_cost(cells, self._shapes, genotypes[stage])
                 entry.update(params=cost.params, macs=cost.macs)
@@ -168,7 +174,7 @@ class GenotypeHook(Hook):
                 genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
             config, imports = runner.cfg.get('model') or {}, runner.cfg.get('custom_imports')
             files = {
-                'plugins.py': plugins_file(config, genotypes, imports),
+                'plugins.py': plugins_file(config, genotypes, imports, model.blocks()),
                 'insertion.py': insertion_file(config, genotypes, model, imports),
             }
             for name, text in files.items():
@@ -194,13 +200,16 @@ class GenotypeHook(Hook):
             if history:
                 path = Path(runner.work_dir, stage, 'genotype.json')
                 runner.logger.info(f'The searched genotype{f" of {stage}" if stage else ""} is in {path}')
+        kept = _search_model(runner).kept()
+        if kept is not None and not any(kept.values()):
+            runner.logger.warning(NO_ATTENTION)
 
     @master_only
     def _write_histories(self, runner: Runner, model: SearchModel) -> None:
         for stage, history in self._histories.items():
             shapes = {name: self._shapes[name] for name in model.named_cells(stage) if name in self._shapes}
             path = Path(runner.work_dir, stage, 'search_history.json')
-            write_history(path, model.num_groups, model.primitives, shapes, history)
+            write_history(path, len(history[-1]['genotype']), model.primitives, shapes, history)
 
     def _report(self, runner: Runner, model: SearchModel) -> None:
         """Log the line of each stage, its curves, and the findings of the watch."""
