@@ -139,6 +139,15 @@ def test_stopped_anywhere(config, hook, workers, whole_search):
     assert not list(Path(config.work_dir).glob('interrupted*')), 'removed with the next checkpoint'
 
 
+def test_a_search_with_a_placement(config, tmp_path):
+    config.model.placement = {}
+    whole = state(run(config, work_dir=str(tmp_path / 'whole')))
+    assert any(name.endswith('.beta') for name in whole[1]) and b'"beta"' in whole[0][0]
+    with pytest.raises(Killed):
+        run(config, CallAt(killed, iteration=4))
+    assert_same(run(config, resume=True), whole)
+
+
 @pytest.mark.parametrize(
     ('moment', 'keep'),
     [

@@ -10,6 +10,7 @@ import toy_search
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
+from torch.nn.utils import parameters_to_vector
 
 from mmhoga.cli.run import distributed
 from mmhoga.search import SearchError
@@ -17,6 +18,7 @@ from mmhoga.search.descent import require_equal_alpha
 from mmhoga.search.resume.state import BatchStream
 
 STEPS = {
+    'placement': dict(placement=dict(num_groups=(2, 4))),
     'first order': dict(),
     'finite difference, joint': dict(order=2, unroll='joint'),
     'exact, joint': dict(order=2, hessian='exact', unroll='joint'),
@@ -25,10 +27,11 @@ STEPS = {
 }
 
 
-def config(work_dir, accumulative_counts=1, **loop):
+def config(work_dir, accumulative_counts=1, placement=None, **loop):
     """Plain gradient descent on alpha with learning rate 1, so that the update is the gradient."""
     cfg = toy_search.search_config(work_dir)
     cfg.custom_hooks = []
+    cfg.model.placement = placement
     cfg.train_cfg.update(loop)
     cfg.optim_wrapper.alpha = dict(optimizer=dict(type='SGD', lr=1.0), accumulative_counts=accumulative_counts)
     return cfg
@@ -60,12 +63,12 @@ def part(data, rank):
 
 
 def gradient(loop, model, data):
-    """The gradient of alpha in one update."""
-    before = model.alpha.detach().clone()
+    """The gradient of alpha, and of beta with a placement, in one update."""
+    before = parameters_to_vector(model.alphas).detach()
     count = 2 if loop.runner.optim_wrapper['alpha']._accumulative_counts == 2 else 1
     for i in range(count):
         loop.alpha_step(data[i], data[2 + i])
-    return before - model.alpha.detach()
+    return before - parameters_to_vector(model.alphas).detach()
 
 
 class TerminateSecondProcess(Hook):
