@@ -9,8 +9,8 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmhoga.search.derived import dicts_in
 from mmhoga.search.halves import halves
+from mmhoga.search.supernets import dicts_in
 
 NAMES = ('trainA', 'trainB')
 

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhoga.search.loaders import random_splits
 from mmhoga.search.model import unwrapped
-from mmhoga.search.supernets import dicts_in
 
 SEED = 'seed (randomness.seed)'
 
