@@ -20,12 +20,15 @@ from mmhoga.models.hooks import undisturbed
 
 
 def estimate_norms(
-    network: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any] | None = None
+    network: nn.Module,
+    batches: Iterable[Any],
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+    norms: Sequence[_BatchNorm] | None = None,
 ) -> int:
     """Set the running statistics of the batch norms in the cells to their averages over some batches.
 
-    The mean and the unbiased variance of each batch count equally (as in Wu and Johnson 2021, section 3). The batch
-    norms of the cells normalise with the statistics of the batch, as in training; all other modules run in eval mode.
+    The mean and the unbiased variance of each batch count equally (as in Wu and Johnson 2021, section 3). These batch
+    norms normalise with the statistics of the batch, as in training; all other modules run in eval mode.
     Nothing else changes: modes, gradients, other buffers, random generators. With several processes, each takes its own
     batches and the averages are over all of them.
 
@@ -38,15 +41,16 @@ def estimate_norms(
         network: with cells from :func:`mmhoga.insert`, or with HOGA or :class:`mmhoga.Attention` as plugins.
         batches: the inputs; each is used once.
         forward: ``forward(network, batch)`` runs the network; by default ``network(batch)``.
+        norms: the batch norms to estimate, with running statistics; by default those in the cells.
 
     Returns:
-        The number of batches, of all processes together. 0 if the cells have no batch norm; then nothing is run.
+        The number of batches, of all processes together. 0 if there is no batch norm; then nothing is run.
 
     Raises:
         ValueError: no batch, or statistics that are not finite. The statistics are then as before, as they are after
             an error of ``forward``.
     """
-    norms = cell_norms(network)
+    norms = cell_norms(network) if norms is None else norms
     if not norms:
         return 0
     forward = forward or (lambda network, batch: network(batch))

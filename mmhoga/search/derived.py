@@ -50,7 +50,7 @@ def derived_plugins(
             derived.append(dict(plugin))
             continue
         for stage, genotype in genotypes.items():
-            entry = {**plugin, 'cfg': _derived_cell(plugin['cfg'], genotype)}
+            entry = {**plugin, 'cfg': derived_cell(plugin['cfg'], genotype)}
             place = _in_stage(plugin, stage, list(genotypes)) if blocks is None else _in_blocks(plugin, stage, blocks)
             if place is not None:
                 cfg = {**entry['cfg'], **place.pop('cfg', {})}
@@ -162,7 +162,7 @@ def insertion_file(
         names = list(network.named_cells(stage)) if blocks is None else _kept(blocks[stage])
         if not names:
             continue
-        derived = {**settings, 'into': derived, 'cell': _derived_cell(settings['cell'], genotype)}
+        derived = {**settings, 'into': derived, 'cell': derived_cell(settings['cell'], genotype)}
         if stage or (blocks is not None and len(names) < len(_all(blocks))):
             where = 'after' if 'after' in settings else 'before'
             derived[where] = '|'.join(map(re.escape, _places(network, names, part)))
@@ -193,7 +193,8 @@ def _places(network: Any, names: Sequence[str], part: str) -> list[str]:
     return [name.rpartition('.')[0][len(f'{part}.') if part else 0 :] for name in places]
 
 
-def _derived_cell(supernet: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
+def derived_cell(supernet: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
+    """The config of the derived cell, from that of the supernet."""
     settings = {key: value for key, value in supernet.items() if key not in ('num_groups', 'primitives')}
     return {**settings, 'type': 'mmhoga.HOGA', 'genotype': [list(row) for row in genotype.edges]}
 
