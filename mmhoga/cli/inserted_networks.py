@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -83,12 +83,22 @@ def build_networks(args: argparse.Namespace) -> Networks:
     if args.skip_indivisible:
         settings['skip_indivisible'] = True
     plain_model = build_model(cfg)
-    places = find_places(plain_model, before=args.before is not None)
-    matching(pattern, places, plain_model)
-    change = insertion(cfg, pattern, [place.name for place in places], settings)
+    change = checked_insertion(cfg, plain_model, settings)
     changed = copy.deepcopy(base)
     changed.merge_from_dict(change.options)
     return Networks(base, changed, plain_model, build_model(changed), change)
+
+
+def checked_insertion(cfg: Config, network: nn.Module, settings: Mapping[str, Any]) -> Insertion:
+    """The change of a config that inserts cells at the modules that ``after`` or ``before`` in ``settings`` matches.
+
+    Raises:
+        LaunchError: no module matches.
+    """
+    key = 'after' if 'after' in settings else 'before'
+    places = find_places(network, before=key == 'before')
+    matching(settings[key], places, network)
+    return insertion(cfg, settings[key], [place.name for place in places], settings)
 
 
 def cells_with_start(module: nn.Module) -> list[nn.Module]:

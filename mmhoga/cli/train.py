@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 
 from mmhoga.cli.run import distributed
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.run.runner import read_config, run_config, run_parser, set_amp, set_auto_scale_lr, set_resume
+from mmhoga.cli.run.runner import run_config, run_parser, set_amp, set_arguments, set_auto_scale_lr, set_resume
+from mmhoga.hosts import load_config
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -19,14 +20,19 @@ def train_parser() -> argparse.ArgumentParser:
         'mmhoga train hoga-resnet8_1xb96-8e_digits --work-dir work_dirs/digits',
     )
     resume = 'continue from this checkpoint (default: the last one in the work_dir; without one, start from scratch)'
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
+    add_training_options(parser)
+    return parser
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ``train`` and ``search`` share, beside those of every run."""
     scale = 'scale the learning rate by (actual batch size / auto_scale_lr.base_batch_size)'
     workers = 'restart the workers of the data loaders every epoch'
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
     parser.add_argument('--amp', action='store_true', help='use mixed precision for every optimizer of the config')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument('--auto-scale-lr', action='store_true', help=scale)
     parser.add_argument('--no-persistent-workers', action='store_true', help=workers)
-    return parser
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -35,27 +41,33 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     A search that receives SIGTERM saves a checkpoint and exits with 143.
     """
     args = train_parser().parse_args(argv)
-    return run(lambda: _train(args))
+    return run(lambda: run_training(*train_config(args)))
 
 
 def train_config(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """The config with all arguments applied, and notes for the log."""
-    cfg = read_config(args, persistent_workers=not args.no_persistent_workers)
+    cfg = load_config(args.config, args.cfg_options)
+    return cfg, set_training_arguments(cfg, args)
+
+
+def set_training_arguments(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Apply all arguments but ``--cfg-options``. Returns notes for the log."""
+    set_arguments(cfg, args, persistent_workers=not args.no_persistent_workers)
     notes = [set_resume(cfg, args.resume)]
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     set_amp(cfg, args.amp, distributed.has_accelerator())
     world_size = distributed.get_world_size(args.launcher)
     notes.append(set_auto_scale_lr(cfg, args.auto_scale_lr, world_size))
-    return cfg, [note for note in notes if note]
+    return [note for note in notes if note]
 
 
-def _train(args: argparse.Namespace) -> None:
-    cfg, notes = train_config(args)
+def run_training(cfg: Config, notes: Sequence[str], *, last: bool = True) -> None:
+    """Train, or search. With ``last=False``, another run of these processes follows."""
 
     def action(runner: Runner) -> None:
         for note in notes:
             runner.logger.info(note)
         runner.train()
 
-    run_config(cfg, ['train', 'val'], action)
+    run_config(cfg, ['train', 'val'], action, last=last)

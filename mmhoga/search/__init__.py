@@ -1,6 +1,7 @@
 """The differentiable search (section 3.3): a model that owns alpha, its optimizers, its loop, its records."""
 
 from mmhoga.search.descent import SearchOptimWrapperConstructor
+from mmhoga.search.from_training import search_config
 from mmhoga.search.loop import SearchLoop
 from mmhoga.search.model import SearchModel
 from mmhoga.search.records.hook import GenotypeHook
@@ -14,4 +15,5 @@ __all__ = [
     'SearchLoop',
     'SearchModel',
     'SearchOptimWrapperConstructor',
+    'search_config',
 ]

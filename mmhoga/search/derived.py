@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import cells_of
-from mmhoga.search.supernets import dicts_in, is_of_kind, with_supernets
+from mmhoga.search.supernets import dicts_in, has_cells, is_of_kind, mapped, with_genotype, with_supernets
 
 _PLUGINS = """\
 # Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
@@ -171,6 +172,30 @@ def insertion_file(
     value = '{{_base_.insertion}}'
     header = _INSERTION.replace('MODEL.', f'dict({part}={value}).' if part else f'{value}.')
     return header + _config('insertion', derived, imports)
+
+
+def derived_model(model: Mapping[str, Any], folder: str | Path) -> Any:
+    """A copy of the model of a training, with the cells that a search in it has written to its work_dir.
+
+    These are the plugins of ``plugins.py``, the insertion of ``insertion.py`` or, if the search wrote neither because
+    cells are in several parts of the model, the genotype of ``genotype.json`` in all cells.
+    """
+    folder = Path(folder)
+    if (folder / 'plugins.py').is_file():
+        plugins = Config.fromfile(folder / 'plugins.py').plugins
+        return mapped(
+            model,
+            lambda node: has_cells(node.get('plugins')),
+            lambda node: {**node, 'plugins': plugins},
+        )
+    if (folder / 'insertion.py').is_file():
+        insertion = Config.fromfile(folder / 'insertion.py').insertion
+        return mapped(
+            model,
+            lambda node: is_of_kind(node, 'Insert') and has_cells(node.get('cell')),
+            lambda node: {**{key: value for key, value in node.items() if key not in _SETTINGS}, **insertion},
+        )
+    return with_genotype(model, Genotype.load(folder / 'genotype.json'))
 
 
 def _with_supernets(model: Mapping[str, Any], genotypes: Mapping[str, Genotype]) -> Any:

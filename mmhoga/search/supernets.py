@@ -40,13 +40,13 @@ def with_supernets(
             settings['primitives'] = list(primitives)
         return settings
 
-    return _with_cells(model, searched, supernet)
+    return mapped(model, lambda node: is_of_kind(node, searched), supernet)
 
 
 def with_genotype(model: Mapping[str, Any], genotype: Genotype) -> Any:
     """A copy of a model's config whose HOGA cells all have this genotype, as explicit rows."""
     rows = [list(row) for row in genotype.edges]
-    return _with_cells(model, 'HOGA', lambda cell: {**cell, 'genotype': rows})
+    return mapped(model, lambda node: is_of_kind(node, 'HOGA'), lambda cell: {**cell, 'genotype': rows})
 
 
 def has_cells(node: Any, kind: str = 'HOGA') -> bool:
@@ -71,16 +71,14 @@ def dicts_in(node: Any) -> Iterator[Mapping[str, Any]]:
             yield from dicts_in(value)
 
 
-def _with_cells(node: Any, kind: str, changed: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
-    """A copy of a part of a config in which the cells of this class are changed."""
+def mapped(node: Any, where: Callable[[Mapping[str, Any]], bool], change: Callable[[Any], dict[str, Any]]) -> Any:
+    """A copy of a part of a config in which the outermost dicts of which ``where`` is true are changed."""
     if isinstance(node, (list, tuple)):
-        return type(node)(_with_cells(item, kind, changed) for item in node)
+        return type(node)(mapped(item, where, change) for item in node)
     if not isinstance(node, Mapping):
         return node
     make: Any = type(node)
-    if is_of_kind(node, kind):
-        return make(changed(node))
-    return make({key: _with_cells(value, kind, changed) for key, value in node.items()})
+    return make(change(node) if where(node) else {key: mapped(value, where, change) for key, value in node.items()})
 
 
 def _groups(genotype: Any) -> int:

@@ -40,7 +40,7 @@ class ConfigOptions(argparse.Action):
                 key, text = pair.split('=', maxsplit=1)
                 options[key] = parse_value(text)
             except (ValueError, AssertionError):
-                parser.error(f'--cfg-options takes KEY=VALUE, with matching brackets, not {pair}')
+                parser.error(f'{option_string} takes KEY=VALUE, with matching brackets, not {pair}')
         setattr(namespace, self.dest, options)
 
 

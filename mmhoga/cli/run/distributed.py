@@ -60,7 +60,8 @@ def prepare(cfg: Config) -> None:
         os.environ['MASTER_ADDR'] = _first_slurm_host() if launcher == 'slurm' else '127.0.0.1'
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
-    torch.distributed.init_process_group('gloo', timeout=timeout)
+    if not torch.distributed.is_initialized():  # by an earlier run of these processes
+        torch.distributed.init_process_group('gloo', timeout=timeout)
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = ConfigDict({**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None})

@@ -24,11 +24,11 @@ from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, set_prepro
 from mmhoga.search.resume.state import SearchError
 
 
-def run_parser(purpose: str, example: str) -> argparse.ArgumentParser:
+def run_parser(purpose: str, example: str, work_dir: str = 'work_dirs/CONFIG') -> argparse.ArgumentParser:
     """A parser with the arguments that ``train`` and ``test`` share: those of the hosts' own tools."""
     parser = command_parser(purpose, example)
     parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--work-dir', help=f'folder for logs and checkpoints (default: {work_dir})')
     add_config_options(parser)
     parser.add_argument('--no-pin-memory', action='store_true', help='set pin_memory=False in the data loaders')
     launchers, launcher_help = ['none', *distributed.VARIABLES], 'program that started the processes (default: none)'
@@ -40,18 +40,25 @@ def run_parser(purpose: str, example: str) -> argparse.ArgumentParser:
 
 def read_config(args: argparse.Namespace, *, persistent_workers: bool) -> Config:
     """Read the config of a command line and apply the arguments that training and testing share."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
+    set_arguments(cfg, args, persistent_workers=persistent_workers)
+    return cfg
+
+
+def set_arguments(cfg: Config, args: argparse.Namespace, *, persistent_workers: bool) -> None:
+    """Apply the arguments that training and testing share."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
     pin_memory = distributed.has_accelerator() and not args.no_pin_memory
     set_loader_defaults(cfg, pin_memory=pin_memory, persistent_workers=persistent_workers)
     set_preprocessor(cfg)
-    return cfg
 
 
-def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], None]) -> None:
+def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], None], *, last: bool = True) -> None:
     """Build the Runner (or the config's ``runner_type``) and call ``action``, which uses the data loaders ``parts``.
+
+    With ``last=False``, another run of these processes follows.
 
     Raises:
         LaunchError: anything that fails before the first step.
@@ -68,7 +75,8 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
     except SearchError as error:
         raise LaunchError(str(error)) from error
     finally:
-        distributed.leave()
+        if last:
+            distributed.leave()
 
 
 class FirstStepHook(Hook):
