@@ -10,10 +10,4 @@ Paper:  no number. Not measured here.
 
 _base_ = './hoga-search_resnet20_1xb128-100e_cifar10.py'
 
-model = dict(
-    architecture=dict(
-        backbone=dict(
-            plugins=[dict(cfg=dict(type='mmhoga.SearchableHOGA', num_groups=2), position='after_conv2')],
-        )
-    )
-)
+model = dict(num_groups=2)

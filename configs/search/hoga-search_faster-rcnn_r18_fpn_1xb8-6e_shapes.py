@@ -14,40 +14,17 @@ Cost:   not measured.
 Paper:  no number.
 """
 
-_base_ = [
-    '../_base_/supernets/faster-rcnn_r18_fpn_shapes.py',
-    '../_base_/datasets/shapes_detection.py',
-    '../_base_/schedules/search.py',
-    'mmdet::_base_/default_runtime.py',
-]
+_base_ = ['../demo/hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes.py', '../_base_/schedules/search.py']
 
 model = dict(_delete_=True, type='mmhoga.SearchModel', architecture={{_base_.model}})
-
-train_dataloader = dict(
-    dataset=dict(_delete_=True, type='mmhoga.RandomSplit', part='A', dataset={{_base_.train_dataloader.dataset}}),
-)
-alpha_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    dataset=dict(type='mmhoga.RandomSplit', part='B', dataset={{_base_.train_dataloader.dataset}}),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-
-train_cfg = dict(type='mmhoga.SearchLoop', alpha_dataloader=alpha_dataloader, max_epochs=6, val_interval=6)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    weights=dict(optimizer=dict(lr=0.02, weight_decay=1e-4)),
-    alpha=dict(optimizer=dict(lr=3e-2)),
-)
+split = dict(fraction=0.5, seed=0)
+train_cfg = dict(_delete_=True, type='mmhoga.SearchLoop', max_epochs=6, val_interval=6, split=split)
+optim_wrapper = dict(_base_.search_optim_wrapper, _delete_=True, weights=_base_.optim_wrapper)
+optim_wrapper['alpha']['optimizer'].update(lr=3e-2)
 param_scheduler = dict(
+    _delete_=True,
     weights=[
-        dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=25),
-        dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, T_max=6),
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=25),
+        dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, T_max=6),
     ],
 )
-auto_scale_lr = dict(base_batch_size=8)
-
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
-custom_hooks = [dict(type='mmhoga.GenotypeHook')]
-randomness = dict(seed=0)

@@ -138,7 +138,8 @@ def _is_done(work_dir: Path, epochs: int) -> bool:
 
 def _derived(training: Config, args: argparse.Namespace) -> str:
     """The training config with the genotype of the search."""
-    derived = Config({**training, 'model': derived_model(training.model, args.work_dir)}, filename=training.filename)
+    derived = copy.deepcopy(training)
+    derived.model = derived_model(training.model, args.work_dir)
     derived.pop('work_dir', None)
     if args.weights == 'supernet':
         weights = Path(args.work_dir).resolve() / 'derived.pth'

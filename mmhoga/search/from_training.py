@@ -61,7 +61,7 @@ def search_config(
     - Hooks that average the weights (EMA), stop early, switch the mode of a detector, or save adapters are left out.
     - PipelineSwitchHook switches at the same share of the search as of the training.
     - ``auto_scale_lr`` refers to batches of 128 images, unless ``optimizer='training'``.
-    - A checkpoint is written after each epoch. ``resume`` is left out.
+    - A checkpoint is written after each epoch. ``resume`` and ``work_dir`` are those of the training only.
 
     Args:
         training: of mmdet, mmpretrain, mmpose or another project of mmengine. It stays as it is.
@@ -126,8 +126,15 @@ def search_config(
         config.train_dataloader.batch_size = batch_size
     if seed is not None:
         config.randomness = ConfigDict({**(config.get('randomness') or {}), 'seed': seed})
-    for key in ('work_dir', 'resume'):
-        config.pop(key, None)
+    config.pop('work_dir', None)
+    if config.get('resume'):
+        config.resume = False
+    size = config.train_dataloader.get('batch_size', 1)
+    if optimizer == 'paper' and size != BASE_BATCH_SIZE:
+        log(
+            f'The learning rate of the weights is for batches of {BASE_BATCH_SIZE} images, as in the paper; here a '
+            f'process takes {size}. --auto-scale-lr scales it.'
+        )
     for note in (*set_epochs(config, before), *set_hooks(config, stretch)):
         log(note)
     return config
