@@ -89,8 +89,7 @@ def main() -> None:
 def start(args: argparse.Namespace, work_dir: Path, workers: int) -> subprocess.Popen:
     """Start the command that a user or a job script would repeat."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    loaders = ('train_dataloader', 'train_cfg.alpha_dataloader')
-    options = [*args.cfg_options, *(f'{loader}.num_workers={workers}' for loader in loaders)]
+    options = [*args.cfg_options, f'train_dataloader.num_workers={workers}']
     command = [sys.executable, ROOT / 'tools/train.py', args.config, '--work-dir', work_dir, '--resume']
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])}
     with (work_dir / 'console.log').open('ab') as log:

@@ -89,14 +89,12 @@ def main() -> None:
     cfg.train_cfg.update(type='TimedSearchLoop', max_epochs=args.epochs)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
-    for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader):
-        loader.update(num_workers=args.workers, persistent_workers=args.workers > 0)
-        if args.batch:
-            loader.batch_size = args.batch
-        if args.images:
-            loader.dataset.dataset = dict(
-                type='Noise', images=args.images, pipeline=loader.dataset.dataset.pipeline, _scope_='mmengine'
-            )
+    loader = cfg.train_dataloader
+    loader.update(num_workers=args.workers, persistent_workers=args.workers > 0)
+    if args.batch:
+        loader.batch_size = args.batch
+    if args.images:
+        loader.dataset = dict(type='Noise', images=args.images, pipeline=loader.dataset.pipeline, _scope_='mmengine')
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
         runner = Runner.from_cfg(cfg)

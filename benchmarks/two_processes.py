@@ -28,7 +28,7 @@ def iteration_seconds(processes: int, threads: int, batch: int, epochs: int) -> 
     options = [
         f'train_cfg.max_epochs={epochs}',
         'default_hooks.logger.interval=1',
-        *(f'{loader}.batch_size={batch // processes}' for loader in ('train_dataloader', 'train_cfg.alpha_dataloader')),
+        f'train_dataloader.batch_size={batch // processes}',
     ]
     with tempfile.TemporaryDirectory() as folder:
         flags = [CONFIG, '--work-dir', folder, '--no-validate', '--cfg-options', *options]

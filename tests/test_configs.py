@@ -38,7 +38,7 @@ def load(path):
         folder, name = Path(value).parts[-2:]
         assert name == 'genotype.json'
         search = load_config(str(ROOT / 'configs' / 'search' / f'{folder}.py'))  # the search that writes this folder
-        groups = search.model.architecture.backbone.plugins[0].cfg.num_groups
+        groups = MODELS.build(search.model).num_groups
         rows = [['se'] * (k + 1) for k in range(groups)]
         cfg.merge_from_dict({f'model.{key}': rows})
     if 'data_preprocessor' in cfg:  # as mmengine's Runner does

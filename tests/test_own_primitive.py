@@ -30,9 +30,15 @@ def test_from_search_to_training(tmp_path):
     search, train = tmp_path / 'search', tmp_path / 'train'
     short = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=16', 'train_dataloader.dataset.indices=32']
     done = mmhoga(
-        'train', f'{EXAMPLE}/search.py', '--work-dir', search, '--no-validate', '--cfg-options', short[0],
-        'train_dataloader.dataset.dataset.indices=64', 'train_cfg.alpha_dataloader.dataset.dataset.indices=64',
-    )  # fmt: skip
+        'train',
+        f'{EXAMPLE}/search.py',
+        '--work-dir',
+        search,
+        '--no-validate',
+        '--cfg-options',
+        short[0],
+        'train_dataloader.dataset.indices=64',
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     data = json.loads((search / 'genotype.json').read_text())
     assert data['meta']['primitives'][-1] == 'eca'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ from mmhoga.report.comparison import pick_metric
 from mmhoga.report.runs import read_run
 from mmhoga.search import SearchError, search_config
 from mmhoga.search.derived import derived_model
+from mmhoga.search.from_training import DEFAULTS
 from mmhoga.search.records.history import read_json
-
-DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(search_config).parameters.items()}
 
 
 def search_parser() -> argparse.ArgumentParser:
@@ -91,6 +89,20 @@ def _add_choices(group: Any) -> None:
     add('order', "of alpha's gradient", type=int, choices=(1, 2))
     add('hessian', 'of the second order', choices=('finite_difference', 'exact'))
     add('unroll', 'of the second order in several processes', choices=('local', 'joint'))
+    add('warmup_epochs', 'epochs at the start that train only the weights', type=int, metavar='N')
+    temperature = 'of the mix: one number, or the first and the last, between which it falls by equal steps'
+    add('temperature', temperature, type=number, nargs='+', action=Temperature, metavar='T')
+    add('sampling', 'of the mix: softmax, or Gumbel samples of one candidate (GDAS)', choices=('softmax', 'gumbel'))
+
+
+class Temperature(argparse.Action):
+    """One number, or two for ``dict(start=..., end=...)``."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        if len(values) > 2:
+            parser.error(f'{option_string} takes one or two numbers, not {len(values)}')
+        value = values[0] if len(values) == 1 else {'start': values[0], 'end': values[1]}
+        setattr(namespace, self.dest, value)
 
 
 def search_main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +114,7 @@ def search_main(argv: Sequence[str] | None = None) -> int:
 def _search(args: argparse.Namespace) -> None:
     training = read_training(args)
     notes: list[str] = []
-    choices = {name: getattr(args, name) for name in DEFAULTS if hasattr(args, name)}
+    choices = {name: getattr(args, name) for name in DEFAULTS}
     choices['clip_grad'] = args.clip_grad or None
     search = search_config(training, **choices, log=notes.append)
     if args.dump_config:

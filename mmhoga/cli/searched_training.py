@@ -75,8 +75,8 @@ def _network(cfg: Config) -> nn.Module:
 def _where(config: str, cfg: Config, network: nn.Module) -> str:
     """Where cells could go: in plugins, and after the stages of the backbone."""
     text = [f'{config} has no cell of mmhoga.HOGA to search. Say where cells go:']
-    backbone = getattr(network, 'backbone', None)
-    if 'plugins' in inspect.signature(type(backbone)).parameters:
+    backbone = type(getattr(network, 'backbone', None))
+    if any('plugins' in inspect.signature(kind).parameters for kind in backbone.__mro__[:-1]):
         text.append(
             '--plugins after_conv2 adds them to the blocks of its backbone, as in the paper: '
             "model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')]))."

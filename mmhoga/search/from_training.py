@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from mmhoga.search.training_hooks import bare_name, set_epochs, set_hooks
 
 EPOCHS = 100  # section 4.2
 BASE_BATCH_SIZE = 128  # section 4.2; the learning rate is for it
-WEIGHTS: dict[str, Any] = dict(lr=0.025, min_lr=1e-3, momentum=0.9, weight_decay=3e-4, clip_grad=5.0)
 
 
 def _log(note: str) -> None:
@@ -36,17 +36,20 @@ def search_config(
     seed: int | None = None,
     batch_size: int | None = None,
     optimizer: str = 'paper',
-    lr: float = WEIGHTS['lr'],
-    min_lr: float = WEIGHTS['min_lr'],
-    momentum: float = WEIGHTS['momentum'],
-    weight_decay: float = WEIGHTS['weight_decay'],
-    clip_grad: float | None = WEIGHTS['clip_grad'],
+    lr: float = 0.025,
+    min_lr: float = 1e-3,
+    momentum: float = 0.9,
+    weight_decay: float = 3e-4,
+    clip_grad: float | None = 5.0,
     alpha_lr: float = 3e-3,
     alpha_betas: Sequence[float] = (0.5, 0.999),
     alpha_weight_decay: float = 1e-3,
     order: int = 1,
     hessian: str = 'finite_difference',
     unroll: str = 'local',
+    warmup_epochs: int = 0,
+    temperature: float | Mapping[str, Any] = 1.0,
+    sampling: str = 'softmax',
     log: Callable[[str], object] = _log,
 ) -> Config:
     """The config of a search (section 4.2) in the network and on the data of a training.
@@ -76,7 +79,7 @@ def search_config(
         lr, min_lr, momentum, weight_decay: of SGD.
         clip_grad: the largest norm of the gradient of the weights, from the authors' code; None for no limit.
         alpha_lr, alpha_betas, alpha_weight_decay: of Adam on alpha, from the authors' code.
-        order, hessian, unroll: see :class:`mmhoga.search.SearchLoop`.
+        order, hessian, unroll, warmup_epochs, temperature, sampling: see :class:`mmhoga.search.SearchLoop`.
         log: a function that is called with each sentence; by default mmengine's log.
 
     Raises:
@@ -102,20 +105,21 @@ def search_config(
     sgd = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, clip_grad=clip_grad, min_lr=min_lr)
 
     space = dict(num_groups=num_groups, primitives=primitives, alpha_per=alpha_per, cost=cost)
-    config.model = ConfigDict(type='mmhoga.SearchModel', architecture=config.model, **_chosen(space, alpha_per='model'))
-    steps = dict(order=order, hessian=hessian, unroll=unroll)
+    config.model = ConfigDict(type='mmhoga.SearchModel', architecture=config.model, **_chosen(space))
+    steps: dict[str, Any] = dict(order=order, hessian=hessian, unroll=unroll)
+    steps.update(warmup_epochs=warmup_epochs, temperature=temperature, sampling=sampling)
     config.train_cfg = ConfigDict(
         type='mmhoga.SearchLoop',
         max_epochs=total,
         split=dict(fraction=fraction, seed=split_seed),
         **_validation(training, total),
-        **_chosen(steps, order=1, hessian='finite_difference', unroll='local'),
+        **_chosen(steps),
     )
     if optimizer == 'paper':
         weights, schedulers = _paper_weights(training, total, **sgd)
         config.auto_scale_lr = ConfigDict(base_batch_size=BASE_BATCH_SIZE)
     else:
-        weights, schedulers = _training_weights(training, stretch, _chosen(sgd, **WEIGHTS))
+        weights, schedulers = _training_weights(training, stretch, _chosen(sgd))
     config.optim_wrapper = ConfigDict(
         constructor='mmhoga.SearchOptimWrapperConstructor',
         weights=weights,
@@ -140,9 +144,17 @@ def search_config(
     return config
 
 
-def _chosen(settings: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """The settings that are not the defaults, which are None unless they are named."""
-    return {name: value for name, value in settings.items() if value != defaults.get(name)}
+#: The choices of a search and their defaults, which are the paper's.
+DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(search_config).parameters.items()
+    if name not in ('training', 'log')
+}
+
+
+def _chosen(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that are not the defaults."""
+    return {name: value for name, value in choices.items() if value != DEFAULTS[name]}
 
 
 def _require_training(training: Config) -> None:

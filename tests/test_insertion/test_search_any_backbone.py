@@ -43,7 +43,7 @@ def test_a_search_in_cspnext(root, tmp_path, monkeypatch):
     write_coco(tmp_path / 'data/shapes', Recipe('shapes', train=4, val=1))
     monkeypatch.chdir(tmp_path)
     search = root / 'configs/search/hoga-search_rtmdet_1xb8-6e_shapes.py'
-    train(search, 's', 'train_cfg.alpha_dataloader.batch_size=2', 'train_cfg.max_epochs=2')
+    train(search, 's', 'train_cfg.max_epochs=2')
     genotype = check_records(tmp_path / 's')
     insertion = Config.fromfile('s/insertion.py').insertion
     assert insertion.cell == dict(type='mmhoga.HOGA', genotype=[list(row) for row in genotype.edges])
@@ -60,7 +60,7 @@ def test_a_search_in_hrnet(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = root / 'configs/search/hoga-search_hrnet_1xb16-6e_people.py'
     options = ['model.alpha_per=stage', 'model.architecture.backbone.start=identity']
-    train(search, 's', 'train_cfg.alpha_dataloader.batch_size=2', 'train_cfg.max_epochs=2', *options)
+    train(search, 's', 'train_cfg.max_epochs=2', *options)
     genotypes = {f'stage{number}': check_records(tmp_path / f's/stage{number}') for number in (2, 3, 4)}
 
     bases = [f'{root}/configs/_base_/models/hrnet_people.py', f'{root}/configs/_base_/schedules/demo_10e.py']

@@ -22,8 +22,8 @@ def test_a_search_on_a_hosts_own_losses(root, tmp_path, monkeypatch, kind):
     write_coco(tmp_path / 'data' / kind, Recipe(kind, train=8, val=1))
     monkeypatch.chdir(tmp_path)
     small = ['train_dataloader.batch_size=2', 'train_cfg.max_epochs=2']
-    options = ['--cfg-options', *small, 'train_cfg.alpha_dataloader.batch_size=2']
-    assert train_main([str(root / f'configs/search/{search}.py'), '--work-dir', 's', '--no-validate', *options]) == 0
+    options = ['--no-validate', '--cfg-options', *small]
+    assert train_main([str(root / f'configs/search/{search}.py'), '--work-dir', 's', *options]) == 0
 
     first, last = json.loads((tmp_path / 's/search_history.json').read_text())['epochs']
     moved = torch.tensor(last['alpha']) - torch.tensor(first['alpha'])

@@ -7,9 +7,4 @@ _base_ = '../../../configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
 
 custom_imports = dict(imports=['docs.examples.own_primitive.eca'])
 
-searchable = dict(
-    type='mmhoga.SearchableHOGA',
-    num_groups=4,
-    primitives=['none', 'skip_connect', 'norm_3x3', 'spatial_3x3', 'se', 'eca'],
-)
-model = dict(architecture=dict(backbone=dict(plugins=[dict(cfg=searchable, position='after_conv2')])))
+model = dict(primitives=['none', 'skip_connect', 'norm_3x3', 'spatial_3x3', 'se', 'eca'])
