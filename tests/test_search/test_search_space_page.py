@@ -33,4 +33,9 @@ def test_a_search_with_a_model_of_your_own(page, tmp_path):
     model = MODELS.build(cfg.model)
     assert len(model.cells()) == 16
     assert set(build_optim_wrapper(model, cfg.optim_wrapper).keys()) == {'weights', 'alpha'}
-    assert [loader.dataset.part for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader)] == ['A', 'B']
+    assert cfg.optim_wrapper.weights.optimizer.lr == 0.02 and len(cfg.param_scheduler.weights) == 2
+
+
+def test_the_config_in_searching_is_the_shipped_one(root):
+    text = (root / 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py').read_text(encoding='utf-8')
+    assert text.rpartition('"""\n\n')[2] in (root / 'docs/searching.md').read_text(encoding='utf-8')
