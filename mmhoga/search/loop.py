@@ -19,6 +19,7 @@ from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 from mmhoga.search.selection.schedule import MixSchedule
+from mmhoga.search.selection.select import Selection
 
 
 @LOOPS.register_module()
@@ -48,13 +49,15 @@ class SearchLoop(EpochBasedTrainLoop):
         unroll: for the second order in several processes: in ``'local'`` each process takes the virtual step of its own
             batch; in ``'joint'`` all take that of the joint batch, which costs two reductions of the weights' size.
         warmup_epochs, temperature, sampling: of the mix, see :class:`mmhoga.search.selection.schedule.MixSchedule`.
+        selection: ``dict(method='argmax', ...)``: the choice of the genotype when the last epoch has ended, see
+            :class:`mmhoga.search.selection.select.Selection`. A search that is resumed after that repeats it.
         kwargs: ``val_begin``, ``val_interval`` and ``dynamic_intervals`` of mmengine's ``EpochBasedTrainLoop``.
 
     Raises:
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
             :class:`SearchOptimWrapperConstructor`.
         ValueError: trainA or trainB yields no batch, or is given twice; an unknown ``order``, ``hessian`` or
-            ``unroll``; invalid settings of the mix; ``compile`` is neither bool nor dict, or is combined with
+            ``unroll``; invalid settings of the mix or of the selection; ``compile`` is neither bool nor dict, or is combined with
             ``hessian='exact'``; two GenotypeHooks. Also the errors of :func:`mmhoga.search.halves.halves`.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
@@ -74,6 +77,7 @@ class SearchLoop(EpochBasedTrainLoop):
         warmup_epochs: int = 0,
         temperature: float | Mapping[str, Any] = 1.0,
         sampling: str = 'softmax',
+        selection: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.settings: dict[str, Any] = {'order': order, 'hessian': hessian, 'unroll': unroll}
@@ -94,6 +98,7 @@ class SearchLoop(EpochBasedTrainLoop):
             )
         self.mix_schedule = MixSchedule(max_epochs, warmup_epochs, temperature, sampling)
         self.mix_schedule.prepare(model)
+        self.selection = Selection(**(selection or {}))
         self._compile_cells(runner, model)
         loaders = search_loaders(runner, dataloader, alpha_dataloader, split)
         super().__init__(runner, loaders[0], max_epochs, **kwargs)
@@ -125,6 +130,7 @@ class SearchLoop(EpochBasedTrainLoop):
                 while self._epoch < self._max_epochs and not self.stop_training:
                     self.run_epoch()
                     self._validate()
+                self.selection.run(self)
             finally:
                 self._batches = self._alpha_batches = iter(())  # ends the workers
             self.runner.call_hook('after_train')

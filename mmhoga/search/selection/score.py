@@ -103,5 +103,14 @@ def lower_is_better(metric: str) -> bool:
     return 'loss' in metric.rpartition('/')[2]
 
 
+def chosen_metric(metrics: Mapping[str, float], metric: str | None) -> str:
+    """The name of the metric to compare, by default the first one. ValueError if there is no such metric."""
+    if metric is None:
+        return next(iter(metrics))
+    if metric not in metrics:
+        raise ValueError(f'The evaluation has no metric {metric!r}. It has {", ".join(metrics)}.')
+    return metric
+
+
 def _forward(network: Any, data: Any) -> None:
     network._run_forward(network.data_preprocessor(data, True), mode='loss')
