@@ -136,12 +136,6 @@ def blocks_of(kept: Mapping[str, int], cells: Mapping[str, Mapping[str, Searchab
     }
 
 
-def keep_only(architecture: nn.Module, kept: Mapping[str, int]) -> None:
-    """Replace every choice of a model by the cell that it keeps, or by the identity, in place."""
-    for name, choice in named_choices(architecture).items():
-        replace(architecture, choice, choice[kept[name]] if kept[name] else nn.Identity())
-
-
 def record(
     choices: Mapping[str, CellChoice],
     kept: Mapping[str, int],

@@ -19,8 +19,9 @@ from mmhoga.search import SearchModel, SearchOptimWrapperConstructor
 from mmhoga.search.costs import ExpectedCost, cell_complexity, operation_complexity
 from mmhoga.search.derived import derived_plugins, insertion_file, plugins_file
 from mmhoga.search.latency import write_latencies
-from mmhoga.search.placement import Placement, cell_probabilities, keep_only, record
+from mmhoga.search.placement import Placement, cell_probabilities, record
 from mmhoga.search.records.history import read_history
+from mmhoga.search.selection import GenotypeScorer, derived_architecture
 
 PRIMITIVES = ('none', 'skip_connect', 'se')
 SHAPE = (8, 6, 5)
@@ -102,16 +103,21 @@ class TestOneHot:
         trained = build_trained(model, backbone, {'': genotype}, tmp_path)
         assert sum(isinstance(module, HOGA) for module in trained.modules()) == 2
 
-        for cell in model.named_cells().values():
-            torch.nn.Module.__setattr__(parent_of(cell, model), 'k2', cell.derive(genotype))
-        keep_only(model.architecture, kept)
-        torch.testing.assert_close(model(BATCH['inputs']), expected)
-        trained.load_state_dict(model.architecture.state_dict())  # strict: the same keys
-        assert torch.equal(trained(BATCH['inputs']), model(BATCH['inputs']))
+        derived = derived_architecture(model, {'': genotype})
+        torch.testing.assert_close(derived(BATCH['inputs']), expected)
+        trained.load_state_dict(derived.state_dict())  # strict: the same keys
+        assert torch.equal(trained(BATCH['inputs']), derived(BATCH['inputs']))
 
+    def test_the_score_of_a_genotype_is_that_of_the_network_with_the_cells_that_are_kept(self):
+        model = searched(betas=[KEEP, LEAVE, LEAVE, LEAVE, LEAVE, KEEP])
 
-def parent_of(cell, model):
-    return next(choice for choice in model.named_choices().values() if cell in choice.children())
+        def operations(network):
+            cells = [module for module in network.modules() if isinstance(module, HOGA)]
+            return {'cells': len(cells), 'se': sum(str(cell.genotype).count('se') for cell in cells)}
+
+        score = GenotypeScorer(model, [], operations)
+        assert score({'': uniform('se', 2)}) == {'cells': 2, 'se': 6}
+        assert score({'': uniform('skip_connect', 2)}) == {'cells': 2, 'se': 0}
 
 
 def build_trained(model, backbone, genotypes, tmp_path):

@@ -15,10 +15,13 @@ from mmhoga.insertion.inserted import Inserted
 from mmhoga.models import HOGA
 from mmhoga.search.derived import derived_cell
 from mmhoga.search.model import SearchModel
+from mmhoga.search.placement import kept_cells
 
 
 def derived_architecture(model: SearchModel, genotypes: Mapping[str, Genotype]) -> BaseModel:
     """A copy of the searched architecture whose supernets are HOGA cells with the weights that they have there.
+
+    With a placement, a block that keeps no cell has an identity in its place.
 
     Its state dict fits the network that the ``plugins.py`` or ``insertion.py`` of the search describe. With a one-hot
     mix the search model computes the same. Batch norms of candidates have no scale and shift in a supernet; those of
@@ -33,9 +36,9 @@ def derived_architecture(model: SearchModel, genotypes: Mapping[str, Genotype]) 
             candidate.
     """
     cells = derived_cells(model, genotypes)
-    supernets = model.named_cells()
     # What the memo holds is not copied: each supernet is replaced wherever the architecture refers to it.
-    network = copy.deepcopy(model.architecture, {id(supernets[name]): cell for name, cell in cells.items()})
+    memo = {id(module): cells.get(name) or nn.Identity() for name, module in searched_modules(model).items()}
+    network = copy.deepcopy(model.architecture, memo)
     for module in network.modules():
         if isinstance(module, Inserted) and module.cell_config is not None and isinstance(module.cell, HOGA):
             module.cell_config = derived_cell(module.cell_config, module.cell.genotype)
@@ -43,7 +46,9 @@ def derived_architecture(model: SearchModel, genotypes: Mapping[str, Genotype]) 
 
 
 def derived_cells(model: SearchModel, genotypes: Mapping[str, Genotype]) -> dict[str, HOGA]:
-    """The derived cell of each supernet, by the supernet's name. Draws no random numbers from torch's generators.
+    """The derived cells of the network, by name. Draws no random numbers from torch's generators.
+
+    The names are those of :func:`searched_modules`; blocks that keep no cell are missing.
 
     Raises:
         ValueError: as :func:`derived_architecture`.
@@ -55,9 +60,16 @@ def derived_cells(model: SearchModel, genotypes: Mapping[str, Genotype]) -> dict
             'Give one genotype for each stage; a single alpha has the empty name.'
         )
     with torch.random.fork_rng():
-        return {
+        cells = {
             name: cell.derive(genotypes[stage]) for stage in stages for name, cell in model.named_cells(stage).items()
         }
+    kept = model.kept()
+    return cells if kept is None else {name.rpartition('.')[0]: cells[name] for name in kept_cells(kept)}
+
+
+def searched_modules(model: SearchModel) -> dict[str, nn.Module]:
+    """The modules that the derived network replaces, by name: the supernets, or with a placement the choices."""
+    return dict(model.named_cells() if model.placement is None else model.named_choices())
 
 
 def places_of(network: nn.Module, cells: Mapping[str, nn.Module]) -> list[tuple[nn.Module, str, str]]:

@@ -14,9 +14,15 @@ from torch.utils.data import DataLoader
 
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import estimate_norms
+from mmhoga.models import HOGA
 from mmhoga.search.model import SearchModel
 from mmhoga.search.resume.state import seeded
-from mmhoga.search.selection.derived_network import derived_architecture, derived_cells, places_of
+from mmhoga.search.selection.derived_network import (
+    derived_architecture,
+    derived_cells,
+    places_of,
+    searched_modules,
+)
 
 Evaluation = Callable[[BaseModel], dict[str, float]]
 
@@ -48,8 +54,8 @@ class GenotypeScorer:
         self.seed = seed
         genotypes = {stage: model.genotype(stage=stage) for stage in model.named_alphas()}
         self.network = derived_architecture(model, genotypes).train()
-        cells = {name: self.network.get_submodule(name) for name in model.named_cells()}
-        self._places = places_of(self.network, cells)
+        cells = {name: self.network.get_submodule(name) for name in searched_modules(model)}
+        self._places = places_of(self.network, {name: cell for name, cell in cells.items() if isinstance(cell, HOGA)})
 
     def __call__(self, genotypes: Mapping[str, Genotype]) -> dict[str, float]:
         """The metrics of one genotype per stage; a single alpha has the empty name.
