@@ -57,8 +57,9 @@ class SearchLoop(EpochBasedTrainLoop):
         TypeError: the model is not a :class:`SearchModel`, or ``optim_wrapper`` was not built by
             :class:`SearchOptimWrapperConstructor`.
         ValueError: trainA or trainB yields no batch, or is given twice; an unknown ``order``, ``hessian`` or
-            ``unroll``; invalid settings of the mix or of the selection; ``compile`` is neither bool nor dict, or is combined with
-            ``hessian='exact'``; two GenotypeHooks. Also the errors of :func:`mmhoga.search.halves.halves`.
+            ``unroll``; invalid settings of the mix or of the selection; ``compile`` is neither bool nor dict, or is
+            combined with ``hessian='exact'``; two GenotypeHooks. Also the errors of
+            :func:`mmhoga.search.halves.halves`.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
     """
