@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+
 import numpy as np
 from mmengine.dataset import BaseDataset
 
@@ -13,7 +16,8 @@ def RandomSplit(dataset: dict | BaseDataset, part: str, *, fraction: float = 0.5
     """One part of a random split of an mmengine data set: ``'A'`` for trainA, ``'B'`` for trainB.
 
     Two parts with the same ``dataset`` (pipelines may differ), ``fraction`` and ``seed`` are disjoint and cover the
-    data set, in every process and on every machine. Returns an object of the data set's own class.
+    data set, in every process and on every machine. Returns an object of the data set's own class. ``split`` of
+    :class:`mmhoga.search.SearchLoop` needs less of a config, and splits by class.
 
     Args:
         dataset: the data set, as a config or built.
@@ -41,5 +45,14 @@ def RandomSplit(dataset: dict | BaseDataset, part: str, *, fraction: float = 0.5
     indices = np.sort(order[:cut] if part == 'A' else order[cut:])
     if not len(indices):
         raise ValueError(f'Part {part} of {len(dataset)} samples at fraction {fraction} has no sample.')
+    content = dataset.data_bytes if dataset.serialize_data else pickle.dumps(dataset.data_list)
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    dataset.random_split = {  # a search compares those of its two halves
+        'part': part,
+        'fraction': fraction,
+        'seed': seed,
+        'samples': len(dataset),
+        'digest': digest,
+    }
     dataset.get_subset_(indices.tolist())
     return dataset

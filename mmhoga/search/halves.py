@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import pickle
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
+from mmengine.dataset import BaseDataset
 from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from mmhoga.search.samples import inside, is_mix, leaves, sample_keys
 
 
 def halves(
@@ -43,10 +42,10 @@ def halves(
         raise ValueError(f'The seed of a split must be an integer from 0 to 2**32 - 1, not {seed!r}.')
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
-    leaves = list(_leaves(dataset))
-    for leaf in leaves:
+    found = list(leaves(dataset))
+    for leaf in found:
         _require_annotations(leaf)
-    numbers, strata = _unique_samples(leaves, stratified)
+    numbers, strata = _unique_samples(found, stratified)
     if len(strata) < 2:
         raise ValueError(f'A data set of {len(strata)} samples has no two halves: it needs at least 2.')
     first = _choose(strata, fraction, np.random.RandomState(seed))
@@ -76,40 +75,12 @@ def _choose(strata: np.ndarray, fraction: float, random: np.random.RandomState) 
     return chosen
 
 
-def _leaves(dataset: Any) -> Iterator[Any]:
-    """The innermost data sets."""
-    inside = _inside(dataset)
-    if inside is None:
-        yield dataset
-    for inner in inside or ():
-        yield from _leaves(inner)
-
-
-def _inside(dataset: Any) -> Sequence[Any] | None:
-    """The data sets that a wrapper wraps; None if it is no wrapper."""
-    if isinstance(dataset, ConcatDataset):
-        return dataset.datasets
-    if isinstance(dataset, (RepeatDataset, ClassBalancedDataset)) or _is_mix(dataset):
-        return [dataset.dataset]
-    if not isinstance(dataset, Subset) and (hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets')):
-        raise TypeError(
-            f'train_cfg.split cannot halve a {type(dataset).__name__}: how it uses the data sets inside is unknown. '
-            'Put mmhoga.RandomSplit around each data set inside it, with part="A" in train_dataloader and part="B" in '
-            'train_cfg.alpha_dataloader, and remove train_cfg.split.'
-        )
-    return None
-
-
-def _is_mix(dataset: Any) -> bool:
-    return any(kind.__name__ == 'MultiImageMixDataset' for kind in type(dataset).__mro__)
-
-
 def _part(dataset: Any, picks: Iterator[np.ndarray]) -> Any:
     """The data set with the samples of ``picks``, which holds the indices for each leaf; None without a sample."""
-    inside = _inside(dataset)
-    if inside is None:
+    wrapped = inside(dataset)
+    if wrapped is None:
         return _leaf_part(dataset, next(picks).tolist())
-    parts = [_part(each, picks) for each in inside]
+    parts = [_part(each, picks) for each in wrapped]
     inner = [part for part in parts if part is not None]
     if not inner:
         return None
@@ -126,7 +97,7 @@ def _part(dataset: Any, picks: Iterator[np.ndarray]) -> Any:
             part._metainfo = infos if several else infos[0]
         return part
     part.dataset = inner[0]
-    if _is_mix(part):
+    if is_mix(part):
         part.num_samples = len(inner[0])
         part.pipeline = copy.deepcopy(part.pipeline)
     part._fully_initialized = False
@@ -145,22 +116,12 @@ def _leaf_part(dataset: Any, indices: list[int]) -> Any:
     return part
 
 
-def _require_annotations(dataset: Any) -> None:
-    if isinstance(dataset, BaseDataset):
-        annotations = len(dataset.data_address if dataset.serialize_data else dataset.data_list)
-        if annotations != len(dataset):
-            raise TypeError(
-                f'{type(dataset).__name__} has {len(dataset)} samples and {annotations} annotations: its samples are '
-                'not those of its annotation list, so it cannot be halved.'
-            )
-
-
-def _unique_samples(leaves: Sequence[Any], stratified: bool) -> tuple[list[np.ndarray], np.ndarray]:
+def _unique_samples(found: Sequence[Any], stratified: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """For each leaf the numbers of its samples, equal for equal samples, and for each number its stratum.
 
     A stratum is a class if all samples have one, otherwise the first leaf that holds the sample.
     """
-    bases = [_base(leaf) for leaf in leaves]
+    bases = [_base(leaf) for leaf in found]
     if all(base is bases[0][0] for base, _ in bases):
         keys = [indices for _, indices in bases]
     else:
@@ -173,6 +134,16 @@ def _unique_samples(leaves: Sequence[Any], stratified: bool) -> tuple[list[np.nd
     if all(each is not None for each in labels):
         strata = np.concatenate([each for each in labels if each is not None])[first]
     return np.split(numbers, ends[:-1]), np.unique(strata, return_inverse=True)[1]
+
+
+def _require_annotations(dataset: Any) -> None:
+    if isinstance(dataset, BaseDataset):
+        annotations = len(dataset.data_address if dataset.serialize_data else dataset.data_list)
+        if annotations != len(dataset):
+            raise TypeError(
+                f'{type(dataset).__name__} has {len(dataset)} samples and {annotations} annotations: its samples are '
+                'not those of its annotation list, so it cannot be halved.'
+            )
 
 
 def _base(dataset: Any) -> tuple[Any, np.ndarray]:
@@ -195,36 +166,3 @@ def _labels(dataset: Any, indices: np.ndarray) -> np.ndarray | None:
         return np.asarray(labels)
     labels = np.asarray(getattr(dataset, 'targets', ()))
     return labels[indices] if labels.shape == (len(dataset),) and labels.dtype.kind in 'iu' else None
-
-
-def sample_keys(dataset: Any) -> np.ndarray:
-    """A 64-bit number for each sample, from the content of its annotation; equal annotations differ by their count.
-
-    So two data sets that hold the same samples agree, and the keys of one data set differ. Samples of a data set that
-    is not mmengine's have keys of the object, without a look at its content.
-    """
-    if not isinstance(dataset, BaseDataset):
-        return _numbers(f'{id(dataset)}/{index}'.encode() for index in range(len(dataset)))
-    seen: Counter[bytes] = Counter()
-
-    def contents() -> Iterator[bytes]:
-        for content in _annotations(dataset):
-            digest = hashlib.blake2b(content, digest_size=8).digest()
-            seen[digest] += 1
-            yield digest + str(seen[digest]).encode()
-
-    return _numbers(contents())
-
-
-def _annotations(dataset: BaseDataset) -> Iterator[Any]:
-    if dataset.serialize_data:
-        starts = [0, *dataset.data_address.tolist()]
-        for start, end in zip(starts, starts[1:]):
-            yield dataset.data_bytes[start:end]
-    else:
-        yield from (pickle.dumps(info) for info in dataset.data_list)
-
-
-def _numbers(contents: Iterator[bytes]) -> np.ndarray:
-    digests = b''.join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
-    return np.frombuffer(digests, dtype=np.uint64)

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmhoga.search.halves import halves
+from mmhoga.search.overlap import require_disjoint
 from mmhoga.search.supernets import dicts_in
 
 NAMES = ('trainA', 'trainB')
@@ -28,7 +29,7 @@ def search_loaders(
         split: arguments of :func:`halves`, for the data set of ``dataloader``; None if both loaders have their own.
 
     Raises:
-        ValueError: the settings contradict each other, or a loader yields no batch.
+        ValueError: the settings contradict each other, trainA and trainB overlap, or a loader yields no batch.
         TypeError: ``split`` has an unknown key, or ``dataloader`` is built already. Also the errors of :func:`halves`.
     """
     _require_one_copy(runner.cfg, alpha_dataloader)
@@ -51,6 +52,8 @@ def search_loaders(
                 'Use a smaller batch, or drop_last=False.'
             )
         runner.logger.info(f'{name}: {len(loader.dataset)} samples, {len(loader)} batches per epoch{left_out}.')
+    if split is None:
+        runner.logger.info(f'trainA and trainB: {require_disjoint(*(loader.dataset for loader in loaders))}.')
     return loaders
 
 
@@ -75,7 +78,11 @@ def _split(dataloader: Any, alpha_dataloader: Any, split: Mapping[str, Any]) -> 
     settings = {key: value for key, value in dataloader.items() if key != 'dataset'}
     # The loaders are built from a deep copy of their configs. Functions are not copied, so each half stays one object.
     first, second = ({'dataset': {'type': _function_of(part)}} for part in parts)
-    return {**settings, **first}, {**_merged(settings, alpha_dataloader or {}), **second}
+    alpha_settings = _merged(settings, alpha_dataloader or {})
+    if not alpha_settings.get('num_workers'):  # torch refuses settings of workers without workers
+        for key in ('persistent_workers', 'prefetch_factor'):
+            alpha_settings.pop(key, None)
+    return {**settings, **first}, {**alpha_settings, **second}
 
 
 def random_splits(cfg: Any) -> list[dict[str, Any]]:
