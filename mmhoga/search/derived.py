@@ -11,8 +11,19 @@ from mmengine.config import Config
 
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import cells_of
+from mmhoga.search.derived_plugins import (
+    Blocks,
+    all_of,
+    block_of,
+    derived_cell,
+    derived_plugins,
+    is_supernet,
+    kept_of,
+    name_blocks,
+)
 from mmhoga.search.supernets import dicts_in, has_cells, is_of_kind, mapped, with_genotype, with_supernets
 
+FILES = ('plugins.py', 'insertion.py')
 _PLUGINS = """\
 # Plugins with the searched genotype. To train a backbone with them: _base_ = [..., 'THIS FILE'] and
 # model = dict(backbone=dict(plugins={{_base_.plugins}})).
@@ -25,82 +36,13 @@ _INSERTION = """\
 # The insertion with the searched genotype. To train a network with it: _base_ = ['YOUR_CONFIG.py', 'THIS FILE'] and
 # model = MODEL.
 """
+NO_FILE = (
+    'the cells of this search are in several parts of the model, or in blocks with other names than layer1.0, and no '
+    'config with its placement was written. genotype.json holds the placement, in meta.placement: leave out the cells '
+    'of the other blocks by hand.'
+)
 # The settings of mmhoga.Insert; all others are those of the network.
 _SETTINGS = ('type', 'into', 'cell', 'after', 'before', 'start', 'skip_indivisible', 'image_size', 'train_only')
-
-
-#: For each alpha by name, the blocks with a cell that uses it, and whether they keep it.
-Blocks = Mapping[str, Mapping[str, bool]]
-
-
-def derived_plugins(
-    plugins: Sequence[Mapping[str, Any]], genotypes: Mapping[str, Genotype], blocks: Blocks | None = None
-) -> list[dict[str, Any]]:
-    """The ``plugins`` of a searched backbone, with its supernets replaced by HOGA cells with explicit genotypes.
-
-    Args:
-        plugins: of the backbone that was searched.
-        genotypes: either one, under the empty name, for all stages; or one per stage, under names that end in the
-            number of the stage (``layer1``, ...). Then each supernet becomes one plugin per stage.
-        blocks: of a search with a placement, from :meth:`mmhoga.search.SearchModel.blocks`. Each plugin then names
-            stages or, if a stage keeps only some of its cells, blocks, which the backbones of mmhoga understand.
-    """
-    derived: list[dict[str, Any]] = []
-    for plugin in plugins:
-        if not _is_supernet(plugin.get('cfg')):
-            derived.append(dict(plugin))
-            continue
-        for stage, genotype in genotypes.items():
-            entry = {**plugin, 'cfg': derived_cell(plugin['cfg'], genotype)}
-            place = _in_stage(plugin, stage, list(genotypes)) if blocks is None else _in_blocks(plugin, stage, blocks)
-            if place is not None:
-                cfg = {**entry['cfg'], **place.pop('cfg', {})}
-                derived.append({**entry, 'cfg': cfg, **place})
-    return derived
-
-
-def _in_stage(plugin: Mapping[str, Any], stage: str, every: Sequence[str]) -> dict[str, Any] | None:
-    """The keys that restrict a plugin to a stage, or None if it is not in this stage."""
-    if not stage:
-        return {}
-    numbers = {name: int(re.findall(r'\d+$', name)[0]) for name in every}
-    stages, number = plugin.get('stages') or (True,) * max(numbers.values()), numbers[stage]
-    if number > len(stages) or not stages[number - 1]:
-        return None
-    return {'stages': tuple(i == number for i in range(1, len(stages) + 1))}
-
-
-def _in_blocks(plugin: Mapping[str, Any], stage: str, blocks: Blocks) -> dict[str, Any] | None:
-    """The keys that restrict a plugin to the blocks that keep a cell of one alpha, or None if there are none."""
-    every = {_block(plugin, name) for name in _all(blocks)} - {''}
-    kept = {_block(plugin, name) for name in _kept(blocks[stage])} - {''}
-    if not kept or kept == every:
-        return {} if kept else None
-    stages: dict[int, list[bool]] = {}
-    for name in every:
-        stages.setdefault(_numbers(name)[0], []).append(name in kept)
-    if any(any(keeps) and not all(keeps) for keeps in stages.values()):
-        return {'cfg': {'blocks': sorted(kept, key=_numbers)}}
-    count = len(plugin.get('stages') or ()) or max(stages)
-    return {'stages': tuple(any(stages.get(number, ())) for number in range(1, count + 1))}
-
-
-def _numbers(block: str) -> list[int]:
-    return [int(number) for number in re.findall(r'\d+', block)]
-
-
-def _block(plugin: Mapping[str, Any], choice: str) -> str:
-    """The block, such as ``layer1.0``, of a choice that this plugin became; empty for a choice elsewhere."""
-    match = re.search(rf'(layer\d+\.\d+)\.hoga{plugin["cfg"].get("postfix", "")}$', choice)
-    return match[1] if match else ''
-
-
-def _all(blocks: Blocks) -> set[str]:
-    return {name for names in blocks.values() for name in names}
-
-
-def _kept(blocks: Mapping[str, bool]) -> list[str]:
-    return [name for name, kept in blocks.items() if kept]
 
 
 def plugins_file(
@@ -120,15 +62,16 @@ def plugins_file(
     """
     model = _with_supernets(model, genotypes)
     lists = [node['plugins'] for node in dicts_in(model) if isinstance(node.get('plugins'), (list, tuple))]
-    searched = [plugins for plugins in lists if any(_is_supernet(plugin.get('cfg')) for plugin in plugins)]
+    searched = [plugins for plugins in lists if any(is_supernet(plugin.get('cfg')) for plugin in plugins)]
     if len(searched) != 1 or any(stage and not re.search(r'\d$', stage) for stage in genotypes):
         return ''
     if blocks is not None and not all(
-        any(_block(plugin, name) for plugin in searched[0] if _is_supernet(plugin.get('cfg'))) for name in _all(blocks)
+        any(block_of(plugin, name) for plugin in searched[0] if is_supernet(plugin.get('cfg')))
+        for name in all_of(blocks)
     ):
         return ''  # in a backbone whose blocks have other names
     plugins = derived_plugins(searched[0], genotypes, blocks)
-    header = _PLUGINS + (_BLOCKS if any('blocks' in plugin['cfg'] for plugin in plugins) else '')
+    header = _PLUGINS + (_BLOCKS if name_blocks(plugins) else '')
     return header + _config('plugins', plugins, imports)
 
 
@@ -160,11 +103,11 @@ def insertion_file(
     settings = {key: config[key] for key in _SETTINGS if key in config}
     derived: Any = settings['into']
     for stage, genotype in genotypes.items():
-        names = list(network.named_cells(stage)) if blocks is None else _kept(blocks[stage])
+        names = list(network.named_cells(stage)) if blocks is None else kept_of(blocks[stage])
         if not names:
             continue
         derived = {**settings, 'into': derived, 'cell': derived_cell(settings['cell'], genotype)}
-        if stage or (blocks is not None and len(names) < len(_all(blocks))):
+        if stage or (blocks is not None and len(names) < len(all_of(blocks))):
             where = 'after' if 'after' in settings else 'before'
             derived[where] = '|'.join(map(re.escape, _places(network, names, part)))
     if isinstance(derived, str):
@@ -178,15 +121,24 @@ def derived_model(model: Mapping[str, Any], folder: str | Path) -> Any:
     """A copy of the model of a training, with the cells that a search in it has written to its work_dir.
 
     These are the plugins of ``plugins.py``, the insertion of ``insertion.py`` or, if the search wrote neither because
-    cells are in several parts of the model, the genotype of ``genotype.json`` in all cells.
+    cells are in several parts of the model, the genotype of ``genotype.json`` in all cells. A ResNet of mmdet becomes
+    ``mmhoga.ResNet`` if the plugins name blocks.
+
+    Raises:
+        ValueError: a search with a placement that wrote neither.
     """
     folder = Path(folder)
     if (folder / 'plugins.py').is_file():
         plugins = Config.fromfile(folder / 'plugins.py').plugins
+        kind = {'type': 'mmhoga.ResNet'} if name_blocks(plugins) else {}
         return mapped(
             model,
             lambda node: has_cells(node.get('plugins')),
-            lambda node: {**node, 'plugins': plugins},
+            lambda node: {
+                **node,
+                'plugins': plugins,
+                **(kind if node.get('type') in ('ResNet', 'mmdet.ResNet') else {}),
+            },
         )
     if (folder / 'insertion.py').is_file():
         insertion = Config.fromfile(folder / 'insertion.py').insertion
@@ -195,7 +147,10 @@ def derived_model(model: Mapping[str, Any], folder: str | Path) -> Any:
             lambda node: is_of_kind(node, 'Insert') and has_cells(node.get('cell')),
             lambda node: {**{key: value for key, value in node.items() if key not in _SETTINGS}, **insertion},
         )
-    return with_genotype(model, Genotype.load(folder / 'genotype.json'))
+    genotype = Genotype.load(folder / 'genotype.json')
+    if 'placement' in genotype.meta:
+        raise ValueError(f'{folder}: {NO_FILE}')
+    return with_genotype(model, genotype)
 
 
 def _with_supernets(model: Mapping[str, Any], genotypes: Mapping[str, Genotype]) -> Any:
@@ -203,12 +158,8 @@ def _with_supernets(model: Mapping[str, Any], genotypes: Mapping[str, Genotype])
     return with_supernets(model, num_groups=next(iter(genotypes.values())).num_groups)
 
 
-def _is_supernet(cfg: Any) -> bool:
-    return is_of_kind(cfg, 'SearchableHOGA')
-
-
 def _is_insertion(cfg: Any) -> bool:
-    return is_of_kind(cfg, 'Insert') and _is_supernet(cfg.get('cell'))
+    return is_of_kind(cfg, 'Insert') and is_supernet(cfg.get('cell'))
 
 
 def _places(network: Any, names: Sequence[str], part: str) -> list[str]:
@@ -216,12 +167,6 @@ def _places(network: Any, names: Sequence[str], part: str) -> list[str]:
     modules = {network.architecture.get_submodule(name) for name in names}
     places = [name for name, module in cells_of(network.architecture).items() if module in modules]
     return [name.rpartition('.')[0][len(f'{part}.') if part else 0 :] for name in places]
-
-
-def derived_cell(supernet: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
-    """The config of the derived cell, from that of the supernet."""
-    settings = {key: value for key, value in supernet.items() if key not in ('num_groups', 'primitives')}
-    return {**settings, 'type': 'mmhoga.HOGA', 'genotype': [list(row) for row in genotype.edges]}
 
 
 def _config(name: str, value: Any, imports: Mapping[str, Any] | None) -> str:

@@ -17,7 +17,8 @@ from mmhoga.models.cell_choice import CellChoice
 from mmhoga.models.complexity import count
 from mmhoga.search import SearchModel, SearchOptimWrapperConstructor
 from mmhoga.search.costs import ExpectedCost, cell_complexity, operation_complexity
-from mmhoga.search.derived import derived_plugins, insertion_file, plugins_file
+from mmhoga.search.derived import derived_model, insertion_file, plugins_file
+from mmhoga.search.derived_plugins import derived_plugins
 from mmhoga.search.latency import write_latencies
 from mmhoga.search.placement import Placement, cell_probabilities, record
 from mmhoga.search.records.history import read_history
@@ -315,6 +316,12 @@ class TestDerivedPlugins:
         cells = [name for name, module in backbone.named_modules() if isinstance(module, HOGA)]
         assert cells == ['layer1.1.hoga', 'layer3.0.hoga', 'layer3.1.hoga']
 
+    def test_a_plugin_that_named_blocks_before_the_search(self):
+        plugin = {**PLUGIN, 'cfg': {**PLUGIN['cfg'], 'blocks': ['layer1.0', 'layer2.1']}}
+        names = {'backbone.layer1.0.hoga': True, 'backbone.layer2.1.hoga': False}
+        (derived,) = derived_plugins([plugin], {'': uniform('se', 2)}, {'': names})
+        assert derived['cfg']['blocks'] == ['layer1.0'] and 'stages' not in derived
+
     def test_no_block_leaves_no_plugin(self):
         other = dict(cfg=dict(type='ContextBlock', ratio=0.25), position='after_conv2')
         names = {f'backbone.layer{i}.{j}.hoga': False for i in (1, 2, 3) for j in (0, 1)}
@@ -332,6 +339,24 @@ class TestDerivedPlugins:
         backbone = CIFARResNet(14, in_channels=1, base_channels=4, plugins=plugins)
         cells = {name[:8]: module.num_groups for name, module in backbone.named_modules() if isinstance(module, HOGA)}
         assert cells == {'layer1.0': 2, 'layer1.1': 4, 'layer2.1': 4, 'layer3.0': 2, 'layer3.1': 2}
+
+    def test_the_model_of_a_training_with_them(self, tmp_path):
+        """mmdet's ResNet does not know blocks, and mmhoga's has the same arguments and keys."""
+        trained = dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), position='after_conv2')
+        model = dict(type='FasterRCNN', backbone=dict(type='ResNet', depth=50, plugins=[trained]))
+        for blocks, kind in ((dict(blocks=['layer1.0']), 'mmhoga.ResNet'), ({}, 'ResNet')):
+            plugins = [dict(cfg=dict(type='mmhoga.HOGA', genotype='hog_se', **blocks), position='after_conv2')]
+            (tmp_path / 'plugins.py').write_text(f'plugins = {plugins}')
+            derived = derived_model(model, tmp_path)
+            assert derived['backbone'] == dict(type=kind, depth=50, plugins=plugins)
+
+    def test_a_placement_without_a_config(self, tmp_path):
+        uniform('se', 2).save(tmp_path / 'genotype.json')
+        model = dict(neck=dict(type='mmhoga.HOGA', genotype='autola'))
+        assert derived_model(model, tmp_path)['neck']['genotype'] == [['se'], ['se', 'se']]
+        Genotype(uniform('se', 2).edges, {'placement': {}}).save(tmp_path / 'genotype.json')
+        with pytest.raises(ValueError, match='no config with its placement was written'):
+            derived_model(model, tmp_path)
 
     def test_another_resnet_refuses_blocks(self):
         """mmdet's ResNet would otherwise put the attention into every block."""

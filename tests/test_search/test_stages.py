@@ -12,7 +12,8 @@ from mmhoga.backbones import CIFARResNet
 from mmhoga.genotype import Genotype, uniform
 from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.search import SearchModel
-from mmhoga.search.derived import derived_plugins, plugins_file
+from mmhoga.search.derived import plugins_file
+from mmhoga.search.derived_plugins import derived_plugins
 
 SUPERNET = dict(cfg=dict(type='mmhoga.SearchableHOGA', num_groups=2, primitives=['se', 'skip_connect']), position='x')
 

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmhoga.files import write_atomic
 from mmhoga.registry import HOOKS
 from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
-from mmhoga.search.derived import insertion_file, plugins_file
+from mmhoga.search.derived import FILES, NO_FILE, insertion_file, plugins_file
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.placement import NO_ATTENTION, kept_cells, record
 from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
@@ -173,11 +173,11 @@ class GenotypeHook(Hook):
             for stage, genotype in genotypes.items():
                 genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
             config, imports = runner.cfg.get('model') or {}, runner.cfg.get('custom_imports')
-            files = {
-                'plugins.py': plugins_file(config, genotypes, imports, model.blocks()),
-                'insertion.py': insertion_file(config, genotypes, model, imports),
-            }
-            for name, text in files.items():
+            texts = (
+                plugins_file(config, genotypes, imports, model.blocks()),
+                insertion_file(config, genotypes, model, imports),
+            )
+            for name, text in zip(FILES, texts):
                 if text:
                     write_atomic(Path(runner.work_dir, name), text)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
@@ -203,6 +203,8 @@ class GenotypeHook(Hook):
         kept = _search_model(runner).kept()
         if kept is not None and not any(kept.values()):
             runner.logger.warning(NO_ATTENTION)
+        if kept is not None and not any(Path(runner.work_dir, name).is_file() for name in FILES):
+            runner.logger.warning(f'Placement: {NO_FILE}')
 
     @master_only
     def _write_histories(self, runner: Runner, model: SearchModel) -> None:
