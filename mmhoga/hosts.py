@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmhoga.files import near_names
+from mmhoga.genotype import Genotype, GenotypeError
 
 
 class LaunchError(Exception):
@@ -95,7 +96,29 @@ def load_config(name: str, options: dict | None = None) -> Config:
     for key, host in hosts_of(cfg):
         if importlib.util.find_spec(host) is None:
             raise LaunchError(_not_installed(path, host, key))
+    inline_genotypes(cfg)
     return cfg
+
+
+def inline_genotypes(cfg: Config) -> None:
+    """Replace the path of each genotype by its rows, in place.
+
+    A run dumps its config to the work_dir and into its checkpoints. With the rows in it, the network can be built
+    from them on another machine, and does not change with the file. A file that does not exist stays a path: building
+    the model reports it.
+
+    Raises:
+        LaunchError: a file that is no genotype.
+    """
+    for key, node in walk(cfg):
+        genotype = node.get('genotype') if isinstance(node, dict) else None
+        if isinstance(genotype, str) and genotype.endswith('.json'):
+            try:
+                node['genotype'] = [list(row) for row in Genotype.load(genotype).edges]
+            except FileNotFoundError:
+                continue
+            except GenotypeError as error:
+                raise LaunchError(f'{key}.genotype: {error}') from error
 
 
 def _reading_problem(path: str, error: Exception) -> str:

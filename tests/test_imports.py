@@ -21,7 +21,7 @@ MAY_IMPORT = {
     'mmhoga.files': set(),
     'mmhoga.genotype': {'mmhoga.files'},
     'mmhoga.compat': {'torch', 'torchvision', 'mmengine', 'safetensors'},
-    'mmhoga.hosts': {'torch', 'mmengine', 'mmhoga.files'},
+    'mmhoga.hosts': {'torch', 'mmengine', 'mmhoga.files', 'mmhoga.genotype'},
     'mmhoga.registry': {'mmengine', 'mmhoga.compat'},
     'mmhoga': {'mmhoga.compat', 'mmhoga.version'},
     'mmhoga.models': {'torch', 'timm', 'mmengine', 'mmhoga.registry', 'mmhoga.genotype'},

@@ -17,7 +17,9 @@ from mmhoga.cli import train as train_command
 from mmhoga.cli.run import distributed, errors, runner
 from mmhoga.cli.run.arguments import add_config_options, option_text
 from mmhoga.files import near_names
+from mmhoga.genotype import Genotype
 from mmhoga.hosts import LaunchError, set_preprocessor
+from mmhoga.models import HOGA
 
 PARTS = ('train', 'val', 'test')
 
@@ -173,6 +175,34 @@ class TestBadConfigs:
         with pytest.raises(LaunchError, match=r'toy\.py') as error:
             hosts.load_config(write_config(text))
         assert '\n' not in str(error.value)
+
+
+class TestGenotypesInAConfig:
+    """Dumped configs and checkpoints hold the genotype itself, so that they can be built on another machine."""
+
+    PLUGIN = 'model.backbone.plugins.0.cfg.genotype'
+
+    def test_a_path_becomes_rows(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        genotype = Genotype.from_config('hog_se')
+        genotype.save(tmp_path / 'genotype.json')
+        cfg = hosts.load_config('hoga-resnet8_1xb96-8e_digits', {self.PLUGIN: 'genotype.json'})
+        (tmp_path / 'genotype.json').unlink()
+        dumped = Config.fromstring(cfg.pretty_text, '.py')
+        cells = [module for module in hosts.build_model(dumped).modules() if isinstance(module, HOGA)]
+        assert [cell.genotype for cell in cells] == [genotype] * 3
+
+    def test_a_name_and_a_missing_file_stay(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for text in ('autola', 'to_be_searched.json'):
+            cfg = hosts.load_config('hoga-resnet8_1xb96-8e_digits', {self.PLUGIN: text})
+            assert cfg.model.backbone.plugins[0].cfg.genotype == text
+
+    def test_a_spoilt_file_is_named_with_its_key(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / 'genotype.json').write_text('{"edges": [["se"], ["se"]]}')
+        with pytest.raises(LaunchError, match=r'model\.backbone\.plugins\.0\.cfg\.genotype: genotype\.json'):
+            hosts.load_config('hoga-resnet8_1xb96-8e_digits', {self.PLUGIN: 'genotype.json'})
 
 
 class TestResume:
