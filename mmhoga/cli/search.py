@@ -28,7 +28,7 @@ from mmhoga.report.runs import read_run
 from mmhoga.search import SearchError, search_config
 from mmhoga.search.derived import derived_model
 from mmhoga.search.from_training import DEFAULTS
-from mmhoga.search.records.history import read_json
+from mmhoga.search.records.history import placement_text, read_json
 
 
 def search_parser() -> argparse.ArgumentParser:
@@ -72,6 +72,8 @@ def _add_choices(group: Any) -> None:
     add('alpha_per', 'one alpha for the model, or one per stage of the backbone', choices=('model', 'stage'))
     cost = "cost term of alpha's loss, for example metric=macs weight=0.1 input_shape=[3,224,224] (default: none)"
     add('cost', cost, nargs='+', action=ConfigOptions, metavar='KEY=VALUE')
+    placement = 'also search which blocks get an attention; with num_groups=[2,4] of which K, with keep=3 of 3 blocks'
+    add('placement', placement, nargs='*', action=ConfigOptions, metavar='KEY=VALUE')
     add('fraction', 'share of the training set in trainA, for the weights', type=number, metavar='F')
     add('split_seed', 'seed of the split', type=int, metavar='N')
     add('seed', 'seed of the search (default: that of CONFIG)', type=int, metavar='N')
@@ -180,6 +182,8 @@ def _report(work_dir: Path, args: argparse.Namespace) -> str:
         if 'params' in last:
             params, macs = three_digits(last['params'] / 1e3), three_digits(last['macs'] / 1e6)
             lines += [f'    its edges, in all cells: {params} k parameters, {macs} M MACs per image']
+        if 'placement' in last:
+            lines += [f'    {placement_text(last["placement"])}']
     if not args.then:
         return '\n'.join([*lines, f'To train the network with it:\n\n    mmhoga train {work_dir / "train.py"}'])
     trained = read_run(work_dir / 'train')

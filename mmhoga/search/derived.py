@@ -21,6 +21,7 @@ from mmhoga.search.derived_plugins import (
     kept_of,
     name_blocks,
 )
+from mmhoga.search.resume.state import SearchError
 from mmhoga.search.supernets import dicts_in, has_cells, is_of_kind, mapped, with_genotype, with_supernets
 
 FILES = ('plugins.py', 'insertion.py')
@@ -125,7 +126,7 @@ def derived_model(model: Mapping[str, Any], folder: str | Path) -> Any:
     ``mmhoga.ResNet`` if the plugins name blocks.
 
     Raises:
-        ValueError: a search with a placement that wrote neither.
+        SearchError: a search with a placement that wrote neither.
     """
     folder = Path(folder)
     if (folder / 'plugins.py').is_file():
@@ -149,7 +150,7 @@ def derived_model(model: Mapping[str, Any], folder: str | Path) -> Any:
         )
     genotype = Genotype.load(folder / 'genotype.json')
     if 'placement' in genotype.meta:
-        raise ValueError(f'{folder}: {NO_FILE}')
+        raise SearchError(f'{folder}: {NO_FILE}')
     return with_genotype(model, genotype)
 
 

@@ -31,6 +31,7 @@ def search_config(
     primitives: Sequence[str] | None = None,
     alpha_per: str = 'model',
     cost: Mapping[str, Any] | None = None,
+    placement: Mapping[str, Any] | None = None,
     fraction: float = 0.5,
     split_seed: int = 0,
     seed: int | None = None,
@@ -69,7 +70,7 @@ def search_config(
     Args:
         training: of mmdet, mmpretrain, mmpose or another project of mmengine. It stays as it is.
         epochs: 100, or the number of the training with ``optimizer='training'``.
-        num_groups, primitives, alpha_per, cost: see :class:`mmhoga.search.SearchModel`.
+        num_groups, primitives, alpha_per, cost, placement: see :class:`mmhoga.search.SearchModel`.
         fraction: the share of samples in trainA.
         split_seed: of the split.
         seed: of the run; by default that of the training.
@@ -104,7 +105,8 @@ def search_config(
     adam = dict(type='Adam', lr=alpha_lr, betas=tuple(alpha_betas), weight_decay=alpha_weight_decay)
     sgd = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, clip_grad=clip_grad, min_lr=min_lr)
 
-    space = dict(num_groups=num_groups, primitives=primitives, alpha_per=alpha_per, cost=cost)
+    space: dict[str, Any] = dict(num_groups=num_groups, primitives=primitives, alpha_per=alpha_per)
+    space.update(cost=cost, placement=placement)
     config.model = ConfigDict(type='mmhoga.SearchModel', architecture=config.model, **_chosen(space))
     steps: dict[str, Any] = dict(order=order, hessian=hessian, unroll=unroll)
     steps.update(warmup_epochs=warmup_epochs, temperature=temperature, sampling=sampling)

@@ -155,6 +155,7 @@ OPTIONS = {
         ['metric=macs', 'weight=0.1', 'input_shape=[1,8,8]'],
         dict(metric='macs', weight=0.1, input_shape=[1, 8, 8]),
     ),
+    'placement': (['num_groups=[2,4]', 'keep=3'], dict(num_groups=[2, 4], keep=3)),
     'fraction': (['0.6'], 0.6),
     'split-seed': (['3'], 3),
     'seed': (['4'], 4),
@@ -190,6 +191,7 @@ def test_every_choice_is_an_option(folder):
     assert dumped(*arguments) == search_config(training, **choices).to_dict()
     assert dumped() == search_config(training).to_dict()
     assert dumped('--optimizer', 'training') == search_config(training, optimizer='training').to_dict()
+    assert dumped('--placement')['model']['placement'] == {}
     assert dumped('--temperature', '2')['train_cfg']['temperature'] == 2.0
     text = Path('dumped.py').read_text()
     assert text.startswith('# Search in toy.py. Written by mmhoga search.\n# The learning rate of the weights is for')

@@ -79,6 +79,7 @@ def test_every_choice():
         primitives=['se', 'cbam'],
         alpha_per='stage',
         cost=dict(metric='macs', weight=0.1, input_shape=(3, 32, 32)),
+        placement=dict(num_groups=[2, 4]),
         fraction=0.6,
         split_seed=3,
         seed=4,
@@ -101,6 +102,7 @@ def test_every_choice():
         primitives=['se', 'cbam'],
         alpha_per='stage',
         cost=dict(metric='macs', weight=0.1, input_shape=(3, 32, 32)),
+        placement=dict(num_groups=[2, 4]),
     )
     assert search.train_cfg == dict(
         type='mmhoga.SearchLoop',

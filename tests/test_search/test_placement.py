@@ -15,7 +15,7 @@ from mmhoga.genotype import Genotype, num_edges, uniform
 from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.models.cell_choice import CellChoice
 from mmhoga.models.complexity import count
-from mmhoga.search import SearchModel, SearchOptimWrapperConstructor
+from mmhoga.search import SearchError, SearchModel, SearchOptimWrapperConstructor
 from mmhoga.search.costs import ExpectedCost, cell_complexity, operation_complexity
 from mmhoga.search.derived import derived_model, insertion_file, plugins_file
 from mmhoga.search.derived_plugins import derived_plugins
@@ -23,6 +23,7 @@ from mmhoga.search.latency import write_latencies
 from mmhoga.search.placement import Placement, cell_probabilities, record
 from mmhoga.search.records.history import read_history
 from mmhoga.search.selection import GenotypeScorer, derived_architecture
+from mmhoga.search.selection.perturbation import PerturbationSelection
 
 PRIMITIVES = ('none', 'skip_connect', 'se')
 SHAPE = (8, 6, 5)
@@ -264,6 +265,13 @@ class TestSearchModel:
         with pytest.raises(ValueError, match='the same primitives'):
             searched({**RESNET, 'plugins': plugins})
 
+    def test_perturbation_selects_a_genotype_of_each_k(self):
+        selection = PerturbationSelection(searched(placement=dict(num_groups=(2, 4))), lambda network: {'loss': 1.0})
+        genotypes = selection.run()
+        assert {stage: genotype.num_groups for stage, genotype in genotypes.items()} == {'k2': 2, 'k4': 4}
+        edges = [(record['stage'], record['edge']) for record in selection.removals]
+        assert len(edges) == 13 == len(set(edges)) and ('k4', 'o_3_3') in edges
+
 
 class TestKept:
     def kept(self, *betas, **settings):
@@ -355,7 +363,7 @@ class TestDerivedPlugins:
         model = dict(neck=dict(type='mmhoga.HOGA', genotype='autola'))
         assert derived_model(model, tmp_path)['neck']['genotype'] == [['se'], ['se', 'se']]
         Genotype(uniform('se', 2).edges, {'placement': {}}).save(tmp_path / 'genotype.json')
-        with pytest.raises(ValueError, match='no config with its placement was written'):
+        with pytest.raises(SearchError, match='no config with its placement was written'):
             derived_model(model, tmp_path)
 
     def test_another_resnet_refuses_blocks(self):
@@ -385,26 +393,34 @@ def toy_config(search_config, name, **settings):
 
 @pytest.mark.usefixtures('toy_resnet')
 class TestSearch:
-    def test_its_records_and_plugins(self, search_config):
+    @pytest.mark.parametrize('num_groups', [None, (2, 4)], ids=str)
+    def test_its_records_its_plugins_and_its_weights(self, search_config, num_groups):
         cost = dict(metric='macs', weight=0.1, input_shape=(1, 8, 8))
-        runner = Runner.from_cfg(toy_config(search_config, 'records', cost=cost))
+        config = toy_config(search_config, f'records {num_groups}', cost=cost)
+        config.model.placement = dict(num_groups=num_groups)
+        runner = Runner.from_cfg(config)
+        model, work_dir = runner.model, Path(runner.work_dir)
+        names = list(model.named_choices())
+        model.named_choices()[names[1]].beta.data[0] = 9.0
         runner.train()
-        work_dir, model = Path(runner.work_dir), runner.model
-        (entry,) = json.loads((work_dir / 'search_history.json').read_text())['epochs']
-        blocks = entry['placement']['blocks']
-        assert list(blocks) == [f'backbone.layer{i}.0.hoga' for i in (1, 2, 3)]
-        for name, choice in model.named_choices().items():
-            assert blocks[name]['beta'] == choice.beta.double().tolist() != [0, 0]
-            assert blocks[name]['kept'] == model.kept()[name]
-        assert Genotype.load(work_dir / 'genotype.json').meta['placement'] == entry['placement']
-        assert read_history(work_dir / 'search_history.json').further[0]['placement/macs'] == entry['placement']['macs']
-        kept = [name for name, k in model.kept().items() if k]
-        assert f'attention in {len(kept)} of 3 blocks' in next(Path(runner.log_dir).glob('*.log')).read_text()
-        backbone = CIFARResNet(
-            8, in_channels=1, base_channels=4, plugins=Config.fromfile(work_dir / 'plugins.py').plugins
-        )
-        cells = [name for name, module in backbone.named_modules() if isinstance(module, HOGA)]
-        assert [f'backbone.{name}' for name in cells] == kept
+        assert names == [f'backbone.layer{i}.0.hoga' for i in (1, 2, 3)] and model.kept()[names[1]] == 0
+        for stage, k in (('k2', 2), ('k4', 4)) if num_groups else (('', 2),):
+            (entry,) = json.loads((work_dir / stage / 'search_history.json').read_text())['epochs']
+            blocks = entry['placement']['blocks']
+            for name, choice in model.named_choices().items():
+                assert blocks[name]['beta'] == choice.beta.double().tolist() != [0] * len(choice.beta)
+                assert blocks[name]['kept'] == model.kept()[name]
+            genotype = Genotype.load(work_dir / stage / 'genotype.json')
+            assert genotype.num_groups == k and genotype.meta['placement'] == entry['placement']
+            history = read_history(work_dir / stage / 'search_history.json')
+            assert history.further[0]['placement/macs'] == entry['placement']['macs']
+            kept = list(model.kept().values()).count(k)
+            assert f'attention in {kept} of 3 blocks' in next(Path(runner.log_dir).glob('*.log')).read_text()
+        plugins = Config.fromfile(work_dir / 'plugins.py').plugins
+        trained = MODELS.build(dict(type='ToyResNet', backbone={**RESNET, 'depth': 8, 'plugins': plugins}))
+        cells = {name: module.num_groups for name, module in trained.named_modules() if isinstance(module, HOGA)}
+        assert cells == {name: k for name, k in model.kept().items() if k}
+        trained.load_state_dict(torch.load(work_dir / 'derived.pth')['state_dict'])  # strict
 
     def test_a_search_that_leaves_every_block_out_says_so(self, search_config):
         runner = Runner.from_cfg(toy_config(search_config, 'nothing'))

@@ -175,13 +175,14 @@ def epoch_line(entry: Mapping[str, Any]) -> str:
     if 'params' in entry:
         parts.append(f'edges {_short(entry["params"])} params, {_short(entry["macs"])} MACs')
     if 'placement' in entry:
-        parts.append(_placement_part(entry['placement']))
+        parts.append(placement_text(entry['placement']))
     if entry.get('loss'):
         parts.append('loss ' + ', '.join(f'{name} {value:.4g}' for name, value in entry['loss'].items()))
     return '; '.join(parts)
 
 
-def _placement_part(placement: Mapping[str, Any]) -> str:
+def placement_text(placement: Mapping[str, Any]) -> str:
+    """The ``placement`` of a record in words: the number of cells, their cost, and the blocks without one."""
     kept = {block: choice['kept'] for block, choice in placement['blocks'].items()}
     text = f'attention in {placement["cells"]} of {len(kept)} blocks'
     if 'params' in placement:

@@ -84,12 +84,15 @@ class PerturbationSelection:
             kept[stage, row] = self._most_missed(without)
             alpha.fill_(-math.inf)
             alpha[model.primitives.index(kept[stage, row])] = 0
-            edge = edge_name(*edge_list(model.num_groups)[row])
+            edge = edge_name(*edge_list(_groups(alphas[stage]))[row])
             self.removals.append({'stage': stage, 'edge': edge, 'kept': kept[stage, row], 'without': without})
             if self.tune is not None:
                 self.tune(model)
-        rows = [range(num_edges(k), num_edges(k + 1)) for k in range(model.num_groups)]
-        return {stage: Genotype(tuple(tuple(kept[stage, i] for i in row) for row in rows)) for stage in alphas}
+        genotypes = {}
+        for stage, alpha in alphas.items():
+            rows = [range(num_edges(k), num_edges(k + 1)) for k in range(_groups(alpha))]
+            genotypes[stage] = Genotype(tuple(tuple(kept[stage, i] for i in row) for row in rows))
+        return genotypes
 
     def score(self) -> float:
         """The metric of the supernet as it is now."""
@@ -113,6 +116,11 @@ class PerturbationSelection:
     def _most_missed(self, without: dict[str, float]) -> str:
         assert self.metric is not None
         return (max if lower_is_better(self.metric) else min)(without, key=without.__getitem__)
+
+
+def _groups(alpha: torch.Tensor) -> int:
+    """K of an alpha."""
+    return next(k for k in range(1, len(alpha) + 1) if num_edges(k) == len(alpha))
 
 
 class Tuning:

@@ -54,11 +54,13 @@ def write_results(
         path = Path(folder, stage, 'genotype.json')
         path.parent.mkdir(parents=True, exist_ok=True)
         last = Path(origin, stage, 'genotype.json')
-        meta = Genotype.load(last).meta if last.is_file() else {}
+        meta = dict(Genotype.load(last).meta) if last.is_file() else {}
+        if 'placement' in meta and genotype != Genotype.load(last):  # its costs are those of the other genotype
+            meta['placement'] = {key: meta['placement'][key] for key in ('blocks', 'cells')}
         Genotype(genotype.edges, {**meta, 'selection': dict(selection)}).save(path)
     config, imports = cfg.get('model') or {}, cfg.get('custom_imports')
     files = {
-        'plugins.py': plugins_file(config, genotypes, imports),
+        'plugins.py': plugins_file(config, genotypes, imports, model.blocks()),
         'insertion.py': insertion_file(config, genotypes, model, imports),
     }
     for name, text in files.items():

@@ -183,7 +183,7 @@ def _tuning(loop: SearchLoop, model: SearchModel, iterations: int, factor: float
     wrapper = build_optim_wrapper(model, loop.runner.cfg.optim_wrapper)['weights']
     for group in wrapper.optimizer.param_groups:
         group['lr'] *= factor
-    total = iterations * sum(len(alpha) for alpha in model.alphas)
+    total = iterations * sum(len(alpha) for alpha in model.named_alphas().values())
     loader = loop.dataloader
     stream = BatchStream(loader, 'trainA/tuning', seed=loop.runner.seed, epochs=1 + total // len(loader))
     return Tuning(wrapper, stream.start(), iterations)
