@@ -95,6 +95,15 @@ def _add_choices(group: Any) -> None:
     temperature = 'of the mix: one number, or the first and the last, between which it falls by equal steps'
     add('temperature', temperature, type=number, nargs='+', action=Temperature, metavar='T')
     add('sampling', 'of the mix: softmax, or Gumbel samples of one candidate (GDAS)', choices=('softmax', 'gumbel'))
+    selection = 'how the genotype is chosen at the end: argmax (the default), score candidates=20, perturbation, ...'
+    add('selection', selection, nargs='+', action=Selection, metavar='METHOD')
+
+
+class Selection(ConfigOptions):
+    """The method, then its options as ``KEY=VALUE``."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        super().__call__(parser, namespace, [f'method={values[0]}', *values[1:]], option_string)
 
 
 class Temperature(argparse.Action):

@@ -51,6 +51,7 @@ def search_config(
     warmup_epochs: int = 0,
     temperature: float | Mapping[str, Any] = 1.0,
     sampling: str = 'softmax',
+    selection: Mapping[str, Any] | None = None,
     log: Callable[[str], object] = _log,
 ) -> Config:
     """The config of a search (section 4.2) in the network and on the data of a training.
@@ -80,7 +81,8 @@ def search_config(
         lr, min_lr, momentum, weight_decay: of SGD.
         clip_grad: the largest norm of the gradient of the weights, from the authors' code; None for no limit.
         alpha_lr, alpha_betas, alpha_weight_decay: of Adam on alpha, from the authors' code.
-        order, hessian, unroll, warmup_epochs, temperature, sampling: see :class:`mmhoga.search.SearchLoop`.
+        order, hessian, unroll, warmup_epochs, temperature, sampling, selection: see
+            :class:`mmhoga.search.SearchLoop`.
         log: a function that is called with each sentence; by default mmengine's log.
 
     Raises:
@@ -109,7 +111,7 @@ def search_config(
     space.update(cost=cost, placement=placement)
     config.model = ConfigDict(type='mmhoga.SearchModel', architecture=config.model, **_chosen(space))
     steps: dict[str, Any] = dict(order=order, hessian=hessian, unroll=unroll)
-    steps.update(warmup_epochs=warmup_epochs, temperature=temperature, sampling=sampling)
+    steps.update(warmup_epochs=warmup_epochs, temperature=temperature, sampling=sampling, selection=selection)
     config.train_cfg = ConfigDict(
         type='mmhoga.SearchLoop',
         max_epochs=total,

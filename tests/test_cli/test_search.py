@@ -174,6 +174,7 @@ OPTIONS = {
     'warmup-epochs': (['2'], 2),
     'temperature': (['10', '0.1'], dict(start=10.0, end=0.1)),
     'sampling': (['gumbel'], 'gumbel'),
+    'selection': (['score', 'candidates=3'], dict(method='score', candidates=3)),
 }
 
 

@@ -95,6 +95,10 @@ def test_every_choice():
         order=2,
         hessian='exact',
         unroll='joint',
+        warmup_epochs=2,
+        temperature=dict(start=10, end=0.1),
+        sampling='gumbel',
+        selection=dict(method='score', candidates=3),
     )
     assert {key: value for key, value in search.model.items() if key != 'architecture'} == dict(
         type='mmhoga.SearchModel',
@@ -112,6 +116,10 @@ def test_every_choice():
         order=2,
         hessian='exact',
         unroll='joint',
+        warmup_epochs=2,
+        temperature=dict(start=10, end=0.1),
+        sampling='gumbel',
+        selection=dict(method='score', candidates=3),
     )
     assert search.randomness == dict(deterministic=True, seed=4)
     assert search.train_dataloader.batch_size == 16
