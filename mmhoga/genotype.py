@@ -222,6 +222,12 @@ def uniform(operation: str, num_groups: int = 4) -> Genotype:
     return Genotype(tuple((operation,) * (k + 1) for k in range(num_groups)))
 
 
+def from_edges(operations: Sequence[str]) -> Genotype:
+    """The genotype with one primitive for each edge of :func:`edge_list`."""
+    groups = next(k for k in range(1, len(operations) + 1) if num_edges(k) >= len(operations))
+    return Genotype(tuple(tuple(operations[num_edges(k) : num_edges(k + 1)]) for k in range(groups)))
+
+
 def num_edges(num_groups: int) -> int:
     """K(K + 1) / 2: the number of edges, and of alpha's rows."""
     return num_groups * (num_groups + 1) // 2

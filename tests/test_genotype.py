@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, GenotypeError, edge_list, num_edges, uniform
+from mmhoga.genotype import BUILTIN, PRIMITIVES, Genotype, GenotypeError, edge_list, from_edges, num_edges, uniform
 
 ROWS = [['skip_connect'], ['norm_3x3', 'se']]
 
@@ -200,3 +200,12 @@ def test_mutated_genotypes_are_refused_or_valid(tmp_path):
         assert read == is_valid(data), data
         accepted += read
     assert number / 100 < accepted < number / 2
+
+
+@pytest.mark.parametrize('name', ['autola', 'hog_se'])
+def test_the_operations_in_the_order_of_the_edges(name):
+    genotype = Genotype.from_config(name)
+    assert from_edges([genotype.operation(*edge) for edge in edge_list(4)]) == genotype
+    assert from_edges(['se']) == Genotype([['se']])
+    with pytest.raises(GenotypeError, match='Row 1 has 1 entries, expected 2'):
+        from_edges(['se', 'cbam'])

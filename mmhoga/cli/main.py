@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         'train': ('train', 'train_main', 'train a network, or search an attention, from a config'),
         'search': ('search', 'search_main', 'search an attention for the network of a training config, and train it'),
         'test': ('test', 'test_main', 'evaluate a checkpoint'),
+        'select': ('select', 'select_main', 'choose the genotype of a finished search in another way'),
         'insert': ('insert', 'insert_main', 'add an attention to a trained network, and check that nothing changes'),
         'demo': ('demo', 'demo_main', 'search on handwritten digits, compare with SE and CBAM, write a report'),
         'random-search': ('trials', 'random_search_main', 'train random genotypes and rank them'),

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype
 from mmhoga.insertion import cells_of
 from mmhoga.search.derived_plugins import (
@@ -44,6 +45,25 @@ NO_FILE = (
 )
 # The settings of mmhoga.Insert; all others are those of the network.
 _SETTINGS = ('type', 'into', 'cell', 'after', 'before', 'start', 'skip_indivisible', 'image_size', 'train_only')
+
+
+def write_cells(folder: Path, cfg: Mapping[str, Any], genotypes: Mapping[str, Genotype], model: Any) -> None:
+    """Write ``plugins.py`` or ``insertion.py``, whichever describes the cells of a search; it may be neither.
+
+    Args:
+        folder: exists.
+        cfg: the config of the search.
+        genotypes: by stage, as in :func:`derived_plugins`.
+        model: the SearchModel.
+    """
+    config, imports = cfg.get('model') or {}, cfg.get('custom_imports')
+    texts = (
+        plugins_file(config, genotypes, imports, model.blocks()),
+        insertion_file(config, genotypes, model, imports),
+    )
+    for name, text in zip(FILES, texts):
+        if text:
+            write_atomic(folder / name, text)
 
 
 def plugins_file(

@@ -13,10 +13,9 @@ from mmengine.dist import all_reduce, broadcast_object_list, is_main_process, ma
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmhoga.files import write_atomic
 from mmhoga.registry import HOOKS
 from mmhoga.search.costs import Shape, genotype_cost, record_input_shape
-from mmhoga.search.derived import FILES, NO_FILE, insertion_file, plugins_file
+from mmhoga.search.derived import FILES, NO_FILE, write_cells
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.placement import NO_ATTENTION, kept_cells, record
 from mmhoga.search.records.history import epoch_entry, epoch_line, epoch_scalars, read_json, write_history
@@ -172,14 +171,7 @@ class GenotypeHook(Hook):
         if is_main_process():
             for stage, genotype in genotypes.items():
                 genotype.save(Path(runner.work_dir, stage, 'genotype.json'))
-            config, imports = runner.cfg.get('model') or {}, runner.cfg.get('custom_imports')
-            texts = (
-                plugins_file(config, genotypes, imports, model.blocks()),
-                insertion_file(config, genotypes, model, imports),
-            )
-            for name, text in zip(FILES, texts):
-                if text:
-                    write_atomic(Path(runner.work_dir, name), text)
+            write_cells(Path(runner.work_dir), runner.cfg, genotypes, model)
         if not runner.train_loop.validation_follows(runner.epoch + 1):
             self._report(runner, model)
 

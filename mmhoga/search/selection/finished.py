@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import CheckpointLoader, Runner
 
 from mmhoga.genotype import Genotype
 from mmhoga.search.model import SearchModel, unwrapped
@@ -75,7 +75,10 @@ class SupernetScore:
 
 
 def open_search(search_config: str | os.PathLike | Config, checkpoint: str | os.PathLike) -> SearchLoop:
-    """The loop of a search with the weights, alpha and temperature of a checkpoint. It writes only temporary files."""
+    """The loop of a search with the weights, alpha, temperature and seed of a checkpoint.
+
+    It writes only temporary files, and sets the seeds of this process, as every start of a run does.
+    """
     if isinstance(search_config, Config):
         cfg = copy.deepcopy(search_config)
     else:
@@ -84,12 +87,16 @@ def open_search(search_config: str | os.PathLike | Config, checkpoint: str | os.
     cfg.merge_from_dict({'work_dir': folder.name, 'resume': False, 'load_from': None, 'log_level': 'WARNING'})
     cfg.experiment_name = f'opened_{uuid.uuid4().hex}'  # mmengine keeps one logger per name
     cfg.visualizer = None
+    state: dict[str, Any] = CheckpointLoader.load_checkpoint(os.fspath(checkpoint), map_location='cpu', logger='silent')
+    meta = state.get('meta', {})
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': meta.get('seed')}
     runner: Runner = RUNNERS.build(cfg)
     loop: Any = runner.train_loop
     weakref.finalize(loop, folder.cleanup)
-    state = load_checkpoint(runner.model, os.fspath(checkpoint), map_location='cpu', strict=True, logger='silent')
-    loop._epoch = state.get('meta', {}).get('epoch', loop.max_epochs)
-    loop.mix_schedule.start_epoch(unwrapped(runner.model), max(0, loop._epoch - 1))
+    model = unwrapped(runner.model)
+    model.load_state_dict(state['state_dict'])
+    loop._epoch = meta.get('epoch', loop.max_epochs)
+    loop.mix_schedule.start_epoch(model, max(0, loop._epoch - 1))
     return loop
 
 

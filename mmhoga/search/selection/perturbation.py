@@ -14,7 +14,7 @@ from mmengine.dist import all_reduce_params
 from mmengine.optim import OptimWrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhoga.genotype import Genotype, edge_list, edge_name, num_edges
+from mmhoga.genotype import Genotype, edge_list, edge_name, from_edges
 from mmhoga.search.model import SearchModel
 from mmhoga.search.resume.state import seeded
 from mmhoga.search.selection.score import Evaluation, chosen_metric, lower_is_better
@@ -77,22 +77,18 @@ class PerturbationSelection:
         model, alphas = self.model, self.model.named_alphas()
         places = [(stage, row) for stage, alpha in alphas.items() for row in range(len(alpha))]
         random.Random(self.seed).shuffle(places)
-        kept = {}
+        kept: dict[str, dict[int, str]] = {stage: {} for stage in alphas}
         for stage, row in places:
             alpha = alphas[stage].data[row]
             without = self._values_without(alpha)
-            kept[stage, row] = self._most_missed(without)
+            name = kept[stage][row] = self._most_missed(without)
             alpha.fill_(-math.inf)
-            alpha[model.primitives.index(kept[stage, row])] = 0
-            edge = edge_name(*edge_list(_groups(alphas[stage]))[row])
-            self.removals.append({'stage': stage, 'edge': edge, 'kept': kept[stage, row], 'without': without})
+            alpha[model.primitives.index(name)] = 0
+            edge = edge_name(*edge_list(len(alphas[stage]))[row])  # of the first edges, the order is that of any K
+            self.removals.append({'stage': stage, 'edge': edge, 'kept': name, 'without': without})
             if self.tune is not None:
                 self.tune(model)
-        genotypes = {}
-        for stage, alpha in alphas.items():
-            rows = [range(num_edges(k), num_edges(k + 1)) for k in range(_groups(alpha))]
-            genotypes[stage] = Genotype(tuple(tuple(kept[stage, i] for i in row) for row in rows))
-        return genotypes
+        return {stage: from_edges([name for _, name in sorted(rows.items())]) for stage, rows in kept.items()}
 
     def score(self) -> float:
         """The metric of the supernet as it is now."""
@@ -116,11 +112,6 @@ class PerturbationSelection:
     def _most_missed(self, without: dict[str, float]) -> str:
         assert self.metric is not None
         return (max if lower_is_better(self.metric) else min)(without, key=without.__getitem__)
-
-
-def _groups(alpha: torch.Tensor) -> int:
-    """K of an alpha."""
-    return next(k for k in range(1, len(alpha) + 1) if num_edges(k) == len(alpha))
 
 
 class Tuning:

@@ -12,7 +12,7 @@ import torch
 
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype
-from mmhoga.search.derived import insertion_file, plugins_file
+from mmhoga.search.derived import write_cells
 from mmhoga.search.model import SearchModel
 from mmhoga.search.selection.derived_network import derived_architecture
 
@@ -58,14 +58,7 @@ def write_results(
         if 'placement' in meta and genotype != Genotype.load(last):  # its costs are those of the other genotype
             meta['placement'] = {key: meta['placement'][key] for key in ('blocks', 'cells')}
         Genotype(genotype.edges, {**meta, 'selection': dict(selection)}).save(path)
-    config, imports = cfg.get('model') or {}, cfg.get('custom_imports')
-    files = {
-        'plugins.py': plugins_file(config, genotypes, imports, model.blocks()),
-        'insertion.py': insertion_file(config, genotypes, model, imports),
-    }
-    for name, text in files.items():
-        if text:
-            write_atomic(folder / name, text)
+    write_cells(folder, cfg, genotypes, model)
     weights = io.BytesIO()
     torch.save({'meta': {}, 'state_dict': dict(derived_architecture(model, genotypes).state_dict())}, weights)
     write_atomic(folder / WEIGHTS, weights.getvalue())

@@ -64,7 +64,7 @@ class MixSchedule:
     def prepare(self, model: SearchModel) -> None:
         """Enable sampling, if set; once, before the first epoch."""
         if self.sampling == 'gumbel':
-            for mixing, alpha in zip(model.mixings, model.alphas):
+            for mixing, alpha in zip(model.mixings, model.named_alphas().values()):
                 mixing.enable_sampling(alpha)
 
     def start_epoch(self, model: SearchModel, epoch: int) -> None:

@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
-from mmhoga.genotype import Genotype, num_edges
+from mmhoga.genotype import Genotype, from_edges
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.resume.checkpoint import EXIT_STOPPED
 from mmhoga.search.resume.state import BatchStream
@@ -81,22 +81,28 @@ class Selection:
             if not self.options.get(name, 0) >= 0:
                 raise ValueError(f'train_cfg.selection.{name} must not be negative, but is {options[name]!r}.')
 
-    def run(self, loop: SearchLoop, folder: str | Path | None = None) -> dict[str, Genotype]:
-        """Select, and write the files to ``folder``, by default the work_dir of the search.
+    def run(
+        self, loop: SearchLoop, folder: str | Path | None = None, origin: str | Path | None = None
+    ) -> dict[str, Genotype]:
+        """Select, and write the files. Every process must call it, and gets the same genotypes.
 
-        Every process must call it, and gets the same genotypes.
+        Args:
+            loop: of the search, running or opened.
+            folder: for the files, by default ``origin``.
+            origin: the work_dir of the search, by default that of the loop.
         """
+        origin = Path(origin or loop.runner.work_dir)
         model = unwrapped(loop.runner.model)
         genotypes, summary, record = getattr(self, f'_by_{self.method}')(loop, model)
         if is_main_process():
             write_results(
-                Path(folder or loop.runner.work_dir),
+                Path(folder or origin),
                 loop.runner.cfg,
                 model,
                 genotypes,
                 {'method': self.method, **summary},
                 record,
-                origin=Path(loop.runner.work_dir),
+                origin=origin,
             )
         return genotypes
 
@@ -174,8 +180,7 @@ def _draw(alpha: Tensor, primitives: tuple[str, ...], generator: random.Random) 
         # random() is the only method whose numbers Python guarantees never to change for a given seed.
         column = min(bisect.bisect_right(steps, generator.random() * steps[-1]), len(steps) - 1)
         chosen.append(primitives[columns[column]])
-    groups = next(k for k in range(1, len(chosen) + 1) if num_edges(k) == len(chosen))
-    return Genotype(tuple(tuple(chosen[num_edges(k) : num_edges(k + 1)]) for k in range(groups)))
+    return from_edges(chosen)
 
 
 def _tuning(loop: SearchLoop, model: SearchModel, iterations: int, factor: float) -> Tuning:
