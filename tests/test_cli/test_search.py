@@ -11,12 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 
 from mmhoga.cli.search import search_main
 from mmhoga.cli.train import train_main
 from mmhoga.genotype import Genotype
 from mmhoga.hosts import load_config
+from mmhoga.models import HOGA
 from mmhoga.search import search_config
 
 pytest.importorskip('mmpretrain')
@@ -144,6 +145,16 @@ def test_one_alpha_per_stage(folder, capsys):
     assert [tuple(plugin.stages) for plugin in plugins] == [
         tuple(number == stage for number in range(3)) for stage in range(3)
     ]
+
+
+def test_a_placement(folder, capsys):
+    """The training has an attention in the only block that keeps one."""
+    assert search_main(['toy.py', *CHOICES, '--epochs', '1', '--placement', 'keep=1', '--no-validate']) == 0
+    kept = Genotype.load('work_dirs/toy-search/genotype.json').meta['placement']['blocks']
+    assert f'attention in 1 of {len(kept)} blocks' in capsys.readouterr().out
+    network = MODELS.build(load_config('work_dirs/toy-search/train.py').model)
+    cells = [name for name, module in network.named_modules() if isinstance(module, HOGA)]
+    assert cells == [name for name, choice in kept.items() if choice['kept']]
 
 
 OPTIONS = {
