@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmhoga.cli.run import distributed
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.lock import locked
 from mmhoga.cli.run.runner import run_config, run_parser, set_amp, set_arguments, set_auto_scale_lr, set_resume
 from mmhoga.hosts import load_config
 
@@ -66,8 +68,9 @@ def run_training(cfg: Config, notes: Sequence[str], *, last: bool = True) -> Non
     """Train, or search. With ``last=False``, another run of these processes follows."""
 
     def action(runner: Runner) -> None:
-        for note in notes:
+        for note in filter(None, [*notes, unlocked]):
             runner.logger.info(note)
         runner.train()
 
-    run_config(cfg, ['train', 'val'], action, last=last)
+    with locked(cfg.work_dir) if distributed.is_main_process(cfg.launcher) else nullcontext() as unlocked:
+        run_config(cfg, ['train', 'val'], action, last=last)

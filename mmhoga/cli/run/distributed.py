@@ -43,6 +43,11 @@ def get_world_size(launcher: str) -> int:
     return int(os.environ[VARIABLES[launcher][1]])
 
 
+def is_main_process(launcher: str) -> bool:
+    """Whether this process is the first one of its launch, also before there is a process group."""
+    return launcher == 'none' or int(os.environ[VARIABLES[launcher][0]]) == 0
+
+
 def prepare(cfg: Config) -> None:
     """Start a gloo process group if there are several processes and no accelerator.
 
