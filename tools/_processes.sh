@@ -18,7 +18,7 @@ on_this_machine() {
         export OMP_NUM_THREADS=$((cores > processes ? cores / processes : 1))
         export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
     fi
-    exec python -m torch.distributed.run \
+    exec python -m mmhoga.cli.run.torchrun \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -103,7 +103,8 @@ def start(root, workspace):
     def start(tool, *arguments, **environment):
         path = str(root / 'tools' / tool)
         python = [sys.executable, '-W', 'ignore']
-        command = [path] if tool.endswith('.sh') else [*python, *([path] if '.' in tool else ['-m', 'mmhoga', tool])]
+        module = [] if tool == '-m' else ['-m', 'mmhoga']
+        command = [path] if tool.endswith('.sh') else [*python, *([path] if '.' in tool else [*module, tool])]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=workspace,
@@ -179,6 +180,28 @@ def test_two_processes_search_without_gpu(start, workspace):
     for name, value in first['weights'].items():
         torch.testing.assert_close(value, second['weights'][name], rtol=0, atol=0, msg=name)
     assert first['lr'] == pytest.approx([0.05 * 2, 0.003])  # 2 x 32 images a step, tuned for 32
+
+
+def test_sigterm_to_the_launcher_is_its_exit_code(start, workspace):
+    """The processes receive the signal and end first. torchrun itself would end with 1."""
+    (workspace / 'child.py').write_text("""
+import pathlib, signal, sys, time
+def stop(*_):
+    pathlib.Path('stopped').touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path('ready').touch()
+time.sleep(100)
+""")
+    process = start('-m', 'mmhoga.cli.run.torchrun', '--nproc_per_node=1', '--standalone', 'child.py')
+    deadline = time.monotonic() + 120
+    while not (workspace / 'ready').exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    code, text = finish(process)
+    assert code == 143, text
+    assert 'Traceback' not in text
+    assert (workspace / 'stopped').exists()
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
