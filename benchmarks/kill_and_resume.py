@@ -4,9 +4,10 @@
     python benchmarks/kill_and_resume.py --term               # every third is a SIGTERM, as in Slurm's pre-emption
 
 Every other kill comes at a random moment, the others while a file is being written. Searches are repeated until all
-kills are used. Resumed runs take turns with the numbers of data loader workers. The benchmark fails unless each search
-ends with the same alpha, genotype and search_history.json, bit for bit, as the uninterrupted one, and unless each file
-in its work_dir is whole after each kill and at the end.
+kills are used. Resumed runs take turns with the numbers of data loader workers. EMAHook averages the weights, and
+EarlyStoppingHook ends the search before its last epoch (--hooks none leaves both out). The benchmark fails unless each
+search ends with the same alpha, weights, averages, genotype and search_history.json, bit for bit, as the uninterrupted
+one, and unless each file in its work_dir is whole after each kill and at the end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/search/hoga-search_resnet8_1xb64-8e_digits.py'
+HOOKS = (
+    "[{'type': 'EMAHook', 'momentum': 0.02, 'update_buffers': True}, {'type': 'EarlyStoppingHook', "
+    "'monitor': 'accuracy/top1', 'rule': 'greater', 'min_delta': 100.0, 'patience': 6}]"
+)
 
 
 def main() -> None:
@@ -37,6 +42,7 @@ def main() -> None:
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2], help='one of these per run, in turn')
     parser.add_argument('--term', action='store_true', help='send SIGTERM in every third kill')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/kill_and_resume')
+    parser.add_argument('--hooks', default=HOOKS, help='custom_hooks of the search, or "none"')
     parser.add_argument('--cfg-options', nargs='+', default=[])
     args = parser.parse_args()
     shutil.rmtree(args.work_dir, ignore_errors=True)
@@ -79,7 +85,8 @@ def main() -> None:
         temporary, files = require_whole(work_dir)
         require(not temporary, f'{temporary} temporary files were left in {work_dir}')
         resumed = result(work_dir)
-        require(torch.equal(resumed['alpha'], expected['alpha']), 'alpha differs')
+        for name, tensor in expected['tensors'].items():
+            require(torch.equal(resumed['tensors'][name], tensor), f'{name} differs')
         require(resumed['history'] == expected['history'], 'search_history.json differs')
         require(resumed['genotype'] == expected['genotype'], 'genotype.json differs')
         print(f'search {searches}: {runs} runs; alpha {digest(resumed)}, genotype and history equal bit for bit')
@@ -89,7 +96,8 @@ def main() -> None:
 def start(args: argparse.Namespace, work_dir: Path, workers: int) -> subprocess.Popen:
     """Start the command that a user or a job script would repeat."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    options = [*args.cfg_options, f'train_dataloader.num_workers={workers}']
+    hooks = [] if args.hooks == 'none' else [f'custom_hooks={args.hooks}']
+    options = [*hooks, *args.cfg_options, f'train_dataloader.num_workers={workers}']
     command = [sys.executable, ROOT / 'tools/train.py', args.config, '--work-dir', work_dir, '--resume']
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])}
     with (work_dir / 'console.log').open('ab') as log:
@@ -151,14 +159,14 @@ def result(work_dir: Path) -> dict:
     checkpoint = torch.load((work_dir / 'last_checkpoint').read_text(), map_location='cpu', weights_only=True)
     genotype = json.loads((work_dir / 'genotype.json').read_text())
     return {
-        'alpha': checkpoint['state_dict']['alpha'],
+        'tensors': {**checkpoint['state_dict'], **checkpoint.get('ema_state_dict', {})},
         'genotype': genotype,
         'history': (work_dir / 'search_history.json').read_bytes(),
     }
 
 
 def digest(search: dict) -> str:
-    return f'{float(search["alpha"].double().sum()):.17g} (sum)'
+    return f'{float(search["tensors"]["alpha"].double().sum()):.17g} (sum)'
 
 
 def require(holds: bool, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Atomic writes, and suggestions for misspelt paths (standard library only)."""
+"""Atomic writes, the last checkpoint of a folder, and suggestions for misspelt paths (standard library only)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,32 @@ def remove_leftovers(folder: str | os.PathLike) -> list[Path]:
     for path in found:
         path.unlink()
     return found
+
+
+def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
+    """The checkpoint that ``work_dir/last_checkpoint`` names, or None without that file.
+
+    The file holds the path at the time of saving. The checkpoint of that name inside work_dir comes first: in a copied
+    or moved work_dir the path is that of the original. The path itself serves runs that save elsewhere (``out_dir``).
+
+    Raises:
+        FileNotFoundError: the file names no checkpoint that exists.
+    """
+    record = Path(work_dir, 'last_checkpoint')
+    if not record.is_file():
+        return None
+    text = record.read_text(encoding='utf-8', errors='replace').strip()
+    named = Path(text)
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        for path in (record.with_name(named.name), named) if named.name not in ('', '..') else ():
+            if path.exists():
+                return path
+    saved = sorted(record.parent.glob('*.pth'), key=lambda path: path.stat().st_mtime)
+    hint = f' The newest checkpoint there is {saved[-1].name}.' if saved else ''
+    raise FileNotFoundError(
+        f'{record} names {text[:200]!r}, and there is no such file, here or there.{hint} Name a checkpoint '
+        f'(--resume CHECKPOINT), or remove {record} to start from scratch.'
+    )
 
 
 def near_names(path: Path, others: Sequence[str] = ()) -> str:

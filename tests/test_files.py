@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmhoga.files import remove_leftovers, write_atomic
+from mmhoga.files import last_checkpoint, remove_leftovers, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):
@@ -12,6 +12,30 @@ def test_writes_and_replaces(tmp_path):
     write_atomic(path, 'two')
     assert path.read_text() == 'two'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_last_checkpoint_is_the_one_in_the_folder(tmp_path):
+    """A copied folder records the original's path; with ``out_dir`` the checkpoint is only there."""
+    assert last_checkpoint(tmp_path) is None
+    folders = [tmp_path / 'original', tmp_path / 'copy', tmp_path / 'out']
+    for folder in folders:
+        folder.mkdir()
+        (folder / 'epoch_3.pth').touch()
+        (folder / 'last_checkpoint').write_text(f'{folders[0]}/epoch_3.pth\n')
+    assert last_checkpoint(folders[1]) == folders[1] / 'epoch_3.pth'
+    (folders[2] / 'epoch_3.pth').unlink()
+    assert last_checkpoint(folders[2]) == folders[0] / 'epoch_3.pth'
+
+
+@pytest.mark.parametrize('record', [b'epoch_9.pth', b'', b'\0', b'x' * 5000, b'\xff\xfe', b'..'])
+def test_a_spoilt_record_of_the_last_checkpoint(tmp_path, record):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'last_checkpoint').write_bytes(record)
+    with pytest.raises(
+        FileNotFoundError, match=r'no such file, here or there\. The newest .* is epoch_1\.pth'
+    ) as error:
+        last_checkpoint(tmp_path)
+    assert len(str(error.value)) < 800
 
 
 @pytest.mark.parametrize('step', ['fsync', 'replace'])

@@ -16,7 +16,9 @@ from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
 from mmhoga.search.loaders import search_loaders
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
+from mmhoga.search.records.log import SearchLogProcessor
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
+from mmhoga.search.resume.hooks import keep_alpha_raw
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 from mmhoga.search.selection.schedule import MixSchedule
 from mmhoga.search.selection.select import Selection
@@ -109,6 +111,7 @@ class SearchLoop(EpochBasedTrainLoop):
             for name in ('weights', 'alpha'):
                 runner.param_schedulers.setdefault(name, [])
         GenotypeHook.install(runner)
+        SearchLogProcessor.install(runner)
         self._checkpoint = SearchCheckpointHook.install(runner)
         self.stop_request = StopRequest()
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here
@@ -124,6 +127,7 @@ class SearchLoop(EpochBasedTrainLoop):
                 "A search needs optim_wrapper=dict(constructor='mmhoga.SearchOptimWrapperConstructor', weights=..., "
                 'alpha=...).'
             )
+        keep_alpha_raw(self.runner)
         with self.stop_request:
             self.runner.call_hook('before_train')
             try:

@@ -203,6 +203,29 @@ def test_a_validation_loss_joins_the_record_and_tensorboard(search_config, tmp_p
     assert events.Scalars('alpha/o_0_1/se')[-1].value == pytest.approx(p[1, 6].item(), rel=1e-5)
 
 
+def test_the_log_of_a_validation_is_that_of_one_validation(search_config):
+    """mmengine would average every value whose name contains "loss" over the last ten validations."""
+    search_config.merge_from_dict(
+        {
+            'model.val_loss': True,
+            'val_dataloader': {**search_config.train_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)},
+            'val_evaluator': dict(type='ToyMetric'),
+            'val_cfg': dict(),
+            'train_cfg.max_epochs': 3,
+        }
+    )
+    runner = run(search_config, 'log')
+    history = json.loads(Path(runner.work_dir, 'search_history.json').read_text())
+    losses = [entry['loss']['val'] for entry in history['epochs']]
+    rows = map(json.loads, next(Path(runner.work_dir).glob('*/vis_data/scalars.json')).read_text().splitlines())
+    assert [row['val_loss'] for row in rows if 'val_loss' in row] == pytest.approx(losses)
+    assert len(set(losses)) == 3
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert [line.partition('val_loss: ')[2].split()[0] for line in log.splitlines() if 'val_loss: ' in line] == [
+        f'{loss:.4f}' for loss in losses
+    ]
+
+
 def test_alphas_gradient_is_clipped(search_config):
     search_config.optim_wrapper.alpha = dict(optimizer=dict(type='SGD', lr=1.0), clip_grad=dict(max_norm=1e-3))
     runner = Runner.from_cfg(search_config)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import toy_search
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, EMAHook, Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmhoga.files import write_atomic
+from mmhoga.genotype import Genotype
+from mmhoga.models import derive_genotype
 from mmhoga.search import SearchError
 from mmhoga.search.resume import checkpoint
 from mmhoga.search.resume.checkpoint import AtomicBackend, SearchCheckpointHook
@@ -47,7 +50,10 @@ def terminated():
 
 
 def random_search(work_dir):
-    """A search with random augmentation and dropout, and with gradients accumulated across the ends of epochs."""
+    """A search with all that a resumed run has to restore.
+
+    Random augmentation, dropout, gradients accumulated across the ends of epochs, averaged weights, early stopping.
+    """
     cfg = toy_search.search_config(work_dir)
     cfg.model.architecture.dropout = 0.3
     for loader in (cfg.train_dataloader, cfg.train_cfg.alpha_dataloader):
@@ -61,6 +67,10 @@ def random_search(work_dir):
         sampler=dict(type='DefaultSampler', shuffle=False),
         collate_fn=dict(type='default_collate'),
     )
+    cfg.custom_hooks = [
+        dict(type='EMAHook', momentum=0.2, update_buffers=True),
+        dict(type='EarlyStoppingHook', monitor='score', rule='greater', min_delta=100.0, patience=3),  # after 4 epochs
+    ]
     cfg.val_cfg = dict()
     cfg.val_evaluator = dict(type='ToyMetric')
     return cfg
@@ -92,15 +102,22 @@ def run(config, *hooks, **changes):
 
 
 def state(runner):
-    """Files, tensors, validation scores and losses of a search."""
+    """Files, tensors, validation scores and losses of a search, and the state of its hooks."""
     files = [Path(runner.work_dir, name).read_bytes() for name in ('search_history.json', 'genotype.json')]
     tensors = {name: value.clone() for name, value in runner.model.state_dict().items()}
     for name, wrapper in runner.optim_wrapper.items():
         for index, values in wrapper.state_dict()['state'].items():
             tensors |= {f'{name}.{index}.{k}': v for k, v in values.items() if isinstance(v, torch.Tensor)}
+    ema, stopping = the_hook(runner, EMAHook), the_hook(runner, EarlyStoppingHook)
+    tensors |= {f'ema.{name}': value.clone() for name, value in ema.ema_model.state_dict().items()}
     scores = runner.message_hub.get_scalar('val/score').data[0].tolist()
     losses = runner.message_hub.get_scalar('train/alpha_loss').data[0].tolist()
-    return files, tensors, scores, losses
+    return files, tensors, scores, losses, (stopping.wait_count, stopping.best_score)
+
+
+def the_hook(runner, kind):
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, kind)]
+    return hook
 
 
 def assert_same(runner, whole):
@@ -146,6 +163,98 @@ def test_a_search_with_a_placement(config, tmp_path):
     with pytest.raises(Killed):
         run(config, CallAt(killed, iteration=4))
     assert_same(run(config, resume=True), whole)
+
+
+def test_early_stopping_counts_on(config):
+    """The metric never improves by ``min_delta``, so a search ends ``patience`` epochs after the first."""
+    config.train_cfg.max_epochs = 8
+    with pytest.raises(Killed):
+        run(config, CallAt(killed, iteration=7))
+    assert run(config, resume=True).epoch == 4
+    assert run(config, resume=True).epoch == 4, 'a search that ended stays ended'
+
+
+def test_early_stopping_on_another_metric_starts_afresh(config):
+    with pytest.raises(Killed):
+        run(config, CallAt(killed, iteration=4))
+    config.custom_hooks[1].update(monitor='loss', rule='less')
+    runner = run(config, resume=True)
+    assert the_hook(runner, EarlyStoppingHook).best_score == float('inf')
+    assert 'watched score (greater) and now watches loss (less)' in next(Path(runner.log_dir).glob('*.log')).read_text()
+
+
+@HOOKS.register_module(force=True)
+class CountingHook(Hook):
+    """A hook of a user, with the methods that make a search save its state."""
+
+    def __init__(self):
+        self.count = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.count += 1
+
+    def state_dict(self):
+        return {'count': self.count}
+
+    def load_state_dict(self, state):
+        self.count = state['count']
+
+
+def test_hooks_of_users_keep_their_state(search_config):
+    search_config.custom_hooks = [dict(type='CountingHook'), dict(type='CountingHook')]
+    with pytest.raises(SystemExit):
+        run(search_config, CallAt(terminated, iteration=3))
+    runner = run(search_config, resume=True)
+    assert [hook.count for hook in runner.hooks if isinstance(hook, CountingHook)] == [6, 6]
+
+
+def test_the_record_of_a_search_needs_only_the_checkpoint(config, tmp_path, whole_search):
+    """A search that continues in another folder has the whole history, with the validation of the first epoch."""
+    with pytest.raises(SystemExit):
+        run(config, CallAt(terminated, iteration=4))
+    (interrupted,) = Path(config.work_dir).glob('interrupted*')
+    Path(config.work_dir, 'search_history.json').write_text('{"spoilt')
+    assert_same(run(config, resume=True, load_from=str(interrupted), work_dir=str(tmp_path / 'other')), whole_search)
+
+
+def raw_alphas(checkpoint):
+    """Every entry of a checkpoint that is called alpha."""
+    states = {**checkpoint['state_dict'], **checkpoint['ema_state_dict']}
+    return {name: value for name, value in states.items() if name.rpartition('.')[2] == 'alpha'}
+
+
+def test_the_genotype_is_that_of_every_alpha_in_the_checkpoint(config):
+    """EMAHook averages the weights and leaves alpha as it is, also after a resume."""
+    with pytest.raises(Killed):
+        run(config, CallAt(killed, iteration=4))
+    for epoch in (1, 2):
+        genotype = Genotype.load(Path(config.work_dir, 'genotype.json'))
+        checkpoint = torch.load(Path(config.work_dir, f'epoch_{epoch}.pth'), weights_only=True)
+        assert genotype.meta['epoch'] == epoch
+        assert genotype == derive_genotype(checkpoint['state_dict']['alpha'])
+        alphas = raw_alphas(checkpoint)
+        assert len(alphas) == 6, 'the model and two cells, each raw and averaged'
+        for name, alpha in alphas.items():
+            assert torch.equal(alpha, torch.tensor(genotype.meta['alpha'])), name
+        raw, average = 'module.architecture.fc.weight', 'architecture.fc.weight'  # EMAHook exchanges them
+        assert not torch.equal(checkpoint['ema_state_dict'][raw], checkpoint['state_dict'][average])
+        if epoch == 1:
+            run(config, resume=True)
+
+
+def test_validation_uses_averaged_weights_with_the_raw_alpha(config):
+    config.custom_hooks[0].update_buffers = False
+    seen = []
+
+    class Look(Hook):
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.model.alpha.clone(), runner.model.architecture.fc.weight.clone()))
+
+    runner = run(config, Look())
+    average = torch.load(Path(config.work_dir, 'epoch_2.pth'), weights_only=True)['state_dict']
+    assert torch.equal(seen[-1][0], runner.model.alpha) and torch.equal(seen[-1][0], average['alpha'])
+    assert torch.equal(seen[-1][1], average['architecture.fc.weight'])
+    assert not torch.equal(seen[-1][1], runner.model.architecture.fc.weight)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import toy_search
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch.nn.utils import parameters_to_vector
@@ -82,6 +82,7 @@ def search(work_dir, wrapper, *hooks, **changes):
     cfg = toy_search.search_config(work_dir)
     cfg.merge_from_dict({'launcher': 'pytorch', 'experiment_name': work_dir.name + str(changes), **changes})
     cfg.model_wrapper_cfg = wrapper
+    cfg.custom_hooks = [dict(type='EMAHook', momentum=0.2, update_buffers=True)]  # each process averages its buffers
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
@@ -146,7 +147,12 @@ def main(folder):
     stopped, code = search(folder / 'stopped', wrapper, TerminateSecondProcess())
     resumed, _ = search(folder / 'stopped', wrapper, resume=True)
     results['left with'] = (code, stopped.iter)
-    results['states'] = [runner.model.module.state_dict() for runner in (whole, resumed)]
+    results['states'] = [
+        {**runner.model.module.state_dict(), **hook.ema_model.state_dict()}
+        for runner in (whole, resumed)
+        for hook in runner.hooks
+        if isinstance(hook, EMAHook)
+    ]
     torch.save(results, folder / f'rank{rank}.pth')
     distributed.leave()
 

@@ -6,6 +6,7 @@ Functions named ``set_...`` apply a flag to the config in place. Some return a n
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,12 @@ from mmengine.runner import Runner
 from mmhoga.cli.run import distributed
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
-from mmhoga.files import near_names
+from mmhoga.cli.run.resume import TrainingFilesHook
+from mmhoga.files import last_checkpoint, near_names
 from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, set_preprocessor, walk
 from mmhoga.search.resume.state import SearchError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_parser(purpose: str, example: str, work_dir: str = 'work_dirs/CONFIG') -> argparse.ArgumentParser:
@@ -70,13 +74,27 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
         with explained(cfg, []):
             runner = RUNNERS.build(cfg)
         runner.register_hook(first_step, 'HIGHEST')
+        runner.register_hook(TrainingFilesHook())
         with explained(cfg, parts, lambda: first_step.reached):
             action(runner)
     except SearchError as error:
         raise LaunchError(str(error)) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise LaunchError(_full_disk(cfg.work_dir, error)) from error
     finally:
         if last:
             distributed.leave()
+
+
+def _full_disk(work_dir: str, error: OSError) -> str:
+    try:
+        last = last_checkpoint(work_dir) or 'none'
+    except FileNotFoundError:
+        last = 'none that is whole'
+    place = error.filename or work_dir
+    return f'{place}: {error.strerror}. The last checkpoint is {last}. Free disk space and continue with --resume.'
 
 
 class FirstStepHook(Hook):
@@ -92,10 +110,13 @@ def set_resume(cfg: Config, resume: str | None) -> str | None:
     """Resume from the named checkpoint or, with a bare ``--resume``, from the last one in work_dir.
 
     If work_dir has no checkpoint, a bare ``--resume`` starts from scratch with the config's ``load_from``. One job
-    script therefore serves the first start and every restart.
+    script therefore serves the first start and every restart. ``resume = True`` in a config without ``load_from`` means
+    the same as a bare ``--resume``.
     """
     if resume is None:
-        return None
+        if not cfg.get('resume') or cfg.get('load_from'):
+            return None
+        resume = 'auto'
     if resume != 'auto':
         require_checkpoint(resume)
         cfg.resume, cfg.load_from = True, resume
@@ -109,24 +130,11 @@ def set_resume(cfg: Config, resume: str | None) -> str | None:
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint named in ``work_dir/last_checkpoint``, or None without that file.
-
-    The file holds the path at the time of saving. If work_dir has been moved since, the checkpoint is beside it.
-
-    Raises:
-        LaunchError: the checkpoint does not exist.
-    """
-    record = work_dir / 'last_checkpoint'
-    if not record.is_file():
-        return None
-    named = Path(record.read_text(encoding='utf-8').strip())
-    for path in (named, work_dir / named.name):
-        if path.exists():
-            return path
-    raise LaunchError(
-        f'{record} names {named} as the last checkpoint, but there is no such file, nor '
-        f'{work_dir / named.name}. Name another (--resume CHECKPOINT) or remove {record}.'
-    )
+    """:func:`mmhoga.files.last_checkpoint`, with a LaunchError if it does not exist."""
+    try:
+        return last_checkpoint(work_dir)
+    except FileNotFoundError as error:
+        raise LaunchError(str(error)) from error
 
 
 def require_checkpoint(checkpoint: str) -> None:

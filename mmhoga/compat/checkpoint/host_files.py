@@ -49,7 +49,7 @@ def without_instructions(checkpoint: Any, folder: Path | None) -> Any:
 
     * ``meta.config``, which mmengine runs as Python. It does not write this key itself; files for mmcv 1 have it.
     * ``best_ckpt``, the path of a file or folder that mmengine deletes after a better epoch, if it is not a checkpoint
-      in ``folder``, where the file to resume from lies.
+      in ``folder``, where the file to resume from lies. In a copied or moved folder it becomes the file of that name.
     * ``keep_ckpt_ids``, the parts of names of files that mmengine deletes, if they are not numbers.
     """
     if not isinstance(checkpoint, dict):
@@ -63,6 +63,8 @@ def without_instructions(checkpoint: Any, folder: Path | None) -> Any:
     for key, value in list(information.items()):
         if isinstance(key, str) and key.startswith('best_ckpt'):
             harmless = folder is not None and isinstance(value, str) and _is_checkpoint_in(folder, value)
+            if not harmless and folder is not None and (copied := _copied_checkpoint(folder, value)):
+                information[key], harmless = copied, True
         else:
             numbers = isinstance(value, list) and all(type(number) is int for number in value)
             harmless = key != 'keep_ckpt_ids' or numbers
@@ -73,6 +75,12 @@ def without_instructions(checkpoint: Any, folder: Path | None) -> Any:
 
 def _is_checkpoint_in(folder: Path, path: str) -> bool:
     return Path(path).suffix == '.pth' and Path(path).resolve().parent == folder.resolve()
+
+
+def _copied_checkpoint(folder: Path, path: Any) -> str | None:
+    """The checkpoint in ``folder`` with the name of another path, or None."""
+    copied = folder / Path(path).name if isinstance(path, str) and path.isprintable() else folder
+    return str(copied) if copied.suffix == '.pth' and copied.is_file() else None
 
 
 def use_safe_files(module: ModuleType) -> None:

@@ -93,8 +93,8 @@ class GenotypeHook(Hook):
 
     Each record is also one line of the log, and curves for the visualizer and so for TensorBoard
     (``vis_backends=[dict(type='TensorboardVisBackend')]``). With one alpha per stage, the first two files are in one
-    folder per stage (``layer1/genotype.json``, ...). Files are written whole or not at all. A resumed run keeps the
-    history up to the epoch that it resumes from.
+    folder per stage (``layer1/genotype.json``, ...). Files are written whole or not at all. The checkpoints of the
+    search hold the history too, so a resumed run keeps it in any folder.
 
     :class:`mmhoga.search.SearchLoop` adds this hook to every search. A config only names it to set its options.
 
@@ -127,6 +127,12 @@ class GenotypeHook(Hook):
         self._histories: dict[str, list[dict[str, Any]]] = {}  # by stage
         self._shapes: dict[str, Shape] = {}  # by cell
 
+    def state_dict(self) -> dict[str, Any]:
+        return {'histories': self._histories}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._histories = state['histories']
+
     def before_train(self, runner: Runner) -> None:
         model = _search_model(runner)
         # Sizes of the first batch of the search, also after a resume: checkpoints hold the message hub.
@@ -137,8 +143,9 @@ class GenotypeHook(Hook):
                 record_input_shape(cell, name, self._shapes)
         for stage in model.named_alphas():
             path = Path(runner.work_dir, stage, 'search_history.json')
-            entries = read_json(path)['epochs'] if runner.epoch and path.is_file() else []
-            self._histories[stage] = [entry for entry in entries if entry['epoch'] <= runner.epoch]
+            if stage not in self._histories:  # a new search, or a checkpoint that an earlier version wrote
+                entries = read_json(path)['epochs'] if runner.epoch and path.is_file() else []
+                self._histories[stage] = [entry for entry in entries if entry['epoch'] <= runner.epoch]
         if self.watch.action == 'stop' and self._findings(model):
             runner.train_loop.stop_training = True
 

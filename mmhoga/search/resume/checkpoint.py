@@ -14,8 +14,10 @@ from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from mmhoga.files import remove_leftovers, write_atomic
+from mmhoga.files import last_checkpoint, remove_leftovers, write_atomic
 from mmhoga.registry import HOOKS
+from mmhoga.search.resume.hooks import load_hook_states
+from mmhoga.search.resume.source import lacks, missing_state, set_own_paths
 from mmhoga.search.resume.state import SEED, SearchError, identity, process_state
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # as shells report it
@@ -62,6 +64,21 @@ class AtomicBackend(LocalBackend):
 register_backend('mmhoga.atomic', AtomicBackend, force=True)
 
 
+def write_whole_files(hook: CheckpointHook, runner: Runner) -> None:
+    """Make a hook that saves to a local disk write whole files, and remove what a killed run has left of others.
+
+    Call this after the hook's ``before_train``. No other process may be writing to its folder.
+    """
+    if not isinstance(hook.file_backend, LocalBackend) or hook.file_client_args is not None:
+        return
+    hook.backend_args = {'backend': 'mmhoga.atomic'}
+    hook.file_backend = get_file_backend(hook.out_dir, backend_args=hook.backend_args)
+    if is_main_process():
+        for folder in {runner.work_dir, hook.out_dir}:
+            for path in remove_leftovers(folder):
+                runner.logger.info(f'Removed {path}, which a killed run had left half written.')
+
+
 @HOOKS.register_module()
 class SearchCheckpointHook(CheckpointHook):
     """Drop-in replacement for mmengine's CheckpointHook in a search; :class:`SearchLoop` installs it.
@@ -90,19 +107,34 @@ class SearchCheckpointHook(CheckpointHook):
     last_ckpt: str | None
     file_backend: Any
 
+    def before_run(self, runner: Runner) -> None:
+        if runner._resume and runner._load_from is None:
+            try:
+                last = last_checkpoint(runner.work_dir)
+            except FileNotFoundError as error:
+                raise SearchError(str(error)) from error
+            runner._load_from = last and str(last)
+        if not self.save_optimizer or not self.save_param_scheduler:
+            runner.logger.warning(
+                'The checkpoint hook saves no optimizer state or no learning rate schedule (save_optimizer, '
+                'save_param_scheduler): this search cannot be resumed from its checkpoints.'
+            )
+
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        if isinstance(self.file_backend, LocalBackend) and self.file_client_args is None:
-            self.backend_args = {'backend': 'mmhoga.atomic'}
-            self.file_backend = get_file_backend(self.out_dir, backend_args=self.backend_args)
-            if is_main_process():
-                for folder in {runner.work_dir, self.out_dir}:
-                    for path in remove_leftovers(folder):
-                        runner.logger.info(f'Removed {path}, which a killed run had left half written.')
+        write_whole_files(self, runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:  # load_from: weights to start from
             return
+        missing = missing_state(runner, checkpoint)
+        if missing:
+            raise SearchError(
+                f'{lacks(runner._load_from, missing)} A search cannot resume from it. Resume from another checkpoint '
+                '(--resume CHECKPOINT), or start a new search with these weights: load_from instead of resume, and '
+                'another work_dir (--work-dir).'
+            )
+        set_own_paths(runner, checkpoint)
         state = checkpoint.get('search')
         if state is None:
             runner.logger.warning('The checkpoint has no search state: the resumed search will not be exact.')
@@ -118,11 +150,14 @@ class SearchCheckpointHook(CheckpointHook):
                 'search in another work_dir (--work-dir).'
             )
         runner.train_loop.resumed = state
+        own = state['processes'][runner.rank % len(state['processes'])]
+        load_hook_states(runner, own.get('hooks', {}))
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         request = getattr(runner._train_loop, 'stop_request', None)  # None in a validation without training
         if request is not None and request.received:
-            runner.logger.info(f'SIGTERM during validation: --resume continues from {self.last_ckpt}.')
+            last = self.last_ckpt or runner._load_from
+            runner.logger.info(f'SIGTERM during validation: --resume continues from {last}.')
             raise SystemExit(EXIT_STOPPED)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -132,6 +167,7 @@ class SearchCheckpointHook(CheckpointHook):
     def save_and_exit(self, runner: Runner) -> None:
         """Save between two iterations, after a SIGTERM, and exit. Every process must call this."""
         filename = f'interrupted_iter_{runner.iter}.pth'
+        self.save_optimizer = self.save_param_scheduler = True  # this file serves only to resume
         self._save(runner, filename, dict(epoch=runner.epoch, iter=runner.iter))
         runner.logger.info(f'SIGTERM: saved {filename}. --resume continues with the next iteration.')
         raise SystemExit(EXIT_STOPPED)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhoga.search.loaders import random_splits
 from mmhoga.search.model import unwrapped
+from mmhoga.search.resume.hooks import hook_states
 
 SEED = 'seed (randomness.seed)'
 
@@ -31,7 +32,7 @@ class SearchError(RuntimeError):
 
 
 def process_state(runner: Runner) -> dict[str, Any]:
-    """The state that differs between processes: random generators, and accumulated gradients before their average.
+    """The state that differs between processes: random generators, accumulated gradients before their average, hooks.
 
     Except in the first process, whose model and logs mmengine saves, also batch norm's statistics and the logs.
     """
@@ -39,6 +40,7 @@ def process_state(runner: Runner) -> dict[str, Any]:
     state: dict[str, Any] = {
         'rng': rng_state(),
         'gradients': {n: p.grad.detach().cpu() for n, p in model.named_parameters() if p.grad is not None},
+        'hooks': hook_states(runner),
     }
     accelerator = _accelerator()
     if accelerator is not None:
@@ -50,7 +52,7 @@ def process_state(runner: Runner) -> dict[str, Any]:
 
 
 def set_process_state(runner: Runner, state: dict[str, Any]) -> None:
-    """Restore a :func:`process_state`."""
+    """Restore a :func:`process_state`, except the hooks, whose state was restored when the checkpoint was loaded."""
     model = unwrapped(runner.model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     for name, gradient in state['gradients'].items():
