@@ -1,7 +1,7 @@
 """``torchrun`` that ends with 128 + N after signal N, as shells report it. torch's own ends with 1 and a traceback.
 
-Slurm and scripts tell by the code (143 after SIGTERM) that a run was stopped and may be continued. The processes receive
-the signal too, and have 30 seconds to save.
+By the code (143 after SIGTERM) Slurm and scripts recognise a run that was stopped and may be continued. The processes
+receive the signal too, and have 30 seconds to save.
 """
 
 from __future__ import annotations
