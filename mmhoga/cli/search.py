@@ -29,6 +29,7 @@ from mmhoga.search import SearchError, search_config
 from mmhoga.search.derived import derived_model
 from mmhoga.search.from_training import DEFAULTS
 from mmhoga.search.records.history import placement_text, read_json
+from mmhoga.search.selection.results import WEIGHTS
 
 
 def search_parser() -> argparse.ArgumentParser:
@@ -62,7 +63,7 @@ def _add_choices(group: Any) -> None:
     def add(name: str, text: str, **settings: Any) -> None:
         default = DEFAULTS[name]
         shown = ' '.join(map(str, default)) if isinstance(default, tuple) else default
-        suffix = '' if default is None else f' (default: {shown})'
+        suffix = '' if default is None or default is False else f' (default: {shown})'
         group.add_argument(f'--{name.replace("_", "-")}', default=default, help=text + suffix, **settings)
 
     number, count = positive(float), positive(int)
@@ -70,6 +71,8 @@ def _add_choices(group: Any) -> None:
     add('num_groups', 'K (default: that of the genotype in CONFIG)', type=count, metavar='K')
     add('primitives', 'the candidates (default: all)', nargs='+', metavar='NAME')
     add('alpha_per', 'one alpha for the model, or one per stage of the backbone', choices=('model', 'stage'))
+    add('stage_pattern', 'regular expression for the stage in the name of a cell', metavar='PATTERN')
+    add('val_loss', 'also compute the loss on the validation data', action='store_true')
     cost = "cost term of alpha's loss, for example metric=macs weight=0.1 input_shape=[3,224,224] (default: none)"
     add('cost', cost, nargs='+', action=ConfigOptions, metavar='KEY=VALUE')
     placement = 'also search which blocks get an attention; with num_groups=[2,4] of which K, with keep=3 of 3 blocks'
@@ -77,7 +80,8 @@ def _add_choices(group: Any) -> None:
     add('fraction', 'share of the training set in trainA, for the weights', type=number, metavar='F')
     add('split_seed', 'seed of the split', type=int, metavar='N')
     add('seed', 'seed of the search (default: that of CONFIG)', type=int, metavar='N')
-    add('batch_size', 'images per step and process, of each half (default: that of CONFIG)', type=count, metavar='N')
+    add('batch_size', 'images of trainA per step and process (default: that of CONFIG)', type=count, metavar='N')
+    add('alpha_batch_size', 'images of trainB (default: as many as of trainA)', type=count, metavar='N')
     optimizer = "of the weights: the paper's SGD, set by the next five options, or that of CONFIG with its schedule"
     add('optimizer', optimizer, choices=('paper', 'training'))
     add('lr', 'learning rate of the weights', type=number, metavar='X')
@@ -164,12 +168,13 @@ def _derived(training: Config, args: argparse.Namespace) -> str:
     derived = copy.deepcopy(training)
     derived.model = derived_model(training.model, args.work_dir)
     derived.pop('work_dir', None)
-    if args.weights == 'supernet':
-        weights = Path(args.work_dir).resolve() / 'derived.pth'
-        if not weights.is_file():
-            raise SearchError(f'--weights supernet: the search wrote no {weights}. Choose --weights scratch.')
-        derived.load_from = str(weights)
-    return _text(derived, [f'{args.config} with the genotype of the search in this folder. Written by mmhoga search.'])
+    text = f'{args.config} with the genotype of the search in this folder. Written by mmhoga search.'
+    if args.weights == 'scratch':
+        return _text(derived, [text])
+    if not (Path(args.work_dir) / WEIGHTS).is_file():
+        raise SearchError(f'--weights supernet: the search wrote no {WEIGHTS}. Choose --weights scratch.')
+    derived.pop('load_from', None)
+    return f"{_text(derived, [text])}\nload_from = '{{{{ fileDirname }}}}/{WEIGHTS}'\n"
 
 
 def _training_arguments(args: argparse.Namespace) -> argparse.Namespace:

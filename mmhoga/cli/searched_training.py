@@ -6,6 +6,7 @@ import argparse
 import copy
 import inspect
 import re
+from contextlib import suppress
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +14,7 @@ from torch import nn
 
 from mmhoga.cli.inserted_networks import checked_insertion
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config
-from mmhoga.insertion import find_places
+from mmhoga.insertion import PlaceError, find_places
 from mmhoga.search.supernets import has_cells
 
 CELL = {'type': 'mmhoga.HOGA'}
@@ -81,7 +82,9 @@ def _where(config: str, cfg: Config, network: nn.Module) -> str:
             '--plugins after_conv2 adds them to the blocks of its backbone, as in the paper: '
             "model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2')]))."
         )
-    stages = [place.name for place in find_places(network) if not place.problem and _STAGE.fullmatch(place.name)]
+    stages = []
+    with suppress(PlaceError):  # a network that runs on no image of zeros
+        stages = [place.name for place in find_places(network) if not place.problem and _STAGE.fullmatch(place.name)]
     if stages:
         pattern = re.sub(r'\d+$', r'\\d', re.escape(stages[0]))
         change = checked_insertion(cfg, network, {'cell': dict(CELL), 'after': pattern})

@@ -30,12 +30,15 @@ def search_config(
     num_groups: int | None = None,
     primitives: Sequence[str] | None = None,
     alpha_per: str = 'model',
+    stage_pattern: str | None = None,
+    val_loss: bool = False,
     cost: Mapping[str, Any] | None = None,
     placement: Mapping[str, Any] | None = None,
     fraction: float = 0.5,
     split_seed: int = 0,
     seed: int | None = None,
     batch_size: int | None = None,
+    alpha_batch_size: int | None = None,
     optimizer: str = 'paper',
     lr: float = 0.025,
     min_lr: float = 1e-3,
@@ -71,11 +74,13 @@ def search_config(
     Args:
         training: of mmdet, mmpretrain, mmpose or another project of mmengine. It stays as it is.
         epochs: 100, or the number of the training with ``optimizer='training'``.
-        num_groups, primitives, alpha_per, cost, placement: see :class:`mmhoga.search.SearchModel`.
+        num_groups, primitives, alpha_per, stage_pattern, val_loss, cost, placement: see
+            :class:`mmhoga.search.SearchModel`.
         fraction: the share of samples in trainA.
         split_seed: of the split.
         seed: of the run; by default that of the training.
-        batch_size: of each half, per process; by default that of the training.
+        batch_size: of trainA, per process; by default that of the training.
+        alpha_batch_size: of trainB; by default that of trainA.
         optimizer: of the weights. ``'paper'``: SGD with cosine decay, from the arguments below. ``'training'``: that
             of the training, with its schedule, stretched to the epochs of the search.
         lr, min_lr, momentum, weight_decay: of SGD.
@@ -108,7 +113,7 @@ def search_config(
     sgd = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, clip_grad=clip_grad, min_lr=min_lr)
 
     space: dict[str, Any] = dict(num_groups=num_groups, primitives=primitives, alpha_per=alpha_per)
-    space.update(cost=cost, placement=placement)
+    space.update(stage_pattern=stage_pattern, val_loss=val_loss, cost=cost, placement=placement)
     config.model = ConfigDict(type='mmhoga.SearchModel', architecture=config.model, **_chosen(space))
     steps: dict[str, Any] = dict(order=order, hessian=hessian, unroll=unroll)
     steps.update(warmup_epochs=warmup_epochs, temperature=temperature, sampling=sampling, selection=selection)
@@ -116,6 +121,7 @@ def search_config(
         type='mmhoga.SearchLoop',
         max_epochs=total,
         split=dict(fraction=fraction, seed=split_seed),
+        **({} if alpha_batch_size is None else {'alpha_dataloader': dict(batch_size=alpha_batch_size)}),
         **_validation(training, total),
         **_chosen(steps),
     )

@@ -16,7 +16,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmhoga.cli.search import search_main
 from mmhoga.cli.train import train_main
 from mmhoga.genotype import Genotype
-from mmhoga.hosts import load_config
+from mmhoga.hosts import build_model, load_config
 from mmhoga.models import HOGA
 from mmhoga.search import search_config
 
@@ -171,6 +171,9 @@ OPTIONS = {
     'split-seed': (['3'], 3),
     'seed': (['4'], 4),
     'batch-size': (['8'], 8),
+    'alpha-batch-size': (['4'], 4),
+    'stage-pattern': ([r'layer\d'], r'layer\d'),
+    'val-loss': ([], True),
     'lr': (['0.1'], 0.1),
     'min-lr': (['0'], 0.0),
     'momentum': (['0.5'], 0.5),
@@ -212,6 +215,7 @@ def test_every_choice_is_an_option(folder):
 @pytest.fixture
 def plain(folder):
     Path('toy.py').write_text(re.sub(r',\n\s*plugins=.*\]\)', ')', TRAINING))
+    return folder
 
 
 def test_a_training_without_cells_is_refused_with_places(plain, capsys):
@@ -234,9 +238,13 @@ def test_cells_are_added_where_the_command_line_says(plain, capsys):
     assert r"matches 'backbone\\.stage\\d' as a whole" in capsys.readouterr().err
     capsys.readouterr()
 
-    choices = [*CHOICES, '--epochs', '1', '--no-validate']
+    choices = [*CHOICES, '--epochs', '1', '--no-validate', '--weights', 'supernet']
     assert search_main(['toy.py', '--after', r'backbone\.layer\d', *choices]) == 0
-    derived = load_config('work_dirs/toy-search/train.py').model.backbone
+    training = load_config('work_dirs/toy-search/train.py')
+    model = build_model(training)
+    model.load_state_dict(weights(training.load_from))  # strict
+    assert Path(training.load_from) == plain / 'work_dirs/toy-search/derived.pth'
+    derived = training.model.backbone
     assert (derived.type, derived.into, derived.after) == ('mmhoga.Insert', 'mmhoga.CIFARResNet', r'layer\d')
     assert derived.cell.genotype == rows('work_dirs/toy-search/genotype.json')
 
