@@ -53,8 +53,12 @@ class ToyMetric(BaseMetric):
 
 
 class ToyPack:
+    def __init__(self, offset=0.0):
+        self.offset = offset
+
     def __call__(self, data):
-        return {'inputs': torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0, 'gt_label': data['gt_label']}
+        inputs = torch.from_numpy(data['img']).permute(2, 0, 1) / 255.0
+        return {'inputs': inputs + self.offset, 'gt_label': data['gt_label']}
 
 
 class ToyNoise:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from mmengine.dist import all_gather, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhoga.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmhoga.search import bilevel
@@ -103,7 +105,7 @@ def descend_alpha(
     joint = unroll == 'joint' and get_world_size() > 1
     with model.differentiating_alpha() as alphas:
         if order == 1:
-            with model.frozen_weights():
+            with model.frozen_weights(), unchanged_statistics(model):
                 _, gradients = bilevel.first_order(val_loss, alphas, loss_scale=loss_scale)
         else:
             _, gradients = bilevel.second_order(
@@ -125,6 +127,27 @@ def descend_alpha(
             wrapper.step()
             wrapper.zero_grad()
     return outputs
+
+
+@contextmanager
+def unchanged_statistics(model: nn.Module) -> Iterator[None]:
+    """Context in which forward passes in training mode leave the statistics of batch norms as they are.
+
+    Batches are normalised by their own statistics, as in training. Nothing is copied: the running averages are updated
+    with the weight 0, and a counter that is thrown away takes the place of ``num_batches_tracked``.
+    """
+    norms: list[Any] = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    scratch = next((torch.zeros_like(counter) for _, counter in saved if counter is not None), None)
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = scratch
+    try:
+        yield
+    finally:
+        for norm, (momentum, counter) in zip(norms, saved):
+            norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
 def require_equal_alpha(alphas: Sequence[Tensor], epoch: int) -> None:

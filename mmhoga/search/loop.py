@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
-from mmhoga.search.loaders import search_loaders
+from mmhoga.search.loaders import NAMES, search_loaders
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.records.log import SearchLogProcessor
+from mmhoga.search.resume.changes import Follower
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
 from mmhoga.search.resume.hooks import keep_alpha_raw
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
@@ -117,8 +119,8 @@ class SearchLoop(EpochBasedTrainLoop):
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here
         self._position = 0  # number of batches of this epoch that were used before this process started
         self._iter: int
-        self._batches: Iterator[Any]
-        self._alpha_batches: Iterator[Any]
+        self._streams: tuple[BatchStream, ...] = ()
+        self._follower = Follower(*(loader.dataset for loader in loaders)) if self.split else None
 
     def run(self) -> nn.Module:
         wrappers = self.runner.optim_wrapper
@@ -137,7 +139,8 @@ class SearchLoop(EpochBasedTrainLoop):
                     self._validate()
                 self.selection.run(self)
             finally:
-                self._batches = self._alpha_batches = iter(())  # ends the workers
+                for stream in self._streams:
+                    stream.close()
             self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -147,9 +150,14 @@ class SearchLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         position, self._position = self._position, 0
-        warmup = self._epoch < self.mix_schedule.warmup_epochs
-        for index in range(position, len(self.dataloader)):
-            self.run_iter(index, next(self._batches), None if warmup else next(self._alpha_batches))
+        if self._follower:
+            self._follower.update()
+        at = self._epoch, position
+        warmup = self._epoch < self.mix_schedule.warmup_epochs  # reads nothing of trainB
+        batches = self._streams[0].epoch(*at)
+        alpha_batches = repeat(None) if warmup else self._streams[1].epoch(*at)
+        for index, (data, alpha_data) in enumerate(zip(batches, alpha_batches), position):
+            self.run_iter(index, data, alpha_data)
         if self.runner.distributed:
             require_equal_alpha(unwrapped(self.runner.model).alphas, self._epoch + 1)
         self.runner.call_hook('after_train_epoch')
@@ -202,7 +210,7 @@ class SearchLoop(EpochBasedTrainLoop):
         runner.logger.info('The cells are compiled: the first iteration takes minutes.')
 
     def _start(self) -> None:
-        """Start both data streams, and restore the rest of the state, at the position of the checkpoint."""
+        """Make both data streams, and restore the rest of the state, at the position of the checkpoint."""
         runner, state = self.runner, self.resumed
         loaders = (self.dataloader, self.alpha_dataloader)
         length, alpha_length = map(len, loaders)
@@ -230,13 +238,10 @@ class SearchLoop(EpochBasedTrainLoop):
         if alpha_length != length:
             effect = 'reshuffled within an epoch' if alpha_length < length else f'cut to {length} batches per epoch'
             runner.logger.info(f'trainA has {length} batches, trainB {alpha_length}: trainB is {effect}.')
-        streams = [
+        self._streams = tuple(
             BatchStream(loader, name, seed=runner.seed, epochs=self._max_epochs, length=length)
-            for loader, name in zip(loaders, ('trainA', 'trainB'))
-        ]
-        at = (self._epoch, self._position)
-        self._batches = streams[0].start(*at)
-        self._alpha_batches = streams[1].start(*max(at, (warmup, 0)))  # a warm-up epoch reads nothing of trainB
+            for loader, name in zip(loaders, NAMES)
+        )
         if state is not None:
             set_process_state(runner, state['processes'][runner.rank % len(state['processes'])])
             self.resumed = None

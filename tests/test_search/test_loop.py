@@ -130,6 +130,54 @@ def test_a_resumed_search_ends_like_an_uninterrupted_one(search_config, monkeypa
     assert histories[0] == histories[1]
 
 
+@pytest.mark.parametrize('order', [1, 2])
+def test_a_step_on_alpha_leaves_the_statistics_of_batch_norms(search_config, order):
+    """Neither order lets trainB into the running averages or their counters; a step on the weights updates them."""
+    search_config.train_cfg.order = order
+    runner = Runner.from_cfg(search_config)
+    loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    model = runner.model.train()
+    model.architecture.stem = torch.nn.Sequential(model.architecture.stem, torch.nn.BatchNorm2d(8, momentum=None))
+    data, train_data = next(iter(loop.alpha_dataloader)), next(iter(loop.dataloader))
+    momenta = [module.momentum for module in model.modules() if hasattr(module, 'momentum')]
+
+    def buffers():
+        return {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+    before = buffers()
+    loop.alpha_step(data, train_data)
+    assert before.keys() == buffers().keys()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in buffers().items())
+    assert [module.momentum for module in model.modules() if hasattr(module, 'momentum')] == momenta
+    model.train_step(train_data, runner.optim_wrapper['weights'])
+    changed = {name.rpartition('.')[2] for name, buffer in buffers().items() if not torch.equal(buffer, before[name])}
+    assert changed == {'running_mean', 'running_var', 'num_batches_tracked'}
+
+
+def test_a_pipeline_switch_reaches_both_halves_and_their_workers(search_config, monkeypatch):
+    """mmdet's hook sets the pipeline of trainA in the main process. A resumed search takes the new pipeline too."""
+    seen = []
+
+    def run_iter(self, index, data, alpha_data):
+        seen.append((self._epoch, float(data['inputs'].max()), float(alpha_data['inputs'].max())))
+        original(self, index, data, alpha_data)
+
+    original = SearchLoop.run_iter
+    monkeypatch.setattr(SearchLoop, 'run_iter', run_iter)
+    search_config.train_dataloader.update(dataset=search_config.train_dataloader.dataset.dataset, num_workers=1)
+    search_config.train_cfg = dict(type='mmhoga.SearchLoop', max_epochs=2, split=dict())
+    hook = dict(type='mmdet.PipelineSwitchHook', switch_epoch=1, switch_pipeline=[dict(type='ToyPack', offset=10)])
+    search_config.custom_hooks.append(hook)
+    whole = run(search_config, 'switch')
+    assert len(seen) == 6 and all((low >= 10) == (high >= 10) == (epoch == 1) for epoch, low, high in seen)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SearchLoop, 'run_iter', stop_at(3, SearchLoop.run_iter))
+        run(search_config, 'switch stopped', work_dir=search_config.work_dir + '2')
+    resumed = run(search_config, 'switch resumed', work_dir=search_config.work_dir + '2', resume=True)
+    assert torch.equal(resumed.model.alpha, whole.model.alpha)
+
+
 def test_alphas_gradient_accumulates(search_config):
     search_config.optim_wrapper.alpha.accumulative_counts = 3
     search_config.train_cfg.max_epochs = 1

@@ -326,6 +326,11 @@ def test_a_full_disk(config, monkeypatch):
     torch.load(Path(config.work_dir, 'last_checkpoint').read_text(), weights_only=True)
 
 
+def both_halves(**changes):
+    halves = ('train_dataloader.dataset', 'train_cfg.alpha_dataloader.dataset')
+    return {f'{half}.{key}': value for half in halves for key, value in changes.items()}
+
+
 class TestRefusals:
     @pytest.fixture(scope='class')
     def begun(self, tmp_path_factory):
@@ -341,8 +346,8 @@ class TestRefusals:
         [
             ({'model.architecture.num_groups': 4}, r'K \(num_groups\) was 2, now is 4'),
             ({'model.architecture.width': 16}, 'number of weights was'),
-            ({'train_dataloader.dataset.seed': 1}, "split of trainA was .*'seed': 0.*'seed': 1"),
-            ({'train_cfg.alpha_dataloader.dataset.fraction': 0.4}, 'samples in trainB was 24, now is 29'),
+            (both_halves(seed=1), "split of trainA was .*'seed': 0.*'seed': 1"),
+            (both_halves(fraction=0.4), 'samples in trainB was 24, now is 29'),
             ({'randomness.seed': 1}, r'seed \(randomness.seed\) was 0, now is 1'),
         ],
     )

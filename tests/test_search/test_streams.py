@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Sampler
 
-from mmhoga.search.resume.state import BatchStream, rng_state, set_rng_state
+from mmhoga.search.resume.state import BatchStream, SearchError, rng_state, set_rng_state
 
 
 class Noisy(Dataset):
@@ -125,3 +125,86 @@ def test_a_position_beyond_the_state_of_numpys_generator_is_refused(position):
     with pytest.raises(ValueError, match=f'position {position}, not one of 0 to 624'):
         set_rng_state({**state, 'numpy': (name, keys, position, *rest)})
     set_rng_state(state)
+
+
+class Fixed(Sampler):
+    """Yields ``given`` samples, where its length is that of the data set."""
+
+    given = 0
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return iter(index % len(self.dataset) for index in range(self.given))
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize(
+    ('sampler', 'message'),
+    [
+        (InfiniteSampler, 'trainA gives more than the 3 batches that it should have, by its sampler InfiniteSampler'),
+        (type('Long', (Fixed,), {'given': 13}), 'more than the 3 batches .* by its sampler Long. .*DefaultSampler'),
+        (Fixed, 'trainA gives no batch, by its sampler Fixed'),
+    ],
+)
+def test_samplers_without_an_end_or_without_a_batch_are_refused(sampler, message, workers):
+    """Before, the second pass of an InfiniteSampler was empty, and the stream looked for a batch for ever."""
+    with pytest.raises(SearchError, match=message):
+        batches(stream(sampler=sampler, workers=workers))
+
+
+def test_a_sampler_with_fewer_batches_than_its_length_starts_again():
+    whole = batches(stream(sampler=type('Short', (Fixed,), {'given': 5}), epochs=2))
+    assert [len(batch) for batch in whole] == [4, 1, 4] * 2
+
+
+class TestAChangedDataSet:
+    """``Noisy`` with an offset that a hook changes at an epoch."""
+
+    class Switched(Noisy):
+        offset = 0
+
+        def __getitem__(self, index):
+            return torch.tensor([index + self.offset, *super().__getitem__(index)[1:]])
+
+    def epochs(self, workers, start=0, switch=1):
+        dataset = self.Switched(10)
+        loader = DataLoader(dataset, 4, sampler=DefaultSampler(dataset, seed=0), num_workers=workers)
+        running = BatchStream(loader, 'trainA', seed=0, epochs=3)
+        result, processes = [], []
+        for epoch in range(start, 3):
+            if epoch >= switch:
+                dataset.offset = 100
+            result.append(torch.cat(list(running.epoch(epoch))))
+            processes.append([worker.pid for worker in running._running._workers] if workers else [])
+        running.close()
+        return result, processes
+
+    def test_reaches_the_workers_at_the_next_epoch(self):
+        whole, _ = self.epochs(workers=0)
+        assert [bool((epoch[:, 0] >= 100).all()) for epoch in whole] == [False, True, True]
+        with_workers, processes = self.epochs(workers=1)
+        assert all(torch.equal(a, b) for a, b in zip(whole, with_workers))
+        assert processes[0] != processes[1] == processes[2], 'the workers start again once'
+
+    def test_is_resumed_exactly(self):
+        whole, _ = self.epochs(workers=0)
+        for start in (1, 2):
+            rest, _ = self.epochs(workers=1, start=start)
+            assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:]))
+
+    def test_workers_keep_running_without_a_change(self):
+        _, processes = self.epochs(workers=1, switch=9)
+        assert processes[0] == processes[1] == processes[2]
+
+
+def test_an_epoch_starts_at_a_position():
+    whole = batches(stream())
+    running = stream(workers=1)
+    rest = [*running.epoch(1, 2), *running.epoch(2)]
+    assert all(torch.equal(torch.stack([p.double() for p in a], 1), b) for a, b in zip(rest, whole[5:]))
+    assert len(rest) == 4

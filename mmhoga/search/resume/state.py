@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmhoga.search.loaders import random_splits
 from mmhoga.search.model import unwrapped
+from mmhoga.search.resume.changes import Fingerprint
 from mmhoga.search.resume.hooks import hook_states
 
 SEED = 'seed (randomness.seed)'
@@ -98,7 +100,8 @@ class BatchStream:
     The loader's samplers determine the order of an epoch, after ``set_epoch``. Random numbers drawn while a batch is
     loaded (by augmentation, or by a sampler without ``set_epoch``) are seeded with the run's seed, the stream's name,
     the rank, the epoch and the number of the batch, so they depend neither on the number of workers nor on earlier
-    batches. (mmengine seeds each worker once, when it starts.) Workers start once and load across epochs.
+    batches. (mmengine seeds each worker once, when it starts.) Workers start once and load across epochs, until the
+    data set changes in the main process.
 
     Args:
         loader: of a map-style data set; only its settings are used.
@@ -109,6 +112,7 @@ class BatchStream:
 
     Raises:
         TypeError: the loader has no batches of indices.
+        SearchError: from the iterators, if the sampler gives no batch, or more than its length.
     """
 
     def __init__(self, loader: DataLoader, name: str, *, seed: int, epochs: int, length: int | None = None) -> None:
@@ -118,9 +122,30 @@ class BatchStream:
                 'none. Use a map-style data set and a batch size.'
             )
         self.loader = loader
+        self.name = name
         self.key = f'{seed}/{name}/{get_rank()}'
         self.epochs = epochs
         self.length = len(loader) if length is None else length
+        self._running: Iterator[Any] | None = None
+        self._sent: Fingerprint | None = None  # the data set as the workers have it
+
+    def epoch(self, epoch: int, position: int = 0) -> Iterator[Any]:
+        """The rest of an epoch from batch number ``position``; to be called for each epoch in turn.
+
+        Workers have a copy of the data set from their start. If it has changed, as mmdet's PipelineSwitchHook does at
+        the beginning of an epoch, they start again.
+        """
+        now = Fingerprint(self.loader.dataset) if self.loader.num_workers else None
+        if self._running is not None and now != self._sent:
+            print_log(f'The data set of {self.name} has changed: its workers start again.', 'current')
+            self._running = None
+        if self._running is None:
+            self._running, self._sent = self.start(epoch, position), now
+        return islice(self._running, self.length - position)
+
+    def close(self) -> None:
+        """End the workers of :meth:`epoch`."""
+        self._running = None
 
     def start(self, epoch: int = 0, position: int = 0) -> Iterator[Any]:
         """Iterate from batch number ``position`` of ``epoch`` to the end of the stream."""
@@ -152,8 +177,17 @@ class BatchStream:
         for sampler in (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, 'sampler', loader.sampler)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
+        length = len(loader)
         with seeded(self._seed(epoch, 'order')):
-            return list(islice(loader.batch_sampler, len(loader)))
+            batches = list(islice(loader.batch_sampler, length + 1))
+        if not batches or len(batches) > length:
+            kind = type(getattr(loader.batch_sampler, 'sampler', loader.batch_sampler)).__name__
+            found = 'no batch' if not batches else f'more than the {length} batches that it should have'
+            raise SearchError(
+                f'a pass over {self.name} gives {found}, by its sampler {kind}. A search counts epochs, so use a '
+                "sampler with an end: sampler=dict(type='DefaultSampler', shuffle=True)."
+            )
+        return batches
 
     def _seed(self, epoch: int, part: object) -> int:
         digest = hashlib.blake2b(f'{self.key}/{epoch}/{part}'.encode(), digest_size=4).digest()
