@@ -165,7 +165,8 @@ def test_a_pipeline_switch_reaches_both_halves_and_their_workers(search_config, 
 
     original = SearchLoop.run_iter
     monkeypatch.setattr(SearchLoop, 'run_iter', run_iter)
-    search_config.train_dataloader.update(dataset=search_config.train_dataloader.dataset.dataset, num_workers=1)
+    search_config.train_dataloader.dataset = search_config.train_dataloader.dataset.dataset
+    search_config.train_dataloader.num_workers = 1
     search_config.train_cfg = dict(type='mmhoga.SearchLoop', max_epochs=2, split=dict())
     hook = dict(type='mmdet.PipelineSwitchHook', switch_epoch=1, switch_pipeline=[dict(type='ToyPack', offset=10)])
     search_config.custom_hooks.append(hook)

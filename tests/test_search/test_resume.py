@@ -326,6 +326,20 @@ def test_a_full_disk(config, monkeypatch):
     torch.load(Path(config.work_dir, 'last_checkpoint').read_text(), weights_only=True)
 
 
+def test_what_changed_in_the_config_applies_from_the_checkpoint_on(config):
+    """mmengine itself would load the learning rates and schedules of the checkpoint."""
+    with pytest.raises(Killed):
+        run(config, CallAt(killed, iteration=4))
+    schedule = [dict(type='CosineAnnealingLR', T_max=3, eta_min=0.0, by_epoch=True)]
+    changes = {'optim_wrapper.weights.optimizer.lr': 0.5, 'optim_wrapper.alpha.optimizer.lr': 0.2}
+    changes |= {'param_scheduler.weights': schedule, 'train_cfg.max_epochs': 3}
+    runner = run(config, resume=True, **changes)
+    rates = [runner.message_hub.get_scalar(f'train/{name}.lr').data[0] for name in ('weights', 'alpha')]
+    assert rates[0][::3] == pytest.approx([0.1, 0.375, 0.125]) and rates[1][::3] == pytest.approx([0.03, 0.1, 0.05])
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'Changed in the config: max_epochs from 2 to 3, weights.groups.0.initial_lr from 0.1 to 0.5' in log
+
+
 def both_halves(**changes):
     halves = ('train_dataloader.dataset', 'train_cfg.alpha_dataloader.dataset')
     return {f'{half}.{key}': value for half in halves for key, value in changes.items()}

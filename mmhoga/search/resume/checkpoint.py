@@ -12,11 +12,13 @@ import torch
 from mmengine.dist import all_reduce, gather_object, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from mmhoga.files import last_checkpoint, remove_leftovers, write_atomic
 from mmhoga.registry import HOOKS
 from mmhoga.search.resume.hooks import load_hook_states
+from mmhoga.search.resume.settings import apply_changes, settings
 from mmhoga.search.resume.source import lacks, missing_state, set_own_paths
 from mmhoga.search.resume.state import SEED, SearchError, identity, process_state
 
@@ -104,6 +106,7 @@ class SearchCheckpointHook(CheckpointHook):
         return added
 
     _search: dict[str, Any] | None = None
+    _settings: dict[str, Any]
     last_ckpt: str | None
     file_backend: Any
 
@@ -119,6 +122,8 @@ class SearchCheckpointHook(CheckpointHook):
                 'The checkpoint hook saves no optimizer state or no learning rate schedule (save_optimizer, '
                 'save_param_scheduler): this search cannot be resumed from its checkpoints.'
             )
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):  # otherwise SearchLoop raises an error
+            self._settings = settings(runner)
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
@@ -149,6 +154,10 @@ class SearchCheckpointHook(CheckpointHook):
                 f'this checkpoint is of another search: {"; ".join(changed)}. Restore the config, or start a new '
                 'search in another work_dir (--work-dir).'
             )
+        if 'settings' in state:
+            apply_changes(runner, checkpoint, state['settings'], self._settings)
+        else:
+            runner.logger.info('The checkpoint is of an older version: its learning rates and schedules apply.')
         runner.train_loop.resumed = state
         own = state['processes'][runner.rank % len(state['processes'])]
         load_hook_states(runner, own.get('hooks', {}))
@@ -194,6 +203,7 @@ class SearchCheckpointHook(CheckpointHook):
             'version': 1,
             'batches_per_epoch': len(loaders[0]),
             'sampler_seeds': [getattr(loader.sampler, 'seed', None) for loader in loaders],
+            'settings': self._settings,
             'identity': {**identity(runner), SEED: runner.seed},
             'processes': gather_object(process_state(runner)),
         }
