@@ -14,6 +14,7 @@ from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.lock import locked
 from mmhoga.cli.run.runner import run_config, run_parser, set_amp, set_arguments, set_auto_scale_lr, set_resume
 from mmhoga.hosts import load_config
+from mmhoga.search.loop import require_search_loop
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -70,6 +71,7 @@ def run_training(cfg: Config, notes: Sequence[str], *, last: bool = True) -> Non
     def action(runner: Runner) -> None:
         for note in filter(None, [*notes, unlocked]):
             runner.logger.info(note)
+        require_search_loop(runner)
         runner.train()
 
     with locked(cfg.work_dir) if distributed.is_main_process(cfg.launcher) else nullcontext() as unlocked:

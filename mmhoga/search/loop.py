@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
 from mmhoga.search.loaders import NAMES, search_loaders
-from mmhoga.search.model import SearchModel, unwrapped
+from mmhoga.search.model import ANOTHER_LOOP, SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
 from mmhoga.search.records.log import SearchLogProcessor
 from mmhoga.search.resume.changes import Follower
@@ -24,6 +24,21 @@ from mmhoga.search.resume.hooks import keep_alpha_raw
 from mmhoga.search.resume.state import BatchStream, SearchError, set_process_state
 from mmhoga.search.selection.schedule import MixSchedule
 from mmhoga.search.selection.select import Selection
+
+
+def require_search_loop(runner: Runner) -> None:
+    """Refuse to train a :class:`SearchModel` by another loop, before mmengine builds anything for it.
+
+    Raises:
+        SearchError: the ``train_cfg`` of the runner is not that of a :class:`SearchLoop`.
+    """
+    loop = runner._train_loop
+    if not isinstance(unwrapped(runner.model), SearchModel) or not isinstance(loop, dict):
+        return
+    kind = loop.get('type', 'EpochBasedTrainLoop' if loop.get('by_epoch', True) else 'IterBasedTrainLoop')
+    built = LOOPS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(built, type) and issubclass(built, SearchLoop)):
+        raise SearchError(ANOTHER_LOOP.format(getattr(kind, '__name__', kind)))
 
 
 @LOOPS.register_module()

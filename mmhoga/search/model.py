@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
@@ -27,6 +28,11 @@ from mmhoga.search.placement import (
     named_choices,
 )
 from mmhoga.search.supernets import with_supernets
+
+ANOTHER_LOOP = (
+    'A SearchModel has two optimizers, which mmhoga.SearchLoop uses in turn, but train_cfg has {}. Set train_cfg=dict('
+    "type='mmhoga.SearchLoop', max_epochs=..., split=dict(fraction=0.5, seed=0)). A search counts epochs."
+)
 
 
 @MODELS.register_module()
@@ -196,6 +202,12 @@ class SearchModel(BaseModel):
         """The total loss of a batch from a data loader, and the values to log."""
         batch = self.data_preprocessor(data, True)
         return self.parse_losses(self._run_forward(batch, mode='loss'))
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
+        """A step on the weights, by their optimizer alone."""
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            raise TypeError(ANOTHER_LOOP.format('a loop that takes one step for both optimizers'))
+        return super().train_step(data, optim_wrapper)
 
     def alpha_loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss that alpha descends on: that of a batch of trainB, plus the expected cost if configured."""

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import toy_search
 from mmengine.runner import Runner
 
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA, derive_genotype
 from mmhoga.search import GenotypeHook, SearchError, SearchLoop, SearchModel
+from mmhoga.search.loop import require_search_loop
 
 
 def run(config, name, **changes):
@@ -203,6 +205,29 @@ def test_configs_of_other_trainings_are_refused(search_config, changes, message)
     search_config.param_scheduler = None
     with pytest.raises((TypeError, ValueError), match=message):
         run(search_config, 'bad', **changes)
+
+
+def test_another_loop_is_refused(search_config):
+    """Before, mmengine failed with KeyError: 'alpha'."""
+    runner = Runner.from_cfg(search_config)
+    require_search_loop(runner)
+    for train_cfg, words in (
+        (dict(by_epoch=False, max_iters=5), 'IterBasedTrainLoop'),
+        (dict(max_epochs=5), 'EpochBasedTrainLoop'),
+        (dict(type='IterBasedTrainLoop', max_iters=5), 'IterBasedTrainLoop'),
+    ):
+        runner._train_loop = train_cfg
+        with pytest.raises(SearchError, match=f'mmhoga.SearchLoop uses in turn, but train_cfg has {words}. Set train_'):
+            require_search_loop(runner)
+    runner.model = toy_search.ToyClassifier()
+    require_search_loop(runner)
+
+
+def test_a_step_for_both_optimizers_is_refused(search_config):
+    runner = Runner.from_cfg(search_config)
+    wrappers = runner.build_optim_wrapper(runner.optim_wrapper)
+    with pytest.raises(TypeError, match=r'two optimizers, which mmhoga\.SearchLoop uses in turn'):
+        runner.model.train_step({}, wrappers)
 
 
 def test_the_hook_refuses_a_model_without_alpha(search_config):
