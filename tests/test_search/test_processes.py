@@ -1,6 +1,7 @@
 """Two processes that search together, compared with one process on the joint batch."""
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -38,7 +39,11 @@ def results(tmp_path_factory):
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     for process, output in zip(processes, outputs):
         assert process.returncode == 0, output
-    return [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
+    ranks = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
+    for method in ('score', 'perturbation'):
+        genotype = json.loads((folder / method / 'genotype.json').read_text(encoding='utf-8'))
+        ranks[0]['selected', method] = genotype['edges'], genotype['meta']['selection']['method']
+    return ranks
 
 
 def alone(tmp_path, step, data):
@@ -91,6 +96,14 @@ def test_each_process_has_its_own_part_of_both_halves(results):
         first, second = (set(rank['indices'][half]) for rank in results)
         assert not first & second
         assert first | second == set(range(24))
+
+
+@pytest.mark.parametrize('method', ['score', 'perturbation'])
+def test_both_processes_select_the_same_genotype(results, method):
+    """Each evaluates it on its own parts of trainA and trainB; the first writes the files."""
+    first, second = (rank['selected'][method] for rank in results)
+    assert first == second
+    assert results[0]['selected', method] == (first, method)
 
 
 def test_processes_that_diverge_are_stopped(results):

@@ -16,6 +16,7 @@ from mmhoga.cli.run import distributed
 from mmhoga.search import SearchError
 from mmhoga.search.descent import require_equal_alpha
 from mmhoga.search.resume.state import BatchStream
+from mmhoga.search.selection.select import Selection
 
 STEPS = {
     'placement': dict(placement=dict(num_groups=(2, 4))),
@@ -153,6 +154,14 @@ def main(folder):
         for hook in runner.hooks
         if isinstance(hook, EMAHook)
     ]
+    selections = {
+        'score': dict(candidates=4, norm_batches=1),
+        'perturbation': dict(batches=1, tune_iterations=1, tune_lr=1.0),
+    }
+    results['selected'] = {
+        method: Selection(method, **options).run(resumed.train_loop, folder / method)[''].to_dict()['edges']
+        for method, options in selections.items()
+    }
     torch.save(results, folder / f'rank{rank}.pth')
     distributed.leave()
 

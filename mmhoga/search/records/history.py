@@ -9,7 +9,8 @@ name of each cell to the (C, H, W) of its input, and ``epochs`` holds one object
                  "skip_edges": 3, "none_edges": 0, "params": 5140, "macs": 77800,
                  "loss": {"trainA": 1.5, "trainB": 1.6, "val": 1.4}}, ...]}
 
-``entropy`` is the entropy of softmax(alpha) per edge, in nats. ``skip_edges`` counts the ``skip_connect`` edges of the
+``entropy`` is the entropy of softmax(alpha) per edge, in nats, whatever the temperature; ``temperature`` is there
+if it is not 1. ``skip_edges`` counts the ``skip_connect`` edges of the
 genotype. ``none_edges`` counts the edges where ``none`` has the largest alpha; a genotype never contains ``none``.
 A search with a placement adds ``placement`` to each epoch (:func:`mmhoga.search.placement.record`): for each block the
 K to choose from (0: no attention), beta and the K that it keeps; the number of cells kept, and their whole cost::

@@ -164,6 +164,9 @@ class GenotypeHook(Hook):
             }
             genotypes[stage] = model.genotype({**meta, 'stage': stage} if stage else meta, stage)
             entry = epoch_entry(runner.epoch + 1, alpha, model.primitives, genotypes[stage])
+            temperature = runner.train_loop.mix_schedule.temperature(runner.epoch)
+            if temperature != 1:
+                entry['temperature'] = temperature
             cells = model.named_cells(stage)
             if kept is not None:
                 placement = record(model.named_choices(), kept, cells, self._shapes, genotypes[stage])

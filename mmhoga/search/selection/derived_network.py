@@ -46,7 +46,7 @@ def derived_architecture(model: SearchModel, genotypes: Mapping[str, Genotype]) 
 
 
 def derived_cells(model: SearchModel, genotypes: Mapping[str, Genotype]) -> dict[str, HOGA]:
-    """The derived cells of the network, by name. Draws no random numbers from torch's generators.
+    """The derived cells of the network, by name. Torch's random numbers stay as they are.
 
     The names are those of :func:`searched_modules`; blocks that keep no cell are missing.
 
@@ -59,7 +59,7 @@ def derived_cells(model: SearchModel, genotypes: Mapping[str, Genotype]) -> dict
             f'The search has an alpha for each of the stages {stages}, and there are genotypes for {list(genotypes)}. '
             'Give one genotype for each stage; a single alpha has the empty name.'
         )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # cells are built on the CPU
         cells = {
             name: cell.derive(genotypes[stage]) for stage in stages for name, cell in model.named_cells(stage).items()
         }

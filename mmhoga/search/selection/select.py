@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
@@ -111,7 +111,7 @@ class Selection:
 
     def _by_score(self, loop: SearchLoop, model: SearchModel) -> tuple[dict[str, Genotype], dict, dict]:
         options = self.options
-        seed = loop.runner.seed if options['seed'] is None else options['seed']
+        seed = _common_seed(loop, options['seed'])
         score = scorer_of(loop, data=options['data'], batches=options['batches'], norm_batches=options['norm_batches'])
         results = []
         for genotypes in sampled_genotypes(model, options['candidates'], seed):
@@ -130,7 +130,7 @@ class Selection:
 
     def _by_perturbation(self, loop: SearchLoop, model: SearchModel) -> tuple[dict[str, Genotype], dict, dict]:
         options = self.options
-        seed = loop.runner.seed if options['seed'] is None else options['seed']
+        seed = _common_seed(loop, options['seed'])
         selection = PerturbationSelection(
             model,
             evaluation(loop, options['data'], options['batches']),
@@ -149,6 +149,13 @@ class Selection:
         )
         summary = {'data': options['data'], 'metric': selection.metric, 'score': score}
         return genotypes, summary, {'metric': selection.metric, 'removals': selection.removals}
+
+
+def _common_seed(loop: SearchLoop, seed: int | None) -> int:
+    """The seed of the draws in every process: with ``diff_rank_seed`` those of the run differ."""
+    seeds = [loop.runner.seed if seed is None else seed]
+    broadcast_object_list(seeds)
+    return seeds[0]
 
 
 def most_likely(model: SearchModel) -> dict[str, Genotype]:

@@ -1,6 +1,8 @@
 """Warm-up, temperature and sampling: closed forms, and searches that resume exactly with them."""
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,14 +193,22 @@ def test_a_resumed_search_ends_like_an_uninterrupted_one(search_config, monkeypa
 
 
 def test_a_repeated_validation_has_the_temperature_of_its_epoch(search_config, monkeypatch):
-    search_config.train_cfg.temperature = GDAS
+    search_config.train_cfg.temperature = dict(start=10, end=1)
     seen = []
     monkeypatch.setattr(
         SearchLoop, '_validate', lambda self: seen.append(self.runner.model.mixings[0].temperature.item())
     )
     run(search_config)
     run(search_config, resume=True)
-    assert seen == pytest.approx([10, 0.1, 0.1])
+    assert seen == [10, 1, 1]
+
+
+def test_records_have_the_temperature_and_the_entropy_of_alpha_itself(search_config):
+    search_config.train_cfg.temperature = dict(start=10, end=1)
+    first, last = json.loads(Path(run(search_config).work_dir, 'search_history.json').read_text())['epochs']
+    assert first['temperature'] == 10 and 'temperature' not in last
+    p = torch.tensor(first['alpha']).softmax(-1)
+    torch.testing.assert_close(torch.tensor(first['entropy']), -(p * p.log()).sum(-1))
 
 
 class FixedMix(torch.nn.Module):
