@@ -163,16 +163,15 @@ class SearchableHOGA(GroupAttention):
     def messages_from(self, j: int, node: Tensor, edge_weights: Sequence[Tensor]) -> list[Tensor]:
         return list(self.nodes[j](node.unsqueeze(1), edge_weights[j + 1]).unbind(1))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that this supernet shares with its derived cell."""
+        return self._derived.keywords
+
     def with_groups(self, num_groups: int) -> SearchableHOGA:
         """A new supernet with the settings of this one and another K."""
-        cell = SearchableHOGA(
-            self.in_channels, num_groups=num_groups, primitives=self.primitives, **self._derived.keywords
-        )
+        cell = SearchableHOGA(self.in_channels, num_groups=num_groups, primitives=self.primitives, **self.settings)
         return cell.to(self.alpha).train(self.training)
-
-    def derive_untrained(self, genotype: Any) -> HOGA:
-        """A cell with the settings of this supernet, and weights of its own."""
-        return self._derived(genotype=genotype).to(self.alpha)
 
     def derive(self, genotype: Any = None) -> HOGA:
         """The cell with the operations of a genotype, by default that of alpha, and the weights of this supernet.
@@ -190,7 +189,7 @@ class SearchableHOGA(GroupAttention):
             raise ValueError(
                 f'The genotype has K = {genotype.num_groups}, but this supernet has K = {self.num_groups}.'
             )
-        cell = self.derive_untrained(genotype)
+        cell = self._derived(genotype=genotype).to(self.alpha)
         for name in ('summary_attention', 'phi', 'output_attention'):
             getattr(cell, name).load_state_dict(getattr(self, name).state_dict())
         for j, k in edge_list(self.num_groups):

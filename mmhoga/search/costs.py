@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype, edge_list, uniform
 from mmhoga.models.complexity import Complexity, count
+from mmhoga.models.hoga import HOGA
 from mmhoga.models.hooks import undisturbed
 from mmhoga.models.operations import EdgeInput
 from mmhoga.models.primitives import build_operation
@@ -165,16 +166,25 @@ def cell_key(cell: SearchableHOGA, shape: Shape) -> Key:
     return f'cell_k{cell.num_groups}', *shape
 
 
-def bare_cell(cell: SearchableHOGA) -> nn.Module:
+def bare_cell(cell: SearchableHOGA) -> HOGA:
     """The derived cell with ``skip_connect`` on every edge, which leaves summary, phi and output attention."""
     with torch.random.fork_rng(devices=[]):
-        return cell.derive_untrained(uniform('skip_connect', cell.num_groups))
+        return _bare_cell(cell.in_channels, cell.num_groups, cell.settings)
+
+
+def _bare_cell(in_channels: int, num_groups: int, settings: Mapping[str, Any]) -> HOGA:
+    return HOGA(in_channels, genotype=uniform('skip_connect', num_groups), **settings)
 
 
 def cell_complexity(cell: SearchableHOGA, shape: Shape) -> Complexity:
     """The cost of a derived cell without its edges, for one image."""
+    return _bare_complexity(cell.in_channels, cell.num_groups, tuple(shape), **cell.settings)
+
+
+@cache
+def _bare_complexity(in_channels: int, num_groups: int, shape: Shape, **settings: Any) -> Complexity:
     with torch.random.fork_rng(devices=[]):
-        return count(bare_cell(cell), shape)
+        return count(_bare_cell(in_channels, num_groups, settings), shape)
 
 
 class OnMaps(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -19,14 +18,8 @@ from mmhoga.models.mixing import Mixing
 from mmhoga.models.supernet import SearchableHOGA, derive_genotype, share_alpha
 from mmhoga.registry import MODELS
 from mmhoga.search.costs import ExpectedCost, cell_shapes
-from mmhoga.search.placement import (
-    Placement,
-    blocks_of,
-    by_num_groups,
-    cell_probabilities,
-    cells_of_blocks,
-    named_choices,
-)
+from mmhoga.search.placement import Placement, blocks_of, cell_probabilities, cells_of_blocks, named_choices
+from mmhoga.search.sharing import by_num_groups, by_stage
 from mmhoga.search.supernets import with_supernets
 
 ANOTHER_LOOP = (
@@ -101,8 +94,10 @@ class SearchModel(BaseModel):
         self.val_loss = val_loss
         self._register_load_state_dict_pre_hook(_accept_plain_weights)
         self.placement = None if placement is None else Placement(**placement)
+        self._choices: dict[str, CellChoice] = {}
         if self.placement is not None:
             self.placement.add_choices(self.architecture)
+            self._choices = named_choices(self.architecture)
         cells = self.named_cells()
         if not cells:
             raise ValueError(
@@ -112,7 +107,7 @@ class SearchModel(BaseModel):
                 "insert it into another: type='mmhoga.Insert', into='CSPNeXt', cell=dict(type='mmhoga.HOGA'), "
                 "after=r'stage\\d'."
             )
-        self._groups = {'': list(cells)} if alpha_per == 'model' else _by_stage(list(cells), stage_pattern)
+        self._groups = {'': list(cells)} if alpha_per == 'model' else by_stage(list(cells), stage_pattern)
         if self.placement is not None:
             self._groups = by_num_groups(self._groups, cells)
         alphas = {stage: cells[names[0]].alpha for stage, names in self._groups.items()}
@@ -166,7 +161,7 @@ class SearchModel(BaseModel):
 
     def named_choices(self) -> dict[str, CellChoice]:
         """The choices of the blocks by name; empty without a placement."""
-        return named_choices(self.architecture)
+        return dict(self._choices)
 
     def kept(self) -> dict[str, int] | None:
         """The K that each block keeps, 0 for none, by the names of :meth:`named_choices`; None without a placement."""
@@ -257,16 +252,3 @@ def _requiring_grad(parameters: Sequence[nn.Parameter], required: bool) -> Itera
     finally:
         for parameter in parameters:
             parameter.requires_grad_(not required)
-
-
-def _by_stage(names: list[str], pattern: str) -> dict[str, list[str]]:
-    stages: dict[str, list[str]] = {}
-    for name in names:
-        match = re.search(pattern, name)
-        if match is None:
-            raise ValueError(
-                f'alpha_per="stage": the cell {name!r} is in no stage of {pattern!r}. Set stage_pattern to a '
-                'regular expression that matches the stages of this backbone.'
-            )
-        stages.setdefault(match[0].replace('.', '_'), []).append(name)
-    return stages

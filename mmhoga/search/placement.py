@@ -91,19 +91,6 @@ def named_choices(architecture: nn.Module) -> dict[str, CellChoice]:
     return {name: module for name, module in architecture.named_modules() if isinstance(module, CellChoice)}
 
 
-def by_num_groups(groups: Mapping[str, list[str]], cells: Mapping[str, SearchableHOGA]) -> dict[str, list[str]]:
-    """The names of the cells that share an alpha: ``groups``, each divided by K if there are several."""
-    every = sorted({cell.num_groups for cell in cells.values()})
-    if len(every) == 1:
-        return dict(groups)
-    divided = {
-        '_'.join(filter(None, (stage, cell_name(k)))): [name for name in names if cells[name].num_groups == k]
-        for stage, names in groups.items()
-        for k in every
-    }
-    return {name: names for name, names in divided.items() if names}
-
-
 def cells_of_blocks(choices: Mapping[str, CellChoice]) -> list[list[str]]:
     """The names of the cells of each block."""
     return [[f'{block}.{cell_name(k)}' for k in choice.num_groups] for block, choice in choices.items()]
