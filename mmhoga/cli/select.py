@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained, run
+from mmhoga.cli.run.lock import locked
 from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
 from mmhoga.cli.values import positive
 from mmhoga.files import near_names
@@ -64,12 +65,14 @@ def _select(args: argparse.Namespace) -> None:
     require_checkpoint(str(checkpoint))
     cfg = load_config(str(_config_in(args.work_dir)), args.cfg_options)
     import_mmpretrain(cfg)
-    with explained(cfg, ['train', 'val']):
-        loop = open_search(cfg, checkpoint)
-    genotypes = selection.run(loop, args.out, args.work_dir)
+    out = args.out or args.work_dir
+    with locked(out):
+        with explained(cfg, ['train', 'val']):
+            loop = open_search(cfg, checkpoint)
+        genotypes = selection.run(loop, out, args.work_dir)
     for stage, genotype in genotypes.items():
         print(f'{stage}:\n{genotype}' if stage else genotype)
-    print(f'Selected by {args.method}; written to {args.out or args.work_dir}')
+    print(f'Selected by {args.method}; written to {out}')
 
 
 def _config_in(work_dir: Path) -> Path:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhoga.genotype import Genotype, edge_list, edge_name, from_edges
 from mmhoga.search.model import SearchModel
 from mmhoga.search.resume.state import seeded
-from mmhoga.search.selection.score import Evaluation, chosen_metric, lower_is_better
+from mmhoga.search.selection.score import Evaluation, badness, chosen_metric
 
 
 class PerturbationSelection:
@@ -110,8 +110,9 @@ class PerturbationSelection:
         return values
 
     def _most_missed(self, without: dict[str, float]) -> str:
-        assert self.metric is not None
-        return (max if lower_is_better(self.metric) else min)(without, key=without.__getitem__)
+        metric = self.metric
+        assert metric is not None
+        return max(without, key=lambda name: badness(metric, without[name]))
 
 
 class Tuning:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -107,6 +108,11 @@ def metrics_on(loader: DataLoader, evaluator: Evaluator) -> Evaluation:
 def lower_is_better(metric: str) -> bool:
     """Whether a metric is a loss, by its name; all others count as higher is better."""
     return 'loss' in metric.rpartition('/')[2]
+
+
+def badness(metric: str, value: float) -> float:
+    """A number that is larger for a worse value of a metric, and infinite for NaN."""
+    return math.inf if math.isnan(value) else value if lower_is_better(metric) else -value
 
 
 def chosen_metric(metrics: Mapping[str, float], metric: str | None) -> str:

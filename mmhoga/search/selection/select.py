@@ -20,7 +20,7 @@ from mmhoga.search.resume.state import BatchStream
 from mmhoga.search.selection.finished import DATA, evaluation, scorer_of
 from mmhoga.search.selection.perturbation import PerturbationSelection, Tuning
 from mmhoga.search.selection.results import write_results
-from mmhoga.search.selection.score import chosen_metric, lower_is_better
+from mmhoga.search.selection.score import badness, chosen_metric
 
 if TYPE_CHECKING:  # the loop imports this module
     from mmhoga.search.loop import SearchLoop
@@ -118,8 +118,9 @@ class Selection:
             results.append((score(genotypes), genotypes))
             _stop_if_asked(loop)
         metric = chosen_metric(results[0][0], options['metric'])
-        sign = 1 if lower_is_better(metric) else -1
-        results.sort(key=lambda result: sign * result[0][metric])  # stable: of equal scores the most likely wins
+        results.sort(
+            key=lambda result: badness(metric, result[0][metric])
+        )  # stable: of equal scores the most likely wins
         best = results[0][0][metric]
         loop.runner.logger.info(
             f'Selection by score: {len(results)} candidates, {metric} from {best:.4g} to {results[-1][0][metric]:.4g}.'

@@ -1,6 +1,7 @@
 """Scores of genotypes with the supernet's weights, against one-hot supernets and independent evaluations."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from mmhoga.search import SearchModel
 from mmhoga.search.resume.state import rng_state
 from mmhoga.search.selection import GenotypeScorer, SupernetScore
 from mmhoga.search.selection.finished import first_batches, open_search
-from mmhoga.search.selection.score import loss_on, lower_is_better
+from mmhoga.search.selection.score import badness, loss_on, lower_is_better
 
 runs = iter(range(10**6))
 
@@ -168,3 +169,9 @@ def test_batches_are_the_same_in_every_call(search_config):
 def test_the_direction_of_a_metric():
     assert lower_is_better('loss') and lower_is_better('val/loss_cls')
     assert not lower_is_better('accuracy/top1') and not lower_is_better('coco/bbox_mAP')
+
+
+def test_a_score_that_is_not_a_number_is_the_worst():
+    for metric, values in (('loss', [0.1, 0.4, math.nan]), ('accuracy', [0.4, 0.1, math.nan])):
+        assert sorted(values[::-1], key=lambda value: badness(metric, value))[:2] == values[:2]
+        assert badness(metric, math.nan) > badness(metric, values[1])
