@@ -172,6 +172,5 @@ def test_the_direction_of_a_metric():
 
 
 def test_a_score_that_is_not_a_number_is_the_worst():
-    for metric, values in (('loss', [0.1, 0.4, math.nan]), ('accuracy', [0.4, 0.1, math.nan])):
-        assert sorted(values[::-1], key=lambda value: badness(metric, value))[:2] == values[:2]
-        assert badness(metric, math.nan) > badness(metric, values[1])
+    assert sorted([math.nan, 0.4, 0.1], key=lambda value: badness('loss', value))[:2] == [0.1, 0.4]
+    assert sorted([math.nan, 0.1, 0.4], key=lambda value: badness('accuracy', value))[:2] == [0.4, 0.1]
