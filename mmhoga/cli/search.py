@@ -199,7 +199,8 @@ def _report(work_dir: Path, args: argparse.Namespace) -> str:
         if 'placement' in last:
             lines += [f'    {placement_text(last["placement"])}']
     if not args.then:
-        return '\n'.join([*lines, f'To train the network with it:\n\n    mmhoga train {work_dir / "train.py"}'])
+        command = f'mmhoga train {work_dir / "train.py"} --work-dir {work_dir / "train"}'
+        return '\n'.join([*lines, f'To train the network with it:\n\n    {command}'])
     trained = read_run(work_dir / 'train')
     metric = pick_metric([trained])
     value = None if metric is None else trained.final(metric.key)

@@ -137,7 +137,8 @@ def test_resume_continues_the_stage_that_was_interrupted(folder, capsys, loop):
 def test_one_alpha_per_stage(folder, capsys):
     """Then the training has one plugin per stage, each with its genotype."""
     assert search_main(['toy.py', *CHOICES, '--epochs', '1', '--alpha-per', 'stage', '--no-validate']) == 0
-    assert 'mmhoga train work_dirs/toy-search/train.py' in capsys.readouterr().out
+    command = 'mmhoga train work_dirs/toy-search/train.py --work-dir work_dirs/toy-search/train\n'
+    assert command in capsys.readouterr().out
     plugins = load_config('work_dirs/toy-search/train.py').model.backbone.plugins
     assert [plugin.cfg.genotype for plugin in plugins] == [
         rows(f'work_dirs/toy-search/layer{number}/genotype.json') for number in (1, 2, 3)
