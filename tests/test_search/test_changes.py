@@ -59,6 +59,14 @@ def test_the_cost_does_not_grow_with_the_samples():
     assert before == Fingerprint(dataset)
 
 
+def test_what_cannot_be_summarised_counts_as_changed():
+    class Odd:
+        def __reduce_ex__(self, protocol):
+            return 'no_such_name'
+
+    assert Fingerprint(Odd()) != Fingerprint(Odd())
+
+
 class TestFollower:
     def test_a_pipeline_switch_reaches_the_other_half(self):
         for whole in (Listed(pipeline=[]), RepeatDataset(Listed(pipeline=[]), 2)):

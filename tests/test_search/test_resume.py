@@ -383,10 +383,24 @@ class TestRefusals:
 
     def test_another_batch_size_between_epochs_warns(self, begun, tmp_path):
         work_dir = shutil.copytree(begun.work_dir, tmp_path / 'moved')
+        path = work_dir / 'epoch_1.pth'
+        saved = torch.load(path, weights_only=True)
+        del saved['search']['settings'], saved['search']['identity']['split (train_cfg.split)']
+        torch.save(saved, path)  # as older versions wrote it
         changes = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # more epochs are allowed
-        runner = run(begun, resume=True, load_from=str(work_dir / 'epoch_1.pth'), work_dir=str(work_dir), **changes)
+        runner = run(begun, resume=True, load_from=str(path), work_dir=str(work_dir), **changes)
         assert (runner.epoch, runner.iter) == (3, 3 * 6)
-        assert 'the result will not be exact' in next(Path(runner.log_dir).glob('*.log')).read_text()
+        log = next(Path(runner.log_dir).glob('*.log')).read_text()
+        assert 'the result will not be exact' in log and 'of an older version: its learning rates' in log
+
+    def test_another_split(self, search_config):
+        search_config.train_dataloader.dataset = search_config.train_dataloader.dataset.dataset
+        search_config.train_cfg = dict(type='mmhoga.SearchLoop', max_epochs=2, split=dict(fraction=0.5))
+        with pytest.raises(SystemExit):
+            run(search_config, CallAt(terminated, iteration=0))
+        for change, words in ((('seed', 1), "'seed': 0.*'seed': 1"), (('stratified', False), "'stratified': False")):
+            with pytest.raises(SearchError, match=rf'another search: split \(train_cfg.split\) was .*{words}'):
+                run(search_config, resume=True, **{f'train_cfg.split.{change[0]}': change[1]})
 
     def test_a_random_seed_is_restored(self, search_config):
         search_config.randomness.seed = None

@@ -7,6 +7,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Iterator
+from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -31,11 +32,13 @@ class Fingerprint:
     def __init__(self, value: Any) -> None:
         self._alive: list[Any] = []  # so that no other object gets the address of one of these
         buffer = io.BytesIO()
-        _Summary(buffer, self._alive).dump(value)
-        self._digest = hashlib.blake2b(buffer.getbuffer()).digest()
+        self._digest: bytes | None = None
+        with suppress(Exception):  # of a class of a user; the object then counts as changed
+            _Summary(buffer, self._alive).dump(value)
+            self._digest = hashlib.blake2b(buffer.getbuffer()).digest()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fingerprint) and self._digest == other._digest
+        return isinstance(other, Fingerprint) and self._digest == other._digest is not None
 
     __hash__ = None  # type: ignore[assignment]
 
