@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+_STEP = re.compile(r'(?!best_).*_\d+\.pth')  # epoch_3.pth; others hold no state to resume from
 _LEFTOVER = re.compile(r'\..+\.\d+-[0-9a-f]{32}\.tmp')
 
 
@@ -64,7 +65,8 @@ def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
         for path in (record.with_name(named.name), named) if named.name not in ('', '..') else ():
             if path.exists():
                 return path
-    saved = sorted(record.parent.glob('*.pth'), key=lambda path: path.stat().st_mtime)
+    found = [path for path in record.parent.glob('*.pth') if _STEP.fullmatch(path.name)]
+    saved = sorted(found, key=lambda path: path.stat().st_mtime)
     hint = f' The newest checkpoint there is {saved[-1].name}.' if saved else ''
     raise FileNotFoundError(
         f'{record} names {text[:200]!r}, and there is no such file, here or there.{hint} Name a checkpoint '

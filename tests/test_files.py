@@ -29,7 +29,8 @@ def test_the_last_checkpoint_is_the_one_in_the_folder(tmp_path):
 
 @pytest.mark.parametrize('record', [b'epoch_9.pth', b'', b'\0', b'x' * 5000, b'\xff\xfe', b'..'])
 def test_a_spoilt_record_of_the_last_checkpoint(tmp_path, record):
-    (tmp_path / 'epoch_1.pth').touch()
+    for name in ('epoch_1.pth', 'best_score_epoch_1.pth', 'derived.pth'):
+        (tmp_path / name).touch()
     (tmp_path / 'last_checkpoint').write_bytes(record)
     with pytest.raises(
         FileNotFoundError, match=r'no such file, here or there\. The newest .* is epoch_1\.pth'
