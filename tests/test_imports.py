@@ -78,7 +78,17 @@ MAY_IMPORT = {
         'mmhoga.search',
         'mmhoga.figures',
     },
-    'mmhoga.cli': {'torch', 'mmengine', 'cv2', 'yaml', 'safetensors', *HOSTS, 'mmhoga'},
+    'mmhoga.studies': {
+        'torch',
+        'optuna',
+        'mmhoga.genotype',
+        'mmhoga.files',
+        'mmhoga.models',
+        'mmhoga.insertion',
+        'mmhoga.search',
+        'mmhoga.report',
+    },
+    'mmhoga.cli': {'torch', 'mmengine', 'cv2', 'yaml', 'safetensors', 'optuna', *HOSTS, 'mmhoga'},
     'mmhoga.__main__': {'mmhoga.cli'},
 }
 

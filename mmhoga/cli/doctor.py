@@ -19,7 +19,8 @@ from mmhoga.version import __version__
 
 PACKAGES = (
     *('torch', 'torchvision', 'numpy', 'mmengine', 'onedl-mmengine', 'mmcv', 'mmcv-lite', 'onedl-mmcv', 'mmpretrain'),
-    *('mmdet', 'mmpose', 'timm', 'scikit-learn', 'matplotlib', 'onnx', 'onnxruntime', 'onnxscript', 'setuptools'),
+    *('mmdet', 'mmpose', 'timm', 'scikit-learn', 'matplotlib', 'optuna', 'onnx', 'onnxruntime', 'onnxscript'),
+    'setuptools',
 )
 MMCV = "pip install 'mmcv-lite==2.1.0', or a compiled mmcv"
 POSE = "pip install 'mmhoga[pose]' && pip install --no-deps 'mmpose>=1.3.2'"
@@ -32,6 +33,7 @@ USES = {
     'bases such as mmdet::...': (['pkg_resources'], "pip install 'setuptools<81'"),
     "timm's attentions": (['timm'], "pip install 'mmhoga[attention]'"),
     'figures and reports': (['matplotlib', 'sklearn'], "pip install 'mmhoga[analysis]'"),
+    'studies of genotypes': (['optuna'], "pip install 'mmhoga[study]'"),
     'export to ONNX': (['onnx', 'onnxruntime', 'onnxscript'], "pip install 'mmhoga[deploy]'"),
     'TensorBoard': (['tensorboard'], "pip install 'mmhoga[tensorboard]'"),
 }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mmhoga.cli.doctor import USES
 from mmhoga.version import __version__
 
 #: Heading -> command -> (module in :mod:`mmhoga.cli`, function, purpose).
@@ -20,6 +21,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         'insert': ('insert', 'insert_main', 'add an attention to a trained network, and check that nothing changes'),
         'demo': ('demo', 'demo_main', 'search on handwritten digits, compare with SE and CBAM, write a report'),
         'random-search': ('trials', 'random_search_main', 'train random genotypes and rank them'),
+        'study': ('study', 'study_main', 'search genotypes by training or scoring each, with Optuna'),
         'repeat-search': ('trials', 'repeat_search_main', 'repeat a search over seeds and compare the results'),
     },
     'Inspect': {
@@ -93,4 +95,12 @@ def _run(argv: Sequence[str]) -> int:
         return 2
     module, function, _ = commands[name]
     sys.argv[0] = f'mmhoga {name}'  # the program's name in the command's --help and errors
-    return getattr(import_module(f'mmhoga.cli.{module}'), function)(rest)
+    try:
+        command = getattr(import_module(f'mmhoga.cli.{module}'), function)
+    except ModuleNotFoundError as error:
+        remedies = [remedy for modules, remedy in USES.values() if error.name in modules]
+        if not remedies:
+            raise
+        print(f'error: mmhoga {name} needs {error.name}, which is not installed: {remedies[0]}', file=sys.stderr)
+        return 2
+    return command(rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from mmhoga.report.runs import Run
@@ -52,7 +52,11 @@ def pick_metric(runs: Iterable[Run], key: str | None = None) -> Metric | None:
     Raises:
         ValueError: no run measured ``key``.
     """
-    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
+    return pick_measured(dict.fromkeys(metric for run in runs for metric in run.metrics), key)
+
+
+def pick_measured(measured: Collection[str], key: str | None = None) -> Metric | None:
+    """Like :func:`pick_metric`, from the keys of what was measured."""
     if key is not None and key not in measured:
         raise ValueError(f'No run measured {key!r}; measured were: {", ".join(measured) or "none"}.')
     known = {metric.key: metric for metric in METRICS}

@@ -18,13 +18,13 @@ from typing import IO, Any, Callable
 from mmhoga.cli.run.arguments import option_text
 from mmhoga.hosts import load_config
 from mmhoga.report.runs import read_run
-
-try:
-    import fcntl
-except ImportError:  # Windows: a second start of the same job is not detected there
-    fcntl = None  # type: ignore[assignment]
+from mmhoga.studies.locks import lock_file
 
 Watch = Callable[[str], None]
+OnStart = Callable[[subprocess.Popen], None]
+
+# Exit codes of a training that somebody ended with Ctrl-C, SIGTERM or the end of the process that started it.
+STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class JobError(Exception):
@@ -33,6 +33,10 @@ class JobError(Exception):
 
 class JobRunningError(JobError):
     """Another process runs the same job."""
+
+
+class JobStoppedError(JobError):
+    """Somebody ended the job. The same job started again continues it."""
 
 
 def from_here(path: Path) -> str:
@@ -48,19 +52,25 @@ class Job:
     config: str
     work_dir: Path
     options: dict[str, Any] = field(default_factory=dict)
+    lock: IO[str] | None = None  # a lock that is already held, instead of one on the work_dir
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of the command that starts the job or, if it was stopped, continues it."""
+        arguments = ['train', self.config, '--work-dir', from_here(self.work_dir), '--resume']
+        if self.options:
+            arguments += ['--cfg-options', *(option_text(key, value) for key, value in self.options.items())]
+        return arguments
 
     @property
     def command(self) -> list[str]:
-        """The command that starts the job or, if it was stopped, continues it."""
-        arguments = [self.config, '--work-dir', from_here(self.work_dir), '--resume']
-        if self.options:
-            arguments += ['--cfg-options', *(option_text(key, value) for key, value in self.options.items())]
-        return [sys.executable, '-m', 'mmhoga', 'train', *arguments]
+        """The command of the process, which ends when this process ends."""
+        return [sys.executable, '-m', 'mmhoga.cli.run.child', str(os.getpid()), *self.arguments]
 
     @property
     def typed(self) -> str:
         """The command as a person would type it."""
-        return shlex.join(self.command[2:])
+        return shlex.join(['mmhoga', *self.arguments])
 
     @property
     def last_step(self) -> int:
@@ -81,15 +91,14 @@ class Job:
         """The metric at the last validation."""
         return read_run(self.work_dir).final(metric)
 
-    def run(
-        self, threads: int, watch: Watch | None = None, on_start: Callable[[subprocess.Popen], None] | None = None
-    ) -> float:
+    def run(self, threads: int, watch: Watch | None = None, on_start: OnStart | None = None) -> float:
         """Run to the end, with this number of OpenMP threads, and return the seconds.
 
         The output goes to ``console.log`` in the work_dir and, line by line, to ``watch``.
 
         Raises:
             JobRunningError: another process runs this job, possibly one whose parent was killed.
+            JobStoppedError: the job was ended by a signal.
             JobError: the job failed.
         """
         start = time.monotonic()
@@ -98,53 +107,56 @@ class Job:
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
         pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         last_lines: deque[str] = deque(maxlen=15)
-        with (self.work_dir / '.lock').open('w') as lock:
-            if not _locked(lock):
-                raise JobRunningError(f'{self.name} is being run by another process (work_dir {self.work_dir}).')
+        lock = self.lock or lock_file(self.work_dir / '.lock')
+        if lock is None:
+            raise JobRunningError(f'{self.name} is being run by another process (work_dir {self.work_dir}).')
+        try:
             # The process inherits the lock, which lasts until both it and this process have ended.
-            inherited = [lock.fileno()] if fcntl else []
+            inherited = [lock.fileno()] if os.name == 'posix' else []
             with log.open('w') as file, subprocess.Popen(self.command, pass_fds=inherited, **pipes) as process:
                 if on_start:
                     on_start(process)
-                for line in process.stdout or ():
-                    file.write(line)
-                    last_lines.append(line)
-                    if watch:
-                        watch(line)
+                try:
+                    for line in process.stdout or ():
+                        file.write(line)
+                        last_lines.append(line)
+                        if watch:
+                            watch(line)
+                except BaseException:
+                    process.terminate()  # the ``with`` statement waits for the process
+                    raise
+        finally:
+            if lock is not self.lock:
+                lock.close()
+        if process.returncode in STOPPED:
+            raise JobStoppedError(f'{self.name} was stopped (exit code {process.returncode}); see {log}.')
         if process.returncode:
             end = ''.join(last_lines)
             raise JobError(f'{self.name} failed (exit code {process.returncode}). {log} ends:\n\n{end}')
         return time.monotonic() - start
 
 
-def _locked(file: IO[str]) -> bool:
-    """Lock a file. False if another process has locked it; file systems without locks count as free."""
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
 class JobPool:
-    """Runs jobs side by side. Leaving the ``with`` block early, also on SIGTERM, ends the jobs that still run."""
+    """Runs jobs side by side. Leaving the ``with`` block early, also on SIGTERM, ends the processes that still run."""
 
     def __init__(self, side_by_side: int):
         cores = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
         self._threads = max(1, cores // side_by_side)
         self._executor = ThreadPoolExecutor(side_by_side)
-        self._futures: dict[Future[float], Job] = {}
+        self._futures: dict[Future[Any], Any] = {}
         self._processes: list[subprocess.Popen] = []
         self._stopped = False
 
     def submit(self, job: Job, watch: Watch | None = None) -> None:
-        self._futures[self._executor.submit(job.run, self._threads, watch, self._started)] = job
+        """Run a job. The result of its future is its duration in seconds."""
+        self.call(job, lambda threads, on_start: job.run(threads, watch, on_start))
 
-    def finished(self) -> Iterator[tuple[Job, Future[float]]]:
-        """Each job when it has ended, with the future of its duration in seconds. More may be submitted meanwhile."""
+    def call(self, key: object, function: Callable[[int, OnStart], Any]) -> None:
+        """Call ``function(threads, on_start)``, which runs a job."""
+        self._futures[self._executor.submit(function, self._threads, self._started)] = key
+
+    def finished(self) -> Iterator[tuple[Any, Future[Any]]]:
+        """Each job (or key) when it has ended, with its future. More may be submitted meanwhile."""
         while self._futures:
             for future in wait(self._futures, return_when=FIRST_COMPLETED).done:
                 yield self._futures.pop(future), future
