@@ -13,14 +13,15 @@ from mmhoga.search import SearchModel
 from mmhoga.search.derived import insertion_file, plugins_file
 from mmhoga.search.selection import derived_architecture
 
-# The host, settings of the backbone, and the size of the images.
+# The model without cells in configs/_base_/models: the config of a training with cells, settings of the backbone, and
+# the size of the images.
 NETWORKS = {
-    'resnet8_digits': ('mmpretrain', dict(), 8),
-    'resnet20_cifar10': ('mmpretrain', dict(), 16),
-    'simple-baseline_r18_people': ('mmpose', dict(), 32),
-    'faster-rcnn_r18_fpn_shapes': ('mmdet', dict(), 32),
-    'rtmdet_shapes': ('mmdet', dict(start='identity'), 32),
-    'hrnet_people': ('mmpose', dict(), 32),
+    'resnet8_digits': ('digits/hoga-resnet8_1xb96-8e_digits', dict(), 8),
+    'resnet20_cifar10': ('cifar10/hoga-resnet20_1xb256-500e_cifar10', dict(), 16),
+    'simple-baseline_r18_people': ('demo/hoga-td-hm_r18_1xb16-10e_people', dict(), 32),
+    'faster-rcnn_r18_fpn_shapes': ('demo/hoga-faster-rcnn_r18_fpn_1xb8-10e_shapes', dict(), 32),
+    'rtmdet_shapes': ('demo/hoga-rtmdet_1xb8-10e_shapes', dict(start='identity'), 32),
+    'hrnet_people': ('demo/hoga-td-hm_hrnet_1xb16-10e_people', dict(), 32),
 }
 
 
@@ -59,8 +60,9 @@ def test_it_computes_what_the_one_hot_supernet_computes(toy, alpha_per, training
 @pytest.mark.parametrize('alpha_per', ['model', 'stage'])
 @pytest.mark.parametrize('name', NETWORKS)
 def test_its_weights_load_strictly_into_the_training_config(root, tmp_path, name, alpha_per):
-    scope, settings, size = NETWORKS[name]
-    config = Config.fromfile(root / f'configs/_base_/supernets/{name}.py').model
+    training, settings, size = NETWORKS[name]
+    config = Config.fromfile(root / f'configs/{training}.py')
+    scope, config = config.default_scope, config.model
     config.backbone.update(settings)
     search = ConfigDict(type='mmhoga.SearchModel', architecture=config, alpha_per=alpha_per)
     with DefaultScope.overwrite_default_scope(scope):
@@ -95,7 +97,7 @@ def without_none(genotype):
 
 def test_inserted_cells_record_the_derived_config(root):
     """save_adapter writes it."""
-    config = Config.fromfile(root / 'configs/_base_/supernets/rtmdet_shapes.py').model.to_dict()
+    config = Config.fromfile(root / 'configs/demo/hoga-rtmdet_1xb8-10e_shapes.py').model.to_dict()
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(dict(type='mmhoga.SearchModel', architecture=config))
     network = derived_architecture(model, {'': Genotype.from_config('autola')})
