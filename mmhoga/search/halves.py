@@ -84,8 +84,8 @@ def _part(dataset: Any, picks: Iterator[np.ndarray]) -> Any:
     inner = [part for part in parts if part is not None]
     if not inner:
         return None
-    part = copy.copy(dataset)
-    if isinstance(part, ConcatDataset):
+    part: Any = copy.copy(dataset)
+    if isinstance(dataset, ConcatDataset):
         part.datasets = inner
         part.cumulative_sizes = ConcatDataset.cumsum(inner)
         metainfo = getattr(part, '_metainfo', None)
@@ -164,5 +164,5 @@ def _labels(dataset: Any, indices: np.ndarray) -> np.ndarray | None:
                 return None
             labels.append(int(label))
         return np.asarray(labels)
-    labels = np.asarray(getattr(dataset, 'targets', ()))
-    return labels[indices] if labels.shape == (len(dataset),) and labels.dtype.kind in 'iu' else None
+    targets = np.asarray(getattr(dataset, 'targets', ()))
+    return targets[indices] if targets.shape == (len(dataset),) and targets.dtype.kind in 'iu' else None

@@ -29,7 +29,7 @@ def require_disjoint(first: Any, second: Any) -> str:
         both = [list(leaves(each)) for each in (first, second)]
     except TypeError:  # an unknown wrapper
         return 'not compared: at least one is in a wrapper that is not known'
-    splits = [[getattr(leaf, 'random_split', None) for leaf in each] for each in both]
+    splits: list[list[Any]] = [[getattr(leaf, 'random_split', None) for leaf in each] for each in both]
     recorded = all(split is not None for each in splits for split in each)
     if recorded and _completed(splits[0]) == sorted(map(_key, splits[1])):
         return 'two parts of one split'

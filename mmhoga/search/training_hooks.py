@@ -10,7 +10,7 @@ from mmhoga.search.stretch import Stretch
 
 # Hooks of trainings that a search runs without.
 LEFT_OUT = {
-    'EMAHook': 'a search derives its genotype from alpha itself, not from an average of it',
+    'EMAHook': 'only the validation would use its averages, since a search derives the genotype from alpha itself',
     'EarlyStoppingHook': 'the metric of a supernet does not say when a search is over',
     'AdapterHook': 'supernets are no adapter',
     'ModeSwitchHook': 'it sets an attribute of the detector, which is inside of the search model',

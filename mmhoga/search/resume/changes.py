@@ -96,7 +96,7 @@ class Follower:
 def _levels(leader: Any, follower: Any) -> Iterator[tuple[Any, Any]]:
     """Pairs of data sets: both halves, and those inside them; a data set without samples in one half has no pair."""
     yield leader, follower
-    both = inside(leader), inside(follower)
-    if both[0] is not None and both[1] is not None and len(both[0]) == len(both[1]):
-        for pair in zip(*both):
+    leaders, followers = inside(leader), inside(follower)
+    if leaders is not None and followers is not None and len(leaders) == len(followers):
+        for pair in zip(leaders, followers):
             yield from _levels(*pair)
