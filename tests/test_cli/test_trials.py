@@ -86,8 +86,14 @@ def test_another_random_search_is_refused(tmp_path, fake, capsys, arguments, mes
 
 
 def test_a_config_without_hoga(tmp_path, capsys):
-    assert random_search_main([SEARCH, '--work-dir', str(tmp_path)]) == 2
+    assert random_search_main(['resnet8_1xb96-8e_digits', '--work-dir', str(tmp_path)]) == 2
     assert 'no plugin of type mmhoga.HOGA' in capsys.readouterr().err
+
+
+def test_a_search(tmp_path, capsys):
+    assert random_search_main([SEARCH, '--work-dir', str(tmp_path)]) == 2
+    assert 'is the config of a search' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_repeated_search_compares_its_genotypes(tmp_path, fake, capsys, monkeypatch):

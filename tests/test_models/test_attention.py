@@ -16,7 +16,7 @@ timm_layers = pytest.importorskip('timm.layers')
 @pytest.mark.parametrize('name', ['se', 'ese', 'eca', 'ceca', 'ge', 'gc', 'gca', 'cbam', 'lcbam'])
 def test_shape_is_kept_and_every_parameter_gets_a_gradient(name):
     torch.manual_seed(0)
-    layer = MODELS.build(dict(type='Attention', in_channels=32, name=name))
+    layer = MODELS.build(dict(type='mmhoga.Attention', in_channels=32, name=name))
     layer.init_weights()
     x = torch.randn(4, 32, 6, 6, requires_grad=True)
     y = layer(x)

@@ -212,8 +212,10 @@ def set_loader_defaults(cfg: Config, *, pin_memory: bool, persistent_workers: bo
     For every host, ``persistent_workers`` is removed from loaders without workers, which torch refuses.
     """
     for key, loader in walk(cfg):
-        if not key.endswith('dataloader') or not isinstance(loader, dict) or 'dataset' not in loader:
-            continue  # a search's alpha_dataloader without a data set takes what it lacks from train_dataloader
+        if not key.endswith('dataloader') or not isinstance(loader, dict):
+            continue
+        if key.endswith('alpha_dataloader') and 'dataset' not in loader:
+            continue  # it takes what it lacks from train_dataloader
         if cfg.get('default_scope') == 'mmpretrain':
             loader.setdefault('pin_memory', pin_memory)
             loader.setdefault('persistent_workers', persistent_workers)

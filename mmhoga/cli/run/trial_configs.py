@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmhoga.genotype import Genotype
 from mmhoga.hosts import LaunchError, walk
+from mmhoga.search.supernets import is_of_kind
 from mmhoga.studies.study import Claim
 
 
@@ -16,8 +17,12 @@ def genotype_cells(cfg: Config) -> list[Any]:
     """The config of every HOGA cell in the model of a training config.
 
     Raises:
-        LaunchError: there is none.
+        LaunchError: there is none, or the config is that of a search, whose cells become supernets.
     """
+    if is_of_kind(cfg.model, 'SearchModel'):
+        raise LaunchError(
+            f'{cfg.filename} is the config of a search; its genotype is not set. Name that of a training.'
+        )
     nodes = [node for _, node in walk({'model': cfg.model}) if isinstance(node, dict)]
     cells = [node for node in nodes if str(node.get('type')) in ('HOGA', 'mmhoga.HOGA')]
     if not cells:
