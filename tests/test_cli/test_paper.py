@@ -1,6 +1,7 @@
 """``mmhoga paper``: its tables agree with the configs, their headers, the recorded costs and docs/costs.md."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_every_config_is_in_a_table_and_every_row_has_a_config():
 
 @pytest.mark.parametrize(
     ('table', 'row'),
-    [pytest.param(table, row, id=name) for name, (table, row) in ROWS.items() if 'digits' not in name],
+    [pytest.param(table, row, id=name) for name, (table, row) in ROWS.items() if not re.search('digits|fashion', name)],
 )
 def test_config_header_has_command_cost_and_result(table, row):
     header = (ROOT / 'configs' / row['config']).read_text(encoding='utf-8').partition('"""\n\n')[0]
