@@ -58,7 +58,7 @@ SEARCH = (
     TOY.replace('PLUGIN', "'mmhoga.SearchableHOGA'")
     + """
 model = dict(type='mmhoga.SearchModel', architecture=classifier)
-train_cfg = dict(type='mmhoga.SearchLoop', alpha_dataloader=loader('train', True, 64), max_epochs=1)
+train_cfg = dict(type='mmhoga.SearchLoop', split=dict(fraction=0.5, seed=0), max_epochs=1)
 optim_wrapper = dict(
     constructor='mmhoga.SearchOptimWrapperConstructor',
     weights=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), clip_grad=dict(max_norm=5)),
