@@ -74,7 +74,7 @@ def _network(cfg: Config) -> nn.Module:
 
 
 def _where(config: str, cfg: Config, network: nn.Module) -> str:
-    """Where cells could go: in plugins, and after the stages of the backbone."""
+    """A message that names the places for cells: plugins, and the stages of the backbone."""
     text = [f'{config} has no cell of mmhoga.HOGA to search. Say where cells go:']
     backbone = type(getattr(network, 'backbone', None))
     if any('plugins' in inspect.signature(kind).parameters for kind in backbone.__mro__[:-1]):

@@ -1,4 +1,4 @@
-"""What a search does about other hooks: it saves their state, and keeps alpha out of averaged models.
+"""The state of other hooks, which a search saves, and alpha, which it keeps out of averaged models.
 
 mmengine saves no state of hooks, except what a hook itself puts into the checkpoint or the message hub. A search saves
 the state of a hook that has ``state_dict()`` and ``load_state_dict(state)``, the names that torch uses, and of the

@@ -42,7 +42,7 @@ def _folder(hook: CheckpointHook, runner: Runner) -> Path:
 
 
 def missing_state(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
-    """What a checkpoint lacks for a training to continue as if it had not stopped, in words."""
+    """The parts, in words, without which a training cannot continue from a checkpoint as if it had not stopped."""
     meta = checkpoint.get('meta')
     schedulers = runner.param_schedulers
     has_schedulers = any(schedulers.values()) if isinstance(schedulers, Mapping) else bool(schedulers)
