@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.dist import get_rank
@@ -55,6 +56,19 @@ def keep_alpha_raw(runner: Runner) -> None:
                 average.avg_parameters.pop(name, None)
                 owner, _, attribute = name.rpartition('.')
                 setattr(average.module.get_submodule(owner), attribute, alphas[id(parameter)])
+
+
+@contextmanager
+def averaged_weights(runner: Runner) -> Iterator[None]:
+    """Context in which the model has the averaged weights of each EMAHook, as in a validation and in a checkpoint."""
+    averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model')]
+    for hook in averages:
+        hook._swap_ema_parameters()
+    try:
+        yield
+    finally:
+        for hook in reversed(averages):
+            hook._swap_ema_parameters()
 
 
 def _named(runner: Runner) -> Iterator[tuple[str, Hook]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from mmhoga.genotype import Genotype, from_edges
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.resume.checkpoint import EXIT_STOPPED
+from mmhoga.search.resume.hooks import averaged_weights
 from mmhoga.search.resume.state import BatchStream
 from mmhoga.search.selection.finished import DATA, evaluation, scorer_of
 from mmhoga.search.selection.perturbation import PerturbationSelection, Tuning
@@ -86,6 +87,8 @@ class Selection:
     ) -> dict[str, Genotype]:
         """Select, and write the files. Every process must call it, and gets the same genotypes.
 
+        With EMAHook, the genotypes are evaluated with the averaged weights, which also the last checkpoint holds.
+
         Args:
             loop: of the search, running or opened.
             folder: for the files, by default ``origin``.
@@ -93,17 +96,18 @@ class Selection:
         """
         origin = Path(origin or loop.runner.work_dir)
         model = unwrapped(loop.runner.model)
-        genotypes, summary, record = getattr(self, f'_by_{self.method}')(loop, model)
-        if is_main_process():
-            write_results(
-                Path(folder or origin),
-                loop.runner.cfg,
-                model,
-                genotypes,
-                {'method': self.method, **summary},
-                record,
-                origin=origin,
-            )
+        with averaged_weights(loop.runner):
+            genotypes, summary, record = getattr(self, f'_by_{self.method}')(loop, model)
+            if is_main_process():
+                write_results(
+                    Path(folder or origin),
+                    loop.runner.cfg,
+                    model,
+                    genotypes,
+                    {'method': self.method, **summary},
+                    record,
+                    origin=origin,
+                )
         return genotypes
 
     def _by_argmax(self, loop: SearchLoop, model: SearchModel) -> tuple[dict[str, Genotype], dict, None]:

@@ -74,6 +74,28 @@ def test_a_selection_does_not_change_the_search(search_config):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.parametrize(
+    ('method', 'options'), [('argmax', {}), ('score', dict(candidates=2, norm_batches=2, batches=2))]
+)
+def test_a_selection_reads_the_averaged_weights(search_config, method, options):
+    """With EMAHook, it agrees with the last checkpoint and with its repetition from there; the raw weights stay."""
+    search_config.custom_hooks = [dict(type='EMAHook', momentum=0.2)]
+    runner = run(search_config, **by(method, **options))
+    folder, checkpoint = Path(runner.work_dir), Path(runner.work_dir) / 'epoch_2.pth'
+    saved = torch.load(checkpoint, weights_only=True)
+    average, raw = saved['state_dict'], saved['ema_state_dict']
+    derived = torch.load(folder / 'derived.pth', weights_only=True)['state_dict']
+    name = 'architecture.fc.weight'
+    assert not torch.equal(average[name], raw[f'module.{name}'])
+    assert torch.equal(derived['fc.weight'], average[name])
+    assert torch.equal(runner.model.state_dict()[name], raw[f'module.{name}'])
+    if method == 'score':
+        best = json.loads((folder / 'candidates.json').read_text())['candidates'][0]
+        score = SupernetScore(search_config, checkpoint, batches=2, norm_batches=2)
+        metrics = score(Genotype.load(folder / 'genotype.json'))
+        assert metrics['loss'] == pytest.approx(best['metrics']['loss'], rel=1e-6)
+
+
 def test_scored_candidates(search_config):
     work_dir = Path(run(search_config, **by('score', candidates=5, norm_batches=2)).work_dir)
     record = json.loads((work_dir / 'candidates.json').read_text())
