@@ -14,7 +14,7 @@ from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.fast import joint_cell as joint
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
-from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum
+from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum, transformed
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, DoubledAttention, EdgeInput, split_edges
 from mmhoga.models.primitives import build_operation
@@ -208,7 +208,7 @@ class HOGA(GroupAttention):
         fused: Any = self._modules.get('fused')
         if fused is not None:
             return self._joint_forward(x, fused, fused.weights())
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing() or transformed():
             return super().attended(x)
         form = self._joint
         if form is None or not form.is_of(self):

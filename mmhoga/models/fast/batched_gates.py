@@ -29,7 +29,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import NarrowBatchNorm2d, Norm, channel_pool, pixel_pool, separable, weighted_gates
+from mmhoga.models.fast.kernels import (
+    NarrowBatchNorm2d,
+    Norm,
+    channel_pool,
+    pixel_pool,
+    separable,
+    transformed,
+    weighted_gates,
+)
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,
@@ -95,9 +103,12 @@ class BatchedGates(nn.Module):
 
     @staticmethod
     def is_applicable(operations: Mapping[str, Any]) -> bool:
-        """Whether the batch norms have one mode, are local to the process, and are otherwise as they were built."""
+        """Whether the batch norms have one mode, are local to the process, and are otherwise as they were built.
+
+        False within ``torch.func``.
+        """
         norms = [norm for layer in _norms(operations) for row in layer for norm in row]
-        return all(
+        return not transformed() and all(
             type(norm) is NarrowBatchNorm2d
             and (norm.training, norm.momentum, norm.eps) == (norms[0].training, norms[0].momentum, norms[0].eps)
             and norm.momentum is not None

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C import _are_functorch_transforms_active
+from torch.autograd import forward_ad
 from torch.autograd.function import Function
 
 # On a CPU torch does not vectorise a channels_last batch norm of fewer channels; it is several times slower.
@@ -58,7 +60,7 @@ def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
         x: ``(N, E, C, H, W)``; or with a scale ``(N, 1, C, H, W)``, one for all edges.
         scale: ``(N, E, C, 1, 1)``.
     """
-    if torch.jit.is_tracing():  # a trace would fail on the autograd function
+    if torch.jit.is_tracing() or transformed():
         return _pool(x if scale is None else x * scale, 2)
     return _Pool.apply(x, scale, 2)
 
@@ -66,7 +68,7 @@ def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
 def pixel_pool(x: Tensor) -> Tensor:
     """Maximum and mean over pixels: ``(N, E, C, H, W) -> (N, E, 2, C)``."""
     x = x.flatten(-2)
-    return _pool(x, -1) if torch.jit.is_tracing() else _Pool.apply(x, None, -1)
+    return _pool(x, -1) if torch.jit.is_tracing() or transformed() else _Pool.apply(x, None, -1)
 
 
 def weighted_gates(x: Tensor, weight: Tensor, norm: Norm) -> Tensor:
@@ -82,13 +84,13 @@ def weighted_gates(x: Tensor, weight: Tensor, norm: Norm) -> Tensor:
 
 def pixel_mean(x: Tensor) -> Tensor:
     """``(..., H, W) -> (..., 1, 1)``. The backward pass scales the small gradient and expands it."""
-    return x.mean((-2, -1), keepdim=True) if traced() else _PixelMean.apply(x)
+    return x.mean((-2, -1), keepdim=True) if traced() or transformed() else _PixelMean.apply(x)
 
 
 def group_sum(x: Tensor, groups: int) -> Tensor:
     """The sum of the groups of channels, ``(N, G * C, H, W)`` to ``(N, C, H, W)``, in the memory format of x."""
     channels = x.size(1) // groups
-    if x.is_contiguous(memory_format=torch.channels_last):
+    if is_channels_last(x):
         pixels = x.permute(0, 2, 3, 1)
         return pixels.view(*pixels.shape[:3], groups, channels).sum(3).permute(0, 3, 1, 2)
     return x.view(x.size(0), groups, channels, *x.shape[2:]).sum(1)
@@ -96,7 +98,7 @@ def group_sum(x: Tensor, groups: int) -> Tensor:
 
 def add_product(base: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """``base + x * y``. The backward pass of ``torch.addcmul`` has two more products."""
-    return torch.addcmul(base, x, y) if traced() else _AddProduct.apply(base, x, y)
+    return torch.addcmul(base, x, y) if traced() or transformed() else _AddProduct.apply(base, x, y)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
@@ -111,7 +113,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int
         weight: ``(D, C / groups, 1, 1)``.
         bias: ``(D,)``.
     """
-    if not x.is_contiguous(memory_format=torch.channels_last):
+    if not is_channels_last(x):
         return F.conv2d(x, weight, bias, groups=groups)
     if groups == 1:
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
@@ -146,6 +148,19 @@ def fusible() -> bool:
 def traced() -> bool:
     """Whether operators are recorded, by ``torch.jit.trace``, ``torch.compile`` or ``torch.export``, and not run."""
     return torch.jit.is_tracing() or _is_compiling()
+
+
+def transformed() -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is active.
+
+    They need plain operators: the autograd functions here have neither ``vmap`` nor ``jvp``.
+    """
+    return not _is_compiling() and (_are_functorch_transforms_active() or forward_ad._current_level >= 0)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """False within ``torch.func``, where ``vmap`` cannot tell."""
+    return not transformed() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -351,7 +366,7 @@ class _Pool(Function):
 
 def _pool(x: Tensor, dim: int) -> Tensor:
     """Maximum and mean over one dimension, stacked along dimension 2."""
-    if traced():
+    if traced() or transformed():
         return torch.stack((x.amax(dim), x.mean(dim)), 2)
     shape = list(x.shape)
     del shape[dim]
