@@ -14,7 +14,9 @@ from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.fast import joint_cell as joint
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
-from mmhoga.models.fast.kernels import PointwiseConv2d, group_sum, transformed
+from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
+from mmhoga.models.fast.kernels.modes import transformed
+from mmhoga.models.fast.kernels.pools import group_sum
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.operations import ChannelAttention, DoubledAttention, EdgeInput, split_edges
 from mmhoga.models.primitives import build_operation

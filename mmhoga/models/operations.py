@@ -19,7 +19,9 @@ from typing import Any, Callable
 
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, channel_pool, pixel_mean
+from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
+from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
+from mmhoga.models.fast.kernels.pools import channel_pool, pixel_mean
 
 
 class EdgeInput:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmhoga.models.fast.kernels import NARROW, NarrowBatchNorm2d, PointwiseConv2d
+from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
+from mmhoga.models.fast.kernels.norms import NARROW, NarrowBatchNorm2d
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

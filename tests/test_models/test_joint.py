@@ -11,7 +11,7 @@ from torch import nn
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA
 from mmhoga.models.fast import joint
-from mmhoga.models.fast.kernels import pixel_mean
+from mmhoga.models.fast.kernels.pools import pixel_mean
 from mmhoga.models.fast.schedule import schedule
 from mmhoga.models.hoga import GroupAttention
 

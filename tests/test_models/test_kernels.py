@@ -2,7 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmhoga.models.fast.kernels import Norm, channel_pool, pixel_pool, separable, weighted_gates
+from mmhoga.models.fast.kernels.convolutions import separable
+from mmhoga.models.fast.kernels.norms import Norm, weighted_gates
+from mmhoga.models.fast.kernels.pools import channel_pool, pixel_pool
 
 
 def random(*shape):

@@ -29,15 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhoga.models.fast.kernels import (
-    NarrowBatchNorm2d,
-    Norm,
-    channel_pool,
-    pixel_pool,
-    separable,
-    transformed,
-    weighted_gates,
-)
+from mmhoga.models.fast.kernels.convolutions import separable
+from mmhoga.models.fast.kernels.modes import transformed
+from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d, Norm, weighted_gates
+from mmhoga.models.fast.kernels.pools import channel_pool, pixel_pool
 from mmhoga.models.operations import (
     CBAM,
     AttentionOperation,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mmhoga.models.fast.kernels import PointwiseConv2d
+from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
 
 
 def fold(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:

@@ -12,7 +12,9 @@ from torch.nn.modules.module import _has_any_global_hook
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.models.fast.joint_cell import CellWeights, Weights
 from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, folded, live, stage_layers, update
-from mmhoga.models.fast.kernels import NarrowBatchNorm2d, PointwiseConv2d, traced
+from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
+from mmhoga.models.fast.kernels.modes import traced
+from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
 from mmhoga.models.fast.schedule import schedule
 from mmhoga.models.operations import OPERATIONS, DoubledAttention
 

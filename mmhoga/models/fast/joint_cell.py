@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmhoga.models.fast.joint_weights import Mlp, Stage
-from mmhoga.models.fast.kernels import add_product, channel_pool, convolve, fusible, pixel_mean, pixel_pool, traced
+from mmhoga.models.fast.kernels.convolutions import convolve
+from mmhoga.models.fast.kernels.modes import fusible, traced
+from mmhoga.models.fast.kernels.pools import add_product, channel_pool, pixel_mean, pixel_pool
 from mmhoga.models.fast.schedule import Batch
 from mmhoga.models.operations import EdgeInput, split_edges
 
