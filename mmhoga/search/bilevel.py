@@ -24,7 +24,9 @@ HESSIANS = ('finite_difference', 'exact')
 Loss = Callable[[], Tensor]
 
 
-def first_order(val_loss: Loss, alphas: Sequence[Tensor], *, loss_scale: float = 1.0) -> tuple[Tensor, list[Tensor]]:
+def first_order(
+    val_loss: Loss, alphas: Sequence[Tensor], *, loss_scale: Tensor | None = None
+) -> tuple[Tensor, list[Tensor]]:
     """``dL_val(w, alpha)/dalpha``: the loss, and one gradient for each of ``alphas``."""
     loss = val_loss()
     return loss.detach(), _or_zeros(gradients(loss, alphas, loss_scale), alphas)
@@ -41,7 +43,7 @@ def second_order(
     buffers: Iterable[Tensor] = (),
     average: Callable[[list[Tensor]], Any] | None = None,
     frozen_weights: Callable[[], AbstractContextManager] = nullcontext,
-    loss_scale: float = 1.0,
+    loss_scale: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradient of ``L_val`` after a virtual step of the weights on ``L_train``.
 
@@ -59,8 +61,8 @@ def second_order(
         average: averages weight gradients over processes, in place, so that the virtual step is that of the joint
             batch. Without it the step is that of this process's batch.
         frozen_weights: a context in which the weights require no gradient, for passes that need only alpha's.
-        loss_scale: factor on losses while differentiating, against underflow in half precision; gradients are divided
-            by it.
+        loss_scale: factor on losses while differentiating, of dimension 0, against underflow in half precision;
+            gradients are divided by it.
 
     Returns:
         ``L_val(w', alpha)``, and one gradient for each of ``alphas``.
@@ -140,13 +142,16 @@ def shift(weights: Sequence[Tensor], directions: Sequence[Tensor], scale: float)
         weight.data.add_(direction, alpha=scale)
 
 
-def gradients(loss: Tensor, inputs: Sequence[Tensor], loss_scale: float = 1.0, *, create_graph: bool = False) -> list:
+def gradients(
+    loss: Tensor, inputs: Sequence[Tensor], loss_scale: Tensor | None = None, *, create_graph: bool = False
+) -> list:
     """Gradients as new tensors, apart from any ``.grad``; None for an input that the loss does not depend on."""
-    scaled = torch.autograd.grad(loss * loss_scale, inputs, allow_unused=True, create_graph=create_graph)
-    return [g if g is None or loss_scale == 1 else g / loss_scale for g in scaled]
+    scaled = loss if loss_scale is None else loss * loss_scale
+    result = torch.autograd.grad(scaled, inputs, allow_unused=True, create_graph=create_graph)
+    return [g if g is None or loss_scale is None else g / loss_scale for g in result]
 
 
-def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps: float) -> list[Tensor | None]:
+def quotient(plus: Sequence[Tensor | None], minus: Sequence[Tensor | None], eps: Tensor) -> list[Tensor | None]:
     """``(plus - minus) / (2 eps)``."""
     return [None if p is None or m is None else (p - m) / (2 * eps) for p, m in zip(plus, minus)]
 
@@ -165,16 +170,16 @@ def _finite_difference(
     weights: Sequence[Tensor],
     vector: Sequence[Tensor],
     radius: float,
-    loss_scale: float,
+    loss_scale: Tensor | None,
 ) -> list[Tensor | None]:
-    norm = float(torch.stack([v.double().norm() for v in vector]).norm())
-    if not norm:  # the validation loss is at a minimum
-        return [None] * len(alphas)
-    eps = radius / norm
+    norm = torch.stack([v.double().norm() for v in vector]).norm()
+    # A tensor, so that the host does not wait. At a minimum of the validation loss the norm is 0, and so is the result.
+    eps = radius / (norm + (norm == 0))
+    steps = [eps * v for v in vector]
     sides = []
-    for step in (eps, -eps):
+    for sign in (1, -1):
         with _restored(weights):
-            shift(weights, vector, step)
+            shift(weights, steps, sign)
             sides.append(gradients(train_loss(), alphas, loss_scale))
     return quotient(sides[0], sides[1], eps)
 

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhoga.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmhoga.search import bilevel
 from mmhoga.search.model import SearchModel, unwrapped
+from mmhoga.search.records.hub import defer_gradient_norm
 from mmhoga.search.resume.state import SearchError
 
 #: The values allowed in ``train_cfg``.
@@ -64,10 +65,13 @@ class SearchOptimWrapperConstructor:
         for group in weights.optimizer.param_groups:
             group['params'] = [parameter for parameter in group['params'] if id(parameter) not in architecture]
         weights.optimizer.param_groups[:] = [group for group in weights.optimizer.param_groups if group['params']]
+        defer_gradient_norm(weights)
         cfg = self.cfg['alpha'].copy()
         cfg.setdefault('type', 'OptimWrapper')
         cfg['optimizer'] = OPTIMIZERS.build({**cfg['optimizer'], 'params': list(alphas)})
-        return OptimWrapperDict(weights=weights, alpha=OPTIM_WRAPPERS.build(cfg))
+        alpha = OPTIM_WRAPPERS.build(cfg)
+        defer_gradient_norm(alpha)
+        return OptimWrapperDict(weights=weights, alpha=alpha)
 
 
 def descend_alpha(
@@ -101,7 +105,8 @@ def descend_alpha(
             return model.loss(train_data)[0]
 
     scaler = getattr(wrapper, 'loss_scaler', None)
-    loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
+    # A tensor: GradScaler.get_scale() would wait for the device.
+    loss_scale = None if scaler is None else scaler.scale(torch.ones((), device=model.alphas[0].device))
     joint = unroll == 'joint' and get_world_size() > 1
     with model.differentiating_alpha() as alphas:
         if order == 1:

@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from mmengine.hooks import LoggerHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -14,9 +15,11 @@ from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
 from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
+from mmhoga.search.finite import FiniteWatch
 from mmhoga.search.loaders import NAMES, search_loaders
 from mmhoga.search.model import ANOTHER_LOOP, SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
+from mmhoga.search.records.hub import DeferredHub
 from mmhoga.search.records.log import SearchLogProcessor
 from mmhoga.search.resume.changes import Follower
 from mmhoga.search.resume.checkpoint import SearchCheckpointHook, StopRequest
@@ -129,6 +132,9 @@ class SearchLoop(EpochBasedTrainLoop):
                 runner.param_schedulers.setdefault(name, [])
         GenotypeHook.install(runner)
         SearchLogProcessor.install(runner)
+        DeferredHub.install(runner)
+        self._finite = FiniteWatch()
+        self._log_interval = next((h.interval for h in runner.hooks if isinstance(h, LoggerHook)), 0)
         self._checkpoint = SearchCheckpointHook.install(runner)
         self.stop_request = StopRequest()
         self.resumed: dict[str, Any] | None = None  # SearchCheckpointHook stores a checkpoint's state here
@@ -173,6 +179,7 @@ class SearchLoop(EpochBasedTrainLoop):
         alpha_batches = repeat(None) if warmup else self._streams[1].epoch(*at)
         for index, (data, alpha_data) in enumerate(zip(batches, alpha_batches), position):
             self.run_iter(index, data, alpha_data)
+        self.require_finite_alpha()
         if self.runner.distributed:
             require_equal_alpha(unwrapped(self.runner.model).alphas, self._epoch + 1)
         self.runner.call_hook('after_train_epoch')
@@ -181,8 +188,14 @@ class SearchLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: Any, alpha_batch: Any) -> None:
         """One step on alpha, unless this is a warm-up epoch, and one on the weights."""
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        alpha_outputs = {} if alpha_batch is None else self.alpha_step(alpha_batch, data_batch)
-        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper['weights'])
+        try:
+            alpha_outputs = {} if alpha_batch is None else self.alpha_step(alpha_batch, data_batch)
+            outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper['weights'])
+        except Exception:
+            self.require_finite_alpha()  # if it is not finite, that is the cause
+            raise
+        if self._log_interval and (idx + 1) % self._log_interval == 0:
+            self.require_finite_alpha()
         outputs.update({f'alpha_{name}': value for name, value in alpha_outputs.items()})
         self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
@@ -193,13 +206,12 @@ class SearchLoop(EpochBasedTrainLoop):
         """Descend alpha on a batch of trainB; returns the values to log."""
         model = unwrapped(self.runner.model)
         outputs = descend_alpha(model, self.runner.optim_wrapper, data, train_data, **self.settings)
-        if not all(alpha.isfinite().all() for alpha in model.alphas):
-            raise SearchError(
-                f'alpha is not finite after iteration {self._iter + 1} (epoch {self._epoch + 1}); the loss on trainB '
-                f'was {float(outputs["loss"]):g}. The checkpoint and the genotype of the epoch before '
-                'are unchanged. Lower the learning rates, or clip gradients (optim_wrapper.*.clip_grad).'
-            )
+        self._finite.update(model.alphas, outputs['loss'], self._iter + 1)
         return outputs
+
+    def require_finite_alpha(self) -> None:
+        """Raise a SearchError if alpha is not finite: at each line of the log, and before a checkpoint or record."""
+        self._finite.require(self._epoch + 1)
 
     def validation_follows(self, epoch: int) -> bool:
         """Whether the search validates after this many epochs."""

@@ -65,8 +65,9 @@ def test_an_overflow_costs_one_step(amp_config, monkeypatch):
     loop, model, *data = build(amp_config)
     scaler = loop.runner.optim_wrapper['alpha'].loss_scaler
     before, scale = model.alpha.detach().clone(), None
+    _, log = model.loss(data[0])
     with monkeypatch.context() as patch:
-        patch.setattr(SearchModel, 'alpha_loss', lambda self, data: (self.loss(data)[0] * float('inf'), {}))
+        patch.setattr(SearchModel, 'alpha_loss', lambda self, data: (self.loss(data)[0] * float('inf'), log))
         loop.alpha_step(*data)
     scale = scaler.get_scale()
     assert scale == 32768 and torch.equal(model.alpha, before)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, gather_object, is_main_process
+from mmengine.dist import all_reduce, gather_object, get_backend, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapperDict
@@ -34,14 +34,22 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received = False
+        self._group: Any = None  # of processes; None is the default one
 
     def in_any_process(self) -> bool:
-        """Whether any process received SIGTERM: a collective that every process must call at the same iteration."""
+        """Whether any process received SIGTERM: a collective that every process must call at the same iteration.
+
+        The processes agree over gloo, on the CPU, so that none waits for its accelerator.
+        """
+        if get_world_size() == 1:
+            return self.received
         flag = torch.tensor([self.received], dtype=torch.uint8)
-        all_reduce(flag, op='max')
-        return bool(flag)
+        all_reduce(flag, op='max', group=self._group)
+        return any(flag.tolist())
 
     def __enter__(self) -> StopRequest:
+        if get_world_size() > 1 and get_backend() != 'gloo' and torch.distributed.is_gloo_available():
+            self._group = torch.distributed.new_group(backend='gloo')
         self._installed = threading.current_thread() is threading.main_thread()
         if self._installed:
             self._previous = signal.signal(signal.SIGTERM, self._receive)
@@ -196,6 +204,7 @@ class SearchCheckpointHook(CheckpointHook):
         self.last_ckpt = last
 
     def _save(self, runner: Runner, filename: str, meta: dict) -> None:
+        runner.train_loop.require_finite_alpha()
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         loaders = (runner.train_loop.dataloader, runner.train_loop.alpha_dataloader)
