@@ -1,7 +1,10 @@
 """What all tests share: threads, seeds, isolation, and the recorded numbers of the authors' code."""
 
+import functools
+import gc
 import os
 import random
+import sys
 from pathlib import Path
 
 # Each worker of pytest-xdist is a process; two of them with all cores each would wait for one another. Set
@@ -13,12 +16,38 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.utils.dl_utils import collect_env
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT.parent / 'shared' / 'golden'
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def quick_start_of_runs():
+    """mmengine formats the config at every start of a run and at every checkpoint, and asks compilers for versions.
+
+    That is half the time of a small training. Here the config's text stays valid Python in a single line.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, False))
+        patch.setattr('mmengine.runner.runner.collect_env', functools.cache(collect_env))
+        yield
+
+
+frozen = {'modules': 0}
+
+
+@pytest.fixture(autouse=True)
+def quick_garbage_collection():
+    """Each data set of mmengine collects garbage, and so visits every object of the hosts, unless these are frozen."""
+    yield
+    if len(sys.modules) > frozen['modules'] + 100:
+        frozen['modules'] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,26 @@ class Digits(BaseDataset):
         super().__init__(pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise ImportError('Digits needs scikit-learn: pip install mmhoga[cls]') from error
-        digits = load_digits()
-        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+        images, labels = _digits()
         random = np.random.RandomState(0)  # NumPy guarantees its stream; a Generator's may change
         chosen = []
         for label in range(10):
-            members = random.permutation(np.flatnonzero(digits.target == label))
+            members = random.permutation(np.flatnonzero(labels == label))
             count = round(len(members) * self.test_fraction)
             chosen.append(members[:count] if self.split == 'test' else members[count:])
         indices = np.sort(np.concatenate(chosen))
-        return [{'img': images[i], 'gt_label': int(digits.target[i])} for i in indices]
+        return [{'img': images[i], 'gt_label': int(labels[i])} for i in indices]
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """All images ``(N, 8, 8, 1)`` and labels. The file is read once per process: it is text, and that takes a while."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError('Digits needs scikit-learn: pip install mmhoga[cls]') from error
+    digits = load_digits()
+    return np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None], digits.target
 
 
 @DATASETS.register_module()
