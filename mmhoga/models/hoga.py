@@ -223,11 +223,7 @@ class HOGA(GroupAttention):
         return y
 
     def _joint_forward(self, x: Tensor, form: JointForm | FusedWeights, weights: joint.CellWeights) -> Tensor:
-        nodes = joint.nodes(x.split(self.group_channels, dim=1), form.skips, form.levels, weights.batches)
-        joined = self.with_summary(x, nodes, lambda summed: joint.attend(summed, weights.summary))
-        if joint.is_aggregate_applicable(x, weights):
-            return joint.aggregate(joined, x, weights)
-        return joint.attend(joint.run_stages([joined], [weights.phi])[0] + x, weights.output, weights.factor)
+        return joint.forward(x, form.structure, weights)
 
     def input_messages(self, groups: Tensor, edge_weights: Any) -> list[Tensor]:
         # split() and not K slices, whose backward pass fills and adds K tensors of zeros.

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
-from mmhoga.models.fast.joint_cell import CellWeights, Weights
-from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, folded, live, stage_layers, update
+from mmhoga.models.fast.joint_cell import CellWeights, Structure, Weights
+from mmhoga.models.fast.joint_folding import Folder
+from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, live, stage_layers, update
 from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
 from mmhoga.models.fast.kernels.modes import traced
 from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
@@ -27,11 +28,16 @@ class FusedWeights(nn.Module):
 
     def __init__(self, form: JointForm) -> None:
         super().__init__()
-        self.levels, self.skips = form.levels, form.skips
-        self._structure = _replaced(form.folded(), Tensor, self._store)
+        self.structure = form.structure
+        weights = form.folded()
+        batches = [
+            [own._replace(mlp=_doubled(own.mlp, batch.primitive)) for batch, own in zip(level, pair)]
+            for level, pair in zip(form.structure.levels, weights.batches)
+        ]
+        self._names = _replaced(weights._replace(batches=batches), Tensor, self._store)
 
     def weights(self) -> CellWeights:
-        return _replaced(self._structure, str, self._buffers.__getitem__)
+        return _replaced(self._names, str, self._buffers.__getitem__)
 
     def _store(self, tensor: Tensor) -> str:
         name = f'weight{len(self._buffers)}'
@@ -51,13 +57,17 @@ class JointForm:
         self.places = [
             (module, name, child, type(child)) for module in cell.modules() for name, child in module._modules.items()
         ]
-        self.levels = schedule(cell.genotype)
-        self.skips = [edge for edge in edge_list(cell.num_groups) if cell.genotype.operation(*edge) == 'skip_connect']
-        self.batches = [batch for level in self.levels for batch in level]
+        edges = edge_list(cell.num_groups)
+        self.structure = Structure(
+            levels=schedule(cell.genotype),
+            skips=[edge for edge in edges if cell.genotype.operation(*edge) == 'skip_connect'],
+            num_groups=cell.num_groups,
+            summary=cell.summary,
+            factor=2 if isinstance(cell.output_attention, DoubledAttention) else 1,
+        )
+        self.batches = [batch for level in self.structure.levels for batch in level]
         self.operations = [[cell.edges[edge_name(*edge)] for edge in batch.edges] for batch in self.batches]
-        self.built_in_edges = [
-            edge_name(*edge) for edge in edge_list(cell.num_groups) if cell.genotype.operation(*edge) in PRIMITIVES
-        ]
+        self.built_in_edges = [edge_name(*edge) for edge in edges if cell.genotype.operation(*edge) in PRIMITIVES]
         built_in = [batch.primitive in PRIMITIVES for batch in self.batches]
         self.standard = all(map(_is_standard, (cell.phi, cell.summary_attention, cell.output_attention))) and all(
             _is_standard(operation) for own, known in zip(self.operations, built_in) if known for operation in own
@@ -71,6 +81,7 @@ class JointForm:
         mlps = [channel_mlps(own) if known else [] for own, known in zip(self.operations, built_in)]
         self.has_mlp = [bool(own) for own in mlps]
         self.mlps = [own for own in (*mlps, [cell.summary_attention], [cell.output_attention]) if own]
+        self.folder = Folder(self.layers, self.mlps)
 
     def is_of(self, cell: Any) -> bool:
         """Whether this is the form of ``cell``, and no module in it was replaced or got another class."""
@@ -97,7 +108,7 @@ class JointForm:
 
     def folded(self) -> CellWeights:
         """Weights for inference, with the norms folded in."""
-        weights = self._by_batch(*folded(self.layers, self.mlps))
+        weights = self._by_batch(*self.folder())
         bias: Any = weights.phi[-1].convs[-1].bias
         return weights._replace(squeezed_bias=weights.output.squeeze @ bias)
 
@@ -115,20 +126,29 @@ class JointForm:
     def update(self, weights: CellWeights) -> None:
         """Update the running statistics, after a forward pass in training mode."""
         if self.norms[0].training:
-            stages = [stage for own in weights.batches.values() for stage in own.stages]
+            stages = [stage for level in weights.batches for own in level for stage in own.stages]
             update(self.layers, [*stages, *weights.phi])
 
     def _by_batch(self, stages: list[Stage], mlps: list[Mlp]) -> CellWeights:
-        batches = {}
         remaining_stages, remaining_mlps = iter(stages), iter(mlps)
-        for batch, count, has_mlp, operations in zip(self.batches, self.ends, self.has_mlp, self.operations):
-            own = [next(remaining_stages) for _ in range(count)]
-            known = batch.primitive in PRIMITIVES
-            mlp = next(remaining_mlps) if has_mlp else None
-            batches[batch] = Weights(own, mlp, () if known else operations)
+        own = iter(
+            Weights(
+                [next(remaining_stages) for _ in range(count)],
+                next(remaining_mlps) if has_mlp else None,
+                () if batch.primitive in PRIMITIVES else operations,
+            )
+            for batch, count, has_mlp, operations in zip(self.batches, self.ends, self.has_mlp, self.operations)
+        )
+        batches = [[next(own) for _ in level] for level in self.structure.levels]
         summary, output = remaining_mlps
-        factor = 2 if isinstance(self.cell.output_attention, DoubledAttention) else 1
-        return CellWeights(batches, summary, list(remaining_stages), output, factor)
+        return CellWeights(batches, summary, list(remaining_stages), output)
+
+
+def _doubled(mlp: Mlp | None, primitive: str) -> Mlp | None:
+    """The second layer of an MLP for two poolings, side by side, so that a product adds them."""
+    if mlp is None or primitive == 'se':
+        return mlp
+    return mlp._replace(excite=torch.cat((mlp.excite, mlp.excite), 2))
 
 
 def _is_standard(module: nn.Module) -> bool:

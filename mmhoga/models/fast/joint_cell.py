@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from mmhoga.models.fast.joint_weights import Mlp, Stage
 from mmhoga.models.fast.kernels.convolutions import convolve
-from mmhoga.models.fast.kernels.modes import fusible, traced
-from mmhoga.models.fast.kernels.pools import add_product, channel_pool, pixel_mean, pixel_pool
+from mmhoga.models.fast.kernels.modes import fusible, is_channels_last, traced
+from mmhoga.models.fast.kernels.pools import add_product, channel_pool, group_sum, pixel_mean, pixel_pool
 from mmhoga.models.fast.schedule import Batch
 from mmhoga.models.operations import EdgeInput, split_edges
 
@@ -33,12 +32,21 @@ class Weights(NamedTuple):
 class CellWeights(NamedTuple):
     """The weights of a cell for one forward pass."""
 
-    batches: Mapping[Batch, Weights]
+    batches: Sequence[Sequence[Weights]]  # by level
     summary: Mlp
     phi: Sequence[Stage]
     output: Mlp
-    factor: int = 1  # of the gate at the end
     squeezed_bias: Tensor | None = None  # the bias of phi's last layer after the squeeze of output, if norms are folded
+
+
+class Structure(NamedTuple):
+    """What cells of one genotype, width and set of options have in common."""
+
+    levels: Sequence[Sequence[Batch]]  # see schedule.py
+    skips: Sequence[tuple[int, int]]  # the edges with skip_connect
+    num_groups: int
+    summary: str
+    factor: int  # of the gate at the end
 
 
 class Message(NamedTuple):
@@ -55,20 +63,39 @@ class Begun(NamedTuple):
     maps: Tensor
 
 
-def nodes(
-    groups: Sequence[Tensor],
-    skips: Sequence[tuple[int, int]],
-    levels: Sequence[Sequence[Batch]],
-    weights: Mapping[Batch, Weights],
-) -> list[Tensor]:
-    """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``.
+def forward(x: Tensor, structure: Structure, weights: CellWeights) -> Tensor:
+    """The output of a cell, ``(N, C, H, W)``."""
+    joined = _joined(x, structure, weights)
+    if _is_aggregate_applicable(x, weights):
+        return _aggregate(joined, x, weights, structure.factor)
+    return _attend(run_stages([joined], [weights.phi])[0] + x, weights.output, structure.factor)
 
-    Args:
-        groups: the F_k.
-        skips: the edges with ``skip_connect``.
-        levels: see :func:`mmhoga.models.fast.schedule.schedule`.
-        weights: those of each batch.
-    """
+
+def _joined(x: Tensor, structure: Structure, weights: CellWeights) -> Tensor:
+    """[U_0; ...; U_{K-1}; SE(summary)]. Without gradients its parts are written where they belong, not copied there."""
+    channels = x.size(1) // structure.num_groups
+    groups = x.split(channels, dim=1)
+    if torch.is_grad_enabled() or traced():
+        maps = torch.cat(_nodes(groups, structure, weights.batches), dim=1)
+        summed = group_sum(x if structure.summary == 'inputs' else maps, structure.num_groups)
+        return torch.cat((maps, _attend(summed, weights.summary)), dim=1)
+    memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    shape = (x.size(0), x.size(1) + channels, *x.shape[2:])
+    joined = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    maps, summary = joined.split((x.size(1), channels), dim=1)
+    _nodes(groups, structure, weights.batches, maps.split(channels, dim=1))
+    summed = group_sum(x if structure.summary == 'inputs' else maps, structure.num_groups)
+    torch.mul(summed, _gate(summed, weights.summary), out=summary)
+    return joined
+
+
+def _nodes(
+    groups: Sequence[Tensor],
+    structure: Structure,
+    weights: Sequence[Sequence[Weights]],
+    outputs: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``, as new tensors or in ``outputs``."""
     messages: list[list[Message]] = [[] for _ in groups]
     done: dict[int, Tensor] = {}
 
@@ -78,13 +105,13 @@ def nodes(
 
     def node(k: int) -> Tensor:
         if k not in done:
-            direct = [Message(source(edge)) for edge in skips if edge[1] == k]
-            done[k] = _total([*direct, *messages[k]], groups[k])
+            direct = [Message(source(edge)) for edge in structure.skips if edge[1] == k]
+            done[k] = _total([*direct, *messages[k]], groups[k], outputs[k] if outputs else None)
         return done[k]
 
-    for level in levels:
+    for level, own in zip(structure.levels, weights):
         sources = [[source(edge) for edge in batch.edges] for batch in level]
-        for batch, received in zip(level, _messages(level, sources, weights)):
+        for batch, received in zip(level, _messages(level, sources, own)):
             for (_, k), message in zip(batch.edges, received):
                 messages[k].append(message)
     return [node(k) for k in range(len(groups))]
@@ -107,19 +134,19 @@ def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> lis
     return maps
 
 
-def attend(x: Tensor, mlp: Mlp, factor: int = 1) -> Tensor:
+def _attend(x: Tensor, mlp: Mlp, factor: int = 1) -> Tensor:
     """Channel attention, Eq. (4), on ``(N, C, H, W)``; ``factor`` multiplies the gate."""
     return x * _gate(x, mlp, factor)
 
 
-def _gate(x: Tensor, mlp: Mlp, factor: int) -> Tensor:
+def _gate(x: Tensor, mlp: Mlp, factor: int = 1) -> Tensor:
     """``(N, C, 1, 1)``."""
     gate = _channel_logits(pixel_mean(x).flatten(1)[:, None, None], mlp).sigmoid().squeeze(1)[..., None, None]
     return gate if factor == 1 else factor * gate
 
 
-def is_aggregate_applicable(x: Tensor, weights: CellWeights) -> bool:
-    """Whether :func:`aggregate` can run."""
+def _is_aggregate_applicable(x: Tensor, weights: CellWeights) -> bool:
+    """Whether :func:`_aggregate` can run."""
     return (
         weights.squeezed_bias is not None
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -129,7 +156,7 @@ def is_aggregate_applicable(x: Tensor, weights: CellWeights) -> bool:
     )
 
 
-def aggregate(joined: Tensor, x: Tensor, weights: CellWeights) -> Tensor:
+def _aggregate(joined: Tensor, x: Tensor, weights: CellWeights, factor: int) -> Tensor:
     """Eq. (3) from ``[U_0; ...; U_{K-1}; SE(summary)]``, without gradients, for channels_last.
 
     It makes fewer passes over the maps than the layers do. With W and b of the second layer of phi, ``z = W h + x``, m
@@ -142,7 +169,7 @@ def aggregate(joined: Tensor, x: Tensor, weights: CellWeights) -> Tensor:
     z = torch.addmm(_pixels(x), hidden, second.weight.flatten(1).t())
     z = z.view(x.size(0), *x.shape[2:], -1).permute(0, 3, 1, 2)
     mlp = weights.output._replace(squeeze_bias=weights.squeezed_bias)
-    gate = _gate(z, mlp, weights.factor)
+    gate = _gate(z, mlp, factor)
     return torch.addcmul(gate * second.bias.view(-1, 1, 1), z, gate)
 
 
@@ -152,23 +179,19 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _messages(
-    level: Sequence[Batch], sources: Sequence[Sequence[Tensor]], weights: Mapping[Batch, Weights]
+    level: Sequence[Batch], sources: Sequence[Sequence[Tensor]], weights: Sequence[Weights]
 ) -> list[list[Message]]:
     """The messages of each batch of a level."""
-    known = [batch for batch in level if not weights[batch].operations]
-    begun = {
-        batch: _begin(batch.primitive, xs, weights[batch].mlp) for batch, xs in zip(level, sources) if batch in known
-    }
-    logits = run_stages([begun[batch].maps for batch in known], [weights[batch].stages for batch in known])
-    gates = dict(zip(known, _sigmoid(logits)))
-    result = []
-    for batch, xs in zip(level, sources):
-        if batch in gates:
-            result.append(_end(begun[batch], gates[batch]))
-        else:
-            pairs = zip(weights[batch].operations, xs)
-            result.append([Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1)) for operation, x in pairs])
-    return result
+    known = [i for i, own in enumerate(weights) if not own.operations]
+    begun = [_begin(level[i].primitive, sources[i], weights[i].mlp) for i in known]
+    gates = _sigmoid(run_stages([one.maps for one in begun], [weights[i].stages for i in known]))
+    ended = {i: _end(*pair) for i, *pair in zip(known, begun, gates)}
+    return [
+        ended[i]
+        if i in ended
+        else [Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1)) for operation, x in zip(own.operations, xs)]
+        for i, (own, xs) in enumerate(zip(weights, sources))
+    ]
 
 
 def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None) -> Begun:
@@ -197,15 +220,19 @@ def _end(begun: Begun, gates: Tensor) -> list[Message]:
     return [Message(x, gate) for x, gate in zip(xs, gates.chunk(edges, 1))]
 
 
-def _total(messages: Sequence[Message], like: Tensor) -> Tensor:
-    """The sum of messages, zero if there are none."""
-    plain = [message.x for message in messages if message.gate is None]
-    gated = [(message.x, message.gate) for message in messages if message.gate is not None]
+def _total(messages: Sequence[Message], like: Tensor, out: Tensor | None = None) -> Tensor:
+    """The sum of messages, zero if there are none; a new tensor, that of the only message, or ``out``."""
     if not messages:
-        return torch.zeros_like(like)
-    total = reduce(torch.add, plain) if plain else torch.mul(*gated.pop(0))
-    for x, gate in gated:
-        total = add_product(total, x, gate)
+        return torch.zeros_like(like) if out is None else out.zero_()
+    first, *others = sorted(messages, key=lambda message: message.gate is not None)
+    only = None if others else out
+    if first.gate is not None:
+        total = torch.mul(first.x, first.gate, out=only)
+    else:
+        total = first.x if only is None else only.copy_(first.x)
+    for i, (x, gate) in enumerate(others, start=1):
+        last = out if i == len(others) else None
+        total = torch.add(total, x, out=last) if gate is None else add_product(total, x, gate, out=last)
     return total
 
 
@@ -220,8 +247,8 @@ def _channel_logits(pooled: Tensor, mlp: Mlp) -> Tensor:
     else:
         hidden = _product(rows, mlp.squeeze, mlp.squeeze_bias)
         hidden = hidden.view(edges, pooled.size(0), poolings, hidden.size(2)).relu()
-    # The next layer is linear, so that it can follow the sum over poolings.
-    hidden = hidden.sum(2) if poolings > 1 else hidden.squeeze(2)
+    # The next layer is linear, so that it can follow the sum over poolings. Fused weights are repeated instead.
+    hidden = hidden.flatten(2) if mlp.excite.size(2) == hidden.size(2) * hidden.size(3) else hidden.sum(2)
     return _product(hidden, mlp.excite, mlp.excite_bias, poolings).transpose(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The weights of a derived cell for edges that run together: stacked, and for inference with the batch norms folded in.
+"""The weights of a derived cell for edges that run together, stacked.
 
 All stacked weights come from one concatenation, so that they cost one call, and one more in the backward pass.
 """
@@ -12,10 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.models.operations import CBAM, AttentionOperation, ChannelAttention
-
-# Above this width a depth-wise 3x3 and a point-wise convolution are faster than one dense 3x3. With 2 threads,
-# channels_last and batch 8: 2 maps of 56x56 take 137 and 103 us, 8 maps 198 and 221, 32 maps of 28x28 159 and 329.
-COMPOSED_CHANNELS = 4
 
 
 class Conv(NamedTuple):
@@ -90,14 +86,14 @@ def live(layers: Sequence[Layers], mlps: Sequence[Sequence[Any]]) -> tuple[list[
     for stage in layers:
         parts += [[conv.weight for conv in convs] for convs in stage.convs]
         parts += [[norm.weight for norm in stage.norms], [norm.bias for norm in stage.norms]]
-    tensors = _joined(parts + _mlp_parts(mlps))
+    tensors = joined(parts + mlp_tensors(mlps))
     keys = () if training else ('running_mean', 'running_var')
-    fixed = _joined([[getattr(norm, key) for norm in stage.norms] for stage in layers for key in keys])
+    fixed = joined([[getattr(norm, key) for norm in stage.norms] for stage in layers for key in keys])
     sizes = [sum(norm.num_features for norm in stage.norms) for stage in stacked for _ in range(2)]
     batch = iter(stacked[0].norms[0].running_mean.new_zeros(sum(sizes)).split(sizes) if training else ())
     stages = []
     for stage in layers:
-        convs = [_conv(same, next(tensors)) for same in stage.convs]
+        convs = [stacked_conv(same, next(tensors)) for same in stage.convs]
         affine = next(tensors), next(tensors)
         first = stage.norms[0]
         statistics, momentum = (first.running_mean, first.running_var), first.momentum
@@ -106,7 +102,7 @@ def live(layers: Sequence[Layers], mlps: Sequence[Sequence[Any]]) -> tuple[list[
         elif len(stage.norms) > 1:
             statistics, momentum = (next(batch), next(batch)), 1.0
         stages.append(Stage(convs, Norm(*statistics, *affine, first.training, momentum, first.eps)))
-    return stages, [_mlp(same, tensors) for same in mlps]
+    return stages, [stacked_mlp(same, tensors) for same in mlps]
 
 
 def update(layers: Sequence[Layers], stages: Sequence[Stage]) -> None:
@@ -124,40 +120,6 @@ def update(layers: Sequence[Layers], stages: Sequence[Stage]) -> None:
     torch._foreach_add_([norm.num_batches_tracked for stage in layers for norm in stage.norms], 1)
 
 
-def folded(layers: Sequence[Layers], mlps: Sequence[Sequence[Any]]) -> tuple[list[Stage], list[Mlp]]:
-    """Weights for inference: each norm is folded into the convolution before it, narrow convolutions are composed.
-
-    Scales and shifts of all norms are computed at once. So are the scaled weights of all convolutions that have the
-    same number of weights per output.
-    """
-    rows = [stage.convs[-1][0].weight[0].numel() for stage in layers]
-    kinds = [[stage for stage, length in zip(layers, rows) if length == kind] for kind in dict.fromkeys(rows)]
-    norms = [norm for kind in kinds for stage in kind for norm in stage.norms]
-    keys = ('running_mean', 'running_var', 'weight', 'bias')
-    mean, var, weight, bias = torch.cat([getattr(norm, key) for key in keys for norm in norms]).view(4, -1)
-    scale = (var + norms[0].eps).rsqrt_().mul_(weight)
-    shift = torch.addcmul(bias, mean, scale, value=-1)
-
-    parts = [[conv.weight for stage in kind for conv in stage.convs[-1]] for kind in kinds]
-    parts += [[conv.weight for conv in convs] for stage in layers for convs in stage.convs[:-1]]
-    tensors = _joined(parts + _mlp_parts(mlps))
-    outputs = [sum(norm.num_features for stage in kind for norm in stage.norms) for kind in kinds]
-    last: dict[int, Conv] = {}
-    for kind, scales, shifts in zip(kinds, scale.split(outputs), shift.split(outputs)):
-        weight = next(tensors)
-        weight = (weight if weight.dim() == 4 else weight.view(len(scales), -1, 1, 1)) * scales.view(-1, 1, 1, 1)
-        sizes = [sum(norm.num_features for norm in stage.norms) for stage in kind]
-        for stage, *tensors_of_stage in zip(kind, weight.split(sizes), shifts.split(sizes)):
-            last[id(stage)] = _conv(stage.convs[-1], *tensors_of_stage)
-    stages = []
-    for stage in layers:
-        convs = [_conv(same, next(tensors)) for same in stage.convs[:-1]] + [last[id(stage)]]
-        if len(convs) == 2 and stage.convs[0][0].in_channels <= COMPOSED_CHANNELS:
-            convs = [_composed(convs[0], convs[1], len(stage.norms))]
-        stages.append(Stage(convs))
-    return stages, [_mlp(same, tensors) for same in mlps]
-
-
 def _map_layers(operation: AttentionOperation | nn.Sequential) -> list[nn.Module]:
     if isinstance(operation, nn.Sequential):
         return list(operation)
@@ -167,7 +129,7 @@ def _map_layers(operation: AttentionOperation | nn.Sequential) -> list[nn.Module
     return list(convs)
 
 
-def _joined(parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+def joined(parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
     """The tensors of each part as one flat tensor; a single tensor as it is."""
     several = [tensor.flatten() for part in parts if len(part) > 1 for tensor in part]
     sizes = [sum(tensor.numel() for tensor in part) for part in parts if len(part) > 1]
@@ -176,21 +138,14 @@ def _joined(parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
         yield next(flat) if len(part) > 1 else part[0]
 
 
-def _conv(same: Sequence[Any], weight: Tensor, bias: Tensor | None = None) -> Conv:
+def stacked_conv(same: Sequence[Any], weight: Tensor, bias: Tensor | None = None) -> Conv:
     """``same`` convolutions, one per edge, with their stacked weights."""
     first = same[0]
     weight = weight.view(-1, *first.weight.shape[1:])
     return Conv(weight, bias, first.padding, first.dilation, first.groups * len(same))
 
 
-def _composed(first: Conv, second: Conv, edges: int) -> Conv:
-    """The convolution that equals ``second(first(x))``; the groups of the first have one output, the second is 1x1."""
-    outer = second.weight.view(edges, -1, second.weight.size(1), 1, 1)
-    inner = first.weight.view(edges, 1, -1, *first.weight.shape[2:])
-    return Conv((outer * inner).flatten(0, 1), second.bias, first.padding, first.dilation, edges)
-
-
-def _mlp_parts(mlps: Sequence[Sequence[Any]]) -> list[list[Tensor]]:
+def mlp_tensors(mlps: Sequence[Sequence[Any]]) -> list[list[Tensor]]:
     return [
         [getattr(getattr(mlp, layer), key) for mlp in same]
         for same in mlps
@@ -200,7 +155,7 @@ def _mlp_parts(mlps: Sequence[Sequence[Any]]) -> list[list[Tensor]]:
     ]
 
 
-def _mlp(same: Sequence[Any], tensors: Iterator[Tensor]) -> Mlp:
+def stacked_mlp(same: Sequence[Any], tensors: Iterator[Tensor]) -> Mlp:
     values: list[Tensor | None] = []
     for layer in (same[0].squeeze, same[0].excite):
         values.append(next(tensors).view(len(same), layer.out_channels, layer.in_channels))

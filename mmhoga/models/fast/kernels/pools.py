@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from mmhoga.models.fast.kernels.modes import is_channels_last, traced, transformed
+from mmhoga.models.fast.kernels.modes import traced, transformed
 
 
 def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -43,15 +43,17 @@ def pixel_mean(x: Tensor) -> Tensor:
 def group_sum(x: Tensor, groups: int) -> Tensor:
     """The sum of the groups of channels, ``(N, G * C, H, W)`` to ``(N, C, H, W)``, in the memory format of x."""
     channels = x.size(1) // groups
-    if is_channels_last(x):
+    if x.stride(1) == 1:  # channels_last, or some of its channels
         pixels = x.permute(0, 2, 3, 1)
         return pixels.view(*pixels.shape[:3], groups, channels).sum(3).permute(0, 3, 1, 2)
     return x.view(x.size(0), groups, channels, *x.shape[2:]).sum(1)
 
 
-def add_product(base: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def add_product(base: Tensor, x: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
     """``base + x * y``. The backward pass of ``torch.addcmul`` has two more products."""
-    return torch.addcmul(base, x, y) if traced() or transformed() else _AddProduct.apply(base, x, y)
+    if out is not None or traced() or transformed():
+        return torch.addcmul(base, x, y, out=out)
+    return _AddProduct.apply(base, x, y)
 
 
 class _PixelMean(Function):
