@@ -72,7 +72,7 @@ class ResidualBlock(BaseModule):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
         self.plugin_names = [
-            [add_plugin(self, p['cfg'], layer['out_channels']) for p in plugins if p['position'] == position]
+            [add_plugin(self, p['cfg'], layer['out_channels'], norm_cfg) for p in plugins if p['position'] == position]
             for position, layer in zip(self.positions, layers)
         ]
         after_last_norm = [getattr(self, name) for name in self.plugin_names[-1]]

@@ -8,6 +8,8 @@ from typing import Any
 from mmcv.cnn import build_plugin_layer
 from torch import nn
 
+from mmhoga.models.norms import inherited, with_norm
+
 
 def plugins_per_block(
     plugins: Sequence[Mapping[str, Any]] | None, stage_blocks: Sequence[int], positions: Sequence[str]
@@ -83,13 +85,17 @@ def _selected(blocks: Any, names: Sequence[str], where: str) -> Sequence[str]:
     return blocks
 
 
-def add_plugin(block: nn.Module, cfg: Mapping[str, Any], in_channels: int) -> str:
+def add_plugin(
+    block: nn.Module, cfg: Mapping[str, Any], in_channels: int, norm_cfg: Mapping[str, Any] | None = None
+) -> str:
     """Build a plugin into a block and return its name: the abbreviated type and the ``postfix``.
+
+    An attention of mmhoga takes the norm of the block, ``norm_cfg``, unless ``cfg`` has one.
 
     Raises:
         ValueError: the block already has a module with this name.
     """
-    cfg = dict(cfg)
+    cfg = with_norm(cfg, inherited(norm_cfg))
     postfix = cfg.pop('postfix', '')
     name, plugin = build_plugin_layer(cfg, postfix=postfix, in_channels=in_channels)
     if hasattr(block, name):

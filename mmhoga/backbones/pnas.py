@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmhoga.backbones.plugins import add_plugin, plugins_per_block
 from mmhoga.models.loading import watch_loading
+from mmhoga.models.norms import log_norms
 from mmhoga.registry import MODELS
 
 
@@ -55,7 +56,7 @@ class PNASCell(BaseModule):
         self.pool = pool if stride == 1 else nn.Sequential(pool, conv(in_channels, 1))
         self.reduce = conv(2 * out_channels, 1)
         self.relu = nn.ReLU()
-        self.plugin_names = [add_plugin(self, plugin['cfg'], out_channels) for plugin in plugins]
+        self.plugin_names = [add_plugin(self, plugin['cfg'], out_channels, norm_cfg) for plugin in plugins]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
@@ -118,6 +119,7 @@ class CIFARPNASNet(BaseModule):
                 cells.append(PNASCell(channels, width, stride=stride, norm_cfg=norm_cfg, plugins=cell_plugins))
                 channels = width
             self.add_module(f'layer{i + 1}', Sequential(*cells))
+        log_norms(self, norm_cfg)
         watch_loading(self, backbone=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock, build_shortcut
 from mmhoga.backbones.plugins import plugins_per_block
 from mmhoga.models.loading import watch_loading
+from mmhoga.models.norms import log_norms
 from mmhoga.registry import MODELS
 
 
@@ -161,6 +162,7 @@ class ResNet(BaseModule):
 
         self.feat_dim = channels
         self.train()
+        log_norms(self, norm_cfg)
         watch_loading(self, backbone=True)
 
     def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:

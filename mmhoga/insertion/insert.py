@@ -16,6 +16,7 @@ from mmhoga.insertion.inserted import Inserted
 from mmhoga.insertion.places import Place, PlaceError, find_places, input_channels, named, near_modules
 from mmhoga.insertion.training import keep_cells_trainable, train_only
 from mmhoga.models.loading import watch_loading
+from mmhoga.models.norms import norm_of, with_norm
 from mmhoga.models.start import Blend, check_start
 from mmhoga.registry import MODELS
 
@@ -50,7 +51,8 @@ def insert(
     Args:
         network: any torch module, a backbone or a whole model of a host.
         cell: the config of an attention without its ``in_channels``, or a function ``in_channels -> module``. The
-            attention maps ``(N, C, H, W)`` to the same shape.
+            attention maps ``(N, C, H, W)`` to the same shape. HOGA takes the kind of norm that most norms of the
+            network have (batch, synchronised batch or group norms), unless the config has a ``norm_cfg``.
         after, before: a regular expression that matches the whole name of each module after, or before, which a cell
             goes; exactly one of the two. :func:`mmhoga.insertion.find_places` and ``mmhoga places`` list the names.
         start: ``'identity'``: the network computes what it computed before, bit for bit. ``'random'``: the attention
@@ -73,6 +75,8 @@ def insert(
     assert pattern is not None
     places = _matching(network, pattern, find_places(network, before=before is not None, example=example))
     modules = dict(named(network))
+    if isinstance(cell, Mapping):
+        cell = with_norm(cell, norm_of(network))
     cells, failed = _build_cells(cell, places, modules, start)
     if failed and not (skip_indivisible and cells):
         listed = ', '.join(f'{place.name} ({place.channels})' for place, _ in failed)
@@ -251,6 +255,8 @@ def _log(cells: Sequence[tuple[Place, nn.Module]], skipped: Sequence[Place], net
         f'{first.name} ({first.channels} channels) to {last.name} ({last.channels}): {added:.2f} M of {total:.2f} M '
         'parameters.'
     )
+    if norm_cfg := getattr(attention, 'norm_cfg', None):
+        text += f' They have norm_cfg={norm_cfg}: that of the network, unless the config of the cell sets it.'
     if skipped:
         names = ', '.join(f'{place.name} ({place.channels})' for place in skipped)
         text += f' Left out, since the attention cannot be built for their width: {names}.'

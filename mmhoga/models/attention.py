@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmhoga.models.arguments import check_integers
 from mmhoga.models.loading import watch_loading
+from mmhoga.models.norms import norm_class
 from mmhoga.models.start import Blend, check_start, is_zero, zero
 from mmhoga.registry import MODELS
 
@@ -61,11 +63,13 @@ class Attention(BaseModule):
             already trained. The logits of each gate start at 0, and the output is multiplied by 2 per gate: 2 for
             ``se``, ``eca``, ``ge`` and ``gc``, 4 for ``cbam``. An attention without a gate or an added term becomes
             ``x + scale * (A(x) - x)`` with a learned ``scale`` that starts at 0.
+        norm_cfg: ``dict(type='SyncBN')`` synchronises the batch norms; timm has no other choice in common. Like HOGA,
+            the attention takes it from a backbone with ``SyncBN``.
         kwargs: for the attention, e.g. ``rd_ratio=1 / 8``.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: an unknown name or ``start``, or arguments that the attention does not accept.
+        ValueError: an unknown name, ``start`` or norm, or arguments that the attention does not accept.
 
     Example:
         >>> import torch
@@ -75,13 +79,24 @@ class Attention(BaseModule):
     """
 
     _abbr_ = 'attention'
+    inherited_norms = (nn.SyncBatchNorm,)
 
-    def __init__(self, in_channels: int, *, name: str, start: str = 'random', **kwargs: Any) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        name: str,
+        start: str = 'random',
+        norm_cfg: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
+        check_integers(in_channels=in_channels)
+        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         if name == 'se':  # timm rounds the squeezed width to multiples of 8; the paper of SE does not
             kwargs.setdefault('rd_divisor', 1)
         self.in_channels = in_channels
-        self.layer = _build(name, in_channels, kwargs)
+        self.layer = _with_norm(_build(name, in_channels, kwargs), norm_cfg)
         self.start = start
         self._zeroed: list[str] = []
         self._factor = 1
@@ -127,6 +142,20 @@ class Attention(BaseModule):
 def _existing(layer: nn.Module, names: Iterable[str]) -> list[str]:
     modules = dict(layer.named_modules())
     return [name for name in names if name in modules]
+
+
+def _with_norm(layer: nn.Module, norm_cfg: Any) -> nn.Module:
+    kind = norm_class(norm_cfg)
+    if kind is nn.BatchNorm2d:
+        return layer
+    if not issubclass(kind, nn.SyncBatchNorm):
+        raise ValueError(
+            f"norm_cfg of an attention of timm must have the type 'BN' or 'SyncBN', not {norm_cfg['type']!r}. Leave it "
+            'out for the norms of timm.'
+        )
+    from timm.layers import convert_sync_batchnorm  # torch's loses the activations in norms of timm
+
+    return convert_sync_batchnorm(layer)
 
 
 def _build(name: str, in_channels: int, kwargs: dict[str, Any]) -> nn.Module:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmhoga.models.arguments import check_integers, check_shares
 from mmhoga.registry import MODELS
 
 
@@ -61,6 +62,15 @@ class AugmentedConv2d(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        check_integers(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            feat_size=feat_size,
+            num_heads=num_heads,
+            min_head_channels=min_head_channels,
+            attention_stride=attention_stride,
+        )
+        check_shares(key_ratio=key_ratio, value_ratio=value_ratio)
         # Rounded: upsilon = 0.1 of 128 channels is 12.8, not a multiple of 8 heads.
         values = round(value_ratio * out_channels / num_heads) * num_heads
         if not 0 < values < out_channels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhoga.genotype import Genotype, edge_list, edge_name
+from mmhoga.models.arguments import check_integers
 from mmhoga.models.fast import joint_cell as joint
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
@@ -18,6 +20,7 @@ from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
 from mmhoga.models.fast.kernels.modes import transformed
 from mmhoga.models.fast.kernels.pools import group_sum
 from mmhoga.models.loading import watch_loading
+from mmhoga.models.norms import PER_CHANNEL, build_norm
 from mmhoga.models.operations import ChannelAttention, DoubledAttention, EdgeInput, split_edges
 from mmhoga.models.primitives import build_operation
 from mmhoga.models.start import check_start, is_zero, zero
@@ -52,15 +55,19 @@ class GroupAttention(BaseModule):
             during training and afterwards. These 3 parameters have a gradient from the first step on, all others
             from the second. Checkpoints have the same keys; a cell must be built with the ``start`` that it was
             trained with.
+        norm_cfg: the norms, as in the hosts: ``dict(type='SyncBN')`` or ``dict(type='GN', num_groups=32)``; by default
+            batch norms. In a backbone of mmhoga and with :func:`mmhoga.insert` a cell takes type and groups from the
+            backbone, unless its config has a ``norm_cfg``. See :func:`mmhoga.models.norms.build_norm`.
 
     Raises:
-        ValueError: K does not divide C; a width or a reduction below 1; an unknown ``summary`` or ``start``; an input
-            that does not have C channels.
+        ValueError: K does not divide C; a width or a reduction below 1; an unknown ``summary``, ``start`` or norm; an
+            input that is not ``(N, C, H, W)`` with floating-point numbers.
     """
 
     _abbr_ = 'hoga'
     # The batch norms inside amplify an all-zero input by 1 / sqrt(eps): do not zero-initialise the norm before a cell.
     normalizes_input = True
+    inherited_norms = PER_CHANNEL  # from the backbone, see mmhoga.models.norms
 
     def __init__(
         self,
@@ -71,22 +78,24 @@ class GroupAttention(BaseModule):
         summary_reduction: int = 16,
         output_reduction: int = 8,
         start: str = 'random',
+        norm_cfg: Mapping[str, Any] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
         _check(in_channels, num_groups, summary)
-        check_reductions(summary_reduction=summary_reduction, output_reduction=output_reduction)
+        check_integers(summary_reduction=summary_reduction, output_reduction=output_reduction)
         self.in_channels = in_channels
         self.num_groups = num_groups
         self.group_channels = in_channels // num_groups
         self.summary = summary
+        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         self.summary_attention = ChannelAttention(self.group_channels, reduction=summary_reduction)
         self.phi = nn.Sequential(
             PointwiseConv2d(in_channels + self.group_channels, in_channels, bias=False),
-            nn.BatchNorm2d(in_channels),
+            build_norm(norm_cfg, in_channels),
             nn.ReLU(inplace=True),
             PointwiseConv2d(in_channels, in_channels, bias=False),
-            nn.BatchNorm2d(in_channels),
+            build_norm(norm_cfg, in_channels),
         )
         self.start = start
         self._from_identity = check_start(start)
@@ -127,12 +136,28 @@ class GroupAttention(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
         # In a trace sizes are tensors, and torch warns that the result of a comparison becomes a constant.
-        if not torch.jit.is_tracing() and x.size(1) != self.in_channels:
+        if not torch.jit.is_tracing():
+            self._check_input(x)
+        return self.attended(x)
+
+    def _check_input(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor) or x.dim() != 4 or not x.is_floating_point():
+            tensor = isinstance(x, Tensor)
+            found = f'one of shape {tuple(x.shape)} and {x.dtype}' if tensor else f'a {type(x).__name__}'
+            hint = ' Give one image the dimension of a batch: x[None].' if tensor and x.dim() == 3 else ''
+            raise ValueError(
+                f'{type(self).__name__} takes a floating-point tensor (N, C, H, W), and got {found}.{hint}'
+            )
+        if x.size(1) != self.in_channels:
             raise ValueError(
                 f'{type(self).__name__} was built for {self.in_channels} channels and got an input of shape '
                 f'{tuple(x.shape)}. Set in_channels to the width at its position; a backbone sets it by itself.'
             )
-        return self.attended(x)
+        if x.size(2) == 0 or x.size(3) == 0:
+            raise ValueError(
+                f'{type(self).__name__} got an input without pixels, {tuple(x.shape)}. The image is smaller than the '
+                'stride of the network at this place.'
+            )
 
     def attended(self, x: Tensor) -> Tensor:
         """The forward pass on an input that was checked."""
@@ -159,7 +184,7 @@ class HOGA(GroupAttention):
         in_channels: C.
         genotype: a built-in name, a path to a ``.json``, the rows, or a dict (:meth:`mmhoga.Genotype.from_config`).
         operation_reduction: squeeze of the channel MLPs inside the operations.
-        summary, summary_reduction, output_reduction, start: see :class:`GroupAttention`.
+        summary, summary_reduction, output_reduction, start, norm_cfg: see :class:`GroupAttention`.
 
     Raises:
         mmhoga.genotype.GenotypeError: the genotype cannot be read.
@@ -184,6 +209,7 @@ class HOGA(GroupAttention):
         output_reduction: int = 8,
         operation_reduction: int = 4,
         start: str = 'random',
+        norm_cfg: Mapping[str, Any] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         genotype = Genotype.from_config(genotype)
@@ -194,14 +220,16 @@ class HOGA(GroupAttention):
             summary_reduction=summary_reduction,
             output_reduction=output_reduction,
             start=start,
+            norm_cfg=norm_cfg,
             init_cfg=init_cfg,
         )
-        check_reductions(operation_reduction=operation_reduction)
+        check_integers(operation_reduction=operation_reduction)
         self.genotype = genotype
         self.edges = nn.ModuleDict()
         for j, k in edge_list(self.num_groups):
-            operation = build_operation(genotype.operation(j, k), self.group_channels, reduction=operation_reduction)
-            self.edges[edge_name(j, k)] = operation
+            self.edges[edge_name(j, k)] = build_operation(
+                genotype.operation(j, k), self.group_channels, reduction=operation_reduction, norm_cfg=norm_cfg
+            )
 
         self._joint = JointForm(self)
 
@@ -215,7 +243,8 @@ class HOGA(GroupAttention):
         form = self._joint
         if form is None or not form.is_of(self):
             form = self._joint = JointForm(self)
-        if not form.is_standard() or form.is_hooked():
+        # The statistics of an empty batch are not to be averaged; a batch norm leaves them out.
+        if not form.is_standard() or form.is_hooked() or x.size(0) == 0:
             return super().attended(x)
         weights = form.weights(x)
         y = self._joint_forward(x, form, weights)
@@ -257,17 +286,8 @@ def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:
     return attention(EdgeInput(x.unsqueeze(1))).squeeze(1)
 
 
-def check_reductions(**reductions: float) -> None:
-    """ValueError unless each squeeze factor is a number of at least 1."""
-    for name, value in reductions.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
-            raise ValueError(f'{name} must be a number of at least 1, not {value!r}: it divides the channels.')
-
-
 def _check(in_channels: int, num_groups: int, summary: str) -> None:
-    for name, value in (('in_channels', in_channels), ('num_groups (K)', num_groups)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f'{name} must be an integer of at least 1, not {value!r}.')
+    check_integers(in_channels=in_channels, num_groups=num_groups)
     if in_channels % num_groups:
         divisors = [k for k in range(1, in_channels + 1) if in_channels % k == 0]
         nearest = sorted(divisors, key=lambda k: abs(k - num_groups))[:3]
@@ -277,4 +297,4 @@ def _check(in_channels: int, num_groups: int, summary: str) -> None:
             f'{", ".join(map(str, sorted(nearest)))}) or a width that is a multiple of {num_groups}.'
         )
     if summary not in SUMMARIES:
-        raise ValueError(f'summary must be one of {SUMMARIES}, not {summary!r}.')
+        raise ValueError(f'summary must be one of {SUMMARIES}, not {reprlib.repr(summary)}.')

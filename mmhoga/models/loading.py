@@ -186,7 +186,8 @@ def stored_operations(state_dict: Mapping[str, Tensor], prefix: str) -> list[lis
 
 def _signature(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Keys, with the shapes of what does not depend on the reduction."""
-    return {k: v.shape if k.startswith('convs.') else None for k, v in state_dict.items() if _counts(k)}
+    counted = {k: v for k, v in state_dict.items() if _counts(k) and 'running_' not in k}  # group norms have none
+    return {k: v.shape if k.startswith('convs.') else None for k, v in counted.items()}
 
 
 def _fits(genotype: Genotype, rows: list[list[list[str]]]) -> bool:

@@ -14,14 +14,15 @@ Shapes: N images, E edges, C channels per group, H x W pixels.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Callable
 
 from torch import Tensor, nn
 
 from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
-from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
 from mmhoga.models.fast.kernels.pools import channel_pool, pixel_mean
+from mmhoga.models.norms import build_norm
 
 
 class EdgeInput:
@@ -73,7 +74,10 @@ class AttentionOperation(nn.Module):
         channels: C, the channels of one group.
         edges: E, the number of edges that the operation computes at once.
         reduction: the squeeze of a channel MLP; at least one hidden unit remains.
-        affine: whether batch norms learn a scale and a shift. A supernet turns this off, as DARTS does.
+        affine: whether norms learn a scale and a shift. A supernet turns this off, as DARTS does.
+
+    Operations with norms also take ``norm_cfg``, see :func:`mmhoga.models.norms.build_norm`; a cell passes its own to
+    every operation whose constructor has this argument.
 
     Example:
         >>> import torch
@@ -169,20 +173,27 @@ class SpatialAttention(AttentionOperation):
     """
 
     def __init__(
-        self, channels: int, edges: int = 1, *, dilation: int = 1, reduction: int = 4, affine: bool = True
+        self,
+        channels: int,
+        edges: int = 1,
+        *,
+        dilation: int = 1,
+        reduction: int = 4,
+        affine: bool = True,
+        norm_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, edges)
         if dilation == 1:
             self.convs = nn.Sequential(
-                *_separable(2, 2, edges, dilation, affine),
+                *_separable(2, 2, edges, dilation, affine, norm_cfg),
                 nn.ReLU(inplace=True),
-                *_separable(2, 1, edges, dilation, affine),
+                *_separable(2, 1, edges, dilation, affine, norm_cfg),
             )
         else:
             self.convs = nn.Sequential(
                 _conv3x3(edges * 2, edges, dilation, groups=edges),
                 PointwiseConv2d(edges, edges, groups=edges, bias=False),
-                NarrowBatchNorm2d(edges, affine=affine),
+                build_norm(norm_cfg, 1, edges, affine=affine),
             )
 
     def gate(self, edge_input: EdgeInput) -> Tensor:
@@ -197,12 +208,19 @@ class NormalizationAttention(AttentionOperation):
     """
 
     def __init__(
-        self, channels: int, edges: int = 1, *, dilation: int = 1, reduction: int = 4, affine: bool = True
+        self,
+        channels: int,
+        edges: int = 1,
+        *,
+        dilation: int = 1,
+        reduction: int = 4,
+        affine: bool = True,
+        norm_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, edges)
-        layers = _separable(channels, channels, edges, dilation, affine)
+        layers = _separable(channels, channels, edges, dilation, affine, norm_cfg)
         if dilation == 1:
-            layers += [nn.ReLU(inplace=True), *_separable(channels, channels, edges, dilation, affine)]
+            layers += [nn.ReLU(inplace=True), *_separable(channels, channels, edges, dilation, affine, norm_cfg)]
         self.convs = nn.Sequential(*layers)
 
     def gate(self, edge_input: EdgeInput) -> Tensor:
@@ -213,12 +231,20 @@ class NormalizationAttention(AttentionOperation):
 class CBAM(AttentionOperation):
     """``cbam``: Eq. (8), channel attention v2 with biases, then a 7x7 spatial attention on its output."""
 
-    def __init__(self, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        edges: int = 1,
+        *,
+        reduction: int = 4,
+        affine: bool = True,
+        norm_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(channels, edges)
         self.channel = ChannelAttentionV2(channels, edges, reduction=reduction, bias=True)
         self.conv = nn.Conv2d(edges * 2, edges, 7, padding=3, groups=edges, bias=False)
         # Affine also in a search, and with slow statistics: the code of CBAM and the released code agree on both.
-        self.bn = NarrowBatchNorm2d(edges, momentum=0.01)
+        self.bn = build_norm(norm_cfg, 1, edges, momentum=0.01)
 
     def gate(self, edge_input: EdgeInput) -> Tensor:
         channel = self.channel.gate(edge_input)  # (N, E, C, 1, 1)
@@ -231,13 +257,15 @@ def _conv3x3(inputs: int, outputs: int, dilation: int, groups: int) -> nn.Conv2d
     return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, groups=groups, bias=False)
 
 
-def _separable(inputs: int, outputs: int, edges: int, dilation: int, affine: bool) -> list[nn.Module]:
-    """Depth-wise 3x3, point-wise within each edge, BN."""
+def _separable(
+    inputs: int, outputs: int, edges: int, dilation: int, affine: bool, norm_cfg: Mapping[str, Any] | None
+) -> list[nn.Module]:
+    """Depth-wise 3x3, point-wise within each edge, norm."""
     wide = edges * inputs
     return [
         _conv3x3(wide, wide, dilation, groups=wide),
         PointwiseConv2d(wide, edges * outputs, groups=edges, bias=False),
-        NarrowBatchNorm2d(edges * outputs, affine=affine),
+        build_norm(norm_cfg, outputs, edges, affine=affine),
     ]
 
 

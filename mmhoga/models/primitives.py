@@ -9,6 +9,7 @@ The config of a search and the config that trains its result both import the mod
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Callable
 
@@ -26,7 +27,8 @@ def register_primitive(name: str) -> Callable[[type], type]:
     The class derives from :class:`mmhoga.AttentionOperation` and keeps its contract, which is checked on small tensors
     when a cell is built:
 
-    - The constructor takes ``(channels, edges=1, *, reduction, affine)``.
+    - The constructor takes ``(channels, edges=1, *, reduction, affine)``, and ``norm_cfg`` if it has norms that follow
+      those of the cell (:func:`mmhoga.models.norms.build_norm`).
     - ``gate(edge_input)`` returns a factor that broadcasts to ``(N, edges, channels, H, W)``.
     - The first dimension of every parameter and buffer stacks the weights of the edges. Otherwise override
       :meth:`~mmhoga.models.AttentionOperation.edge_state`, which takes the weights of one edge.
@@ -62,9 +64,15 @@ def register_primitive(name: str) -> Callable[[type], type]:
 
 
 def build_operation(
-    name: str, channels: int, edges: int = 1, *, reduction: int = 4, affine: bool = True
+    name: str,
+    channels: int,
+    edges: int = 1,
+    *,
+    reduction: int = 4,
+    affine: bool = True,
+    norm_cfg: Mapping[str, Any] | None = None,
 ) -> AttentionOperation:
-    """Build the operation of the primitive ``name``.
+    """Build the operation of the primitive ``name``. One without a ``norm_cfg`` argument keeps its own norms.
 
     Raises:
         mmhoga.genotype.GenotypeError: an unknown name.
@@ -75,7 +83,8 @@ def build_operation(
     operation = OPERATIONS[name]
     if name not in PRIMITIVES:
         _check_contract(name, operation, channels, reduction)
-    return operation(channels, edges, reduction=reduction, affine=affine)
+    norms = {'norm_cfg': norm_cfg} if norm_cfg and 'norm_cfg' in inspect.signature(operation).parameters else {}
+    return operation(channels, edges, reduction=reduction, affine=affine, **norms)
 
 
 @cache

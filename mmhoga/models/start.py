@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ STARTS = ('random', 'identity')
 def check_start(start: str) -> bool:
     """Whether ``start`` is ``'identity'``; ValueError unless it is one of :data:`STARTS`."""
     if start not in STARTS:
-        raise ValueError(f'start must be one of {STARTS}, not {start!r}.')
+        raise ValueError(f'start must be one of {STARTS}, not {reprlib.repr(start)}.')
     return start == 'identity'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mmhoga.genotype import PRIMITIVES, Genotype, edge_list, edge_name, num_edges
+from mmhoga.models.arguments import check_integers
 from mmhoga.models.fast.batched_gates import BatchedGates
-from mmhoga.models.hoga import HOGA, GroupAttention, check_reductions
+from mmhoga.models.hoga import HOGA, GroupAttention
 from mmhoga.models.mixing import Mixing
 from mmhoga.models.operations import AttentionOperation, EdgeInput
 from mmhoga.models.primitives import build_operation
@@ -29,11 +31,20 @@ class MixedEdges(nn.Module):
     operation of a candidate.
     """
 
-    def __init__(self, channels: int, edges: int, primitives: Sequence[str], *, reduction: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        edges: int,
+        primitives: Sequence[str],
+        *,
+        reduction: int,
+        norm_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.primitives = tuple(primitives)
         for name in self.primitives:
-            self.add_module(name, build_operation(name, channels, edges, reduction=reduction, affine=False))
+            operation = build_operation(name, channels, edges, reduction=reduction, affine=False, norm_cfg=norm_cfg)
+            self.add_module(name, operation)
         self.batched_gates = BatchedGates.of({name: self[name] for name in self.primitives})
 
     def __getitem__(self, name: str) -> AttentionOperation:
@@ -45,7 +56,8 @@ class MixedEdges(nn.Module):
         gate: Any = 0
         batched = self.batched_gates
         # Not in a trace, as in the count of MACs: it would fail on the autograd functions of the batched form.
-        if batched is not None and not torch.jit.is_tracing() and batched.is_applicable(operations):
+        # Not on an empty batch, whose maps have no unique shape.
+        if batched is not None and not torch.jit.is_tracing() and x.size(0) != 0 and batched.is_applicable(operations):
             gate = batched(x, mix, operations)
             for name in batched.covered_names(operations):
                 del operations[name]
@@ -65,8 +77,8 @@ class SearchableHOGA(GroupAttention):
         num_groups: K.
         primitives: the candidates, which are the columns of alpha in this order; names of
             :data:`mmhoga.genotype.PRIMITIVES` or added by :func:`mmhoga.register_primitive`.
-        summary, summary_reduction, output_reduction, operation_reduction, start: of the derived cell, see
-            :class:`HOGA`.
+        summary, summary_reduction, output_reduction, operation_reduction, start, norm_cfg: of the derived
+            cell, see :class:`HOGA`. The norms of candidates have no scale and shift.
 
     Attributes:
         alpha: ``(K (K + 1) / 2, M)``, rows o_00; o_01, o_11; o_02, ... (:func:`mmhoga.genotype.edge_list`),
@@ -102,25 +114,32 @@ class SearchableHOGA(GroupAttention):
         output_reduction: int = 8,
         operation_reduction: int = 4,
         start: str = 'random',
+        norm_cfg: Mapping[str, Any] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         around: Any = dict(
-            summary=summary, summary_reduction=summary_reduction, output_reduction=output_reduction, start=start
+            summary=summary,
+            summary_reduction=summary_reduction,
+            output_reduction=output_reduction,
+            start=start,
+            norm_cfg=norm_cfg,
         )
         super().__init__(in_channels, num_groups=num_groups, **around, init_cfg=init_cfg)
-        self.primitives = tuple(primitives)
+        self.primitives = _names(primitives)
         if len(set(self.primitives)) != len(self.primitives):
             raise ValueError(f'A primitive is named twice: {self.primitives}.')
         if not set(self.primitives) - {'none'}:
             raise ValueError(f'primitives={self.primitives} leaves no choice: name at least one besides none.')
-        check_reductions(operation_reduction=operation_reduction)
+        check_integers(operation_reduction=operation_reduction)
         self.operation_reduction = operation_reduction
         self._derived = partial(HOGA, in_channels, **around, operation_reduction=operation_reduction)
         self.alpha = nn.Parameter(1e-3 * torch.randn(num_edges(num_groups), len(self.primitives)))
         self.mixing = Mixing()
 
         def mixed(edges: int) -> MixedEdges:
-            return MixedEdges(self.group_channels, edges, self.primitives, reduction=operation_reduction)
+            return MixedEdges(
+                self.group_channels, edges, self.primitives, reduction=operation_reduction, norm_cfg=norm_cfg
+            )
 
         self.inputs = mixed(num_groups)
         self.nodes = nn.ModuleList(mixed(num_groups - 1 - j) for j in range(num_groups - 1))
@@ -201,6 +220,16 @@ class SearchableHOGA(GroupAttention):
             target = cell.edges[edge_name(j, k)]
             target.load_state_dict({**target.state_dict(), **candidate.edge_state(index)})
         return cell.train(self.training)
+
+
+def _names(primitives: Sequence[str]) -> tuple[str, ...]:
+    """The primitives; ValueError unless they are a list of names."""
+    names = isinstance(primitives, Sequence) and not isinstance(primitives, str)
+    if not names or not all(isinstance(name, str) for name in primitives):
+        raise ValueError(
+            f"primitives must be a list of names, such as ['skip_connect', 'se'], not {reprlib.repr(primitives)}."
+        )
+    return tuple(primitives)
 
 
 def derive_genotype(

@@ -82,9 +82,9 @@ def test_squeezes_never_reach_zero_hidden_units():
         (dict(in_channels=16, genotype='nothing'), 'Unknown genotype'),
         (dict(in_channels=-4), r'in_channels must be an integer of at least 1, not -4'),
         (dict(in_channels=16.0), r'in_channels must be an integer of at least 1, not 16\.0'),
-        (dict(in_channels=16, output_reduction=-1), r'output_reduction must be a number of at least 1, not -1'),
-        (dict(in_channels=16, summary_reduction=0), 'summary_reduction must be a number of at least 1, not 0'),
-        (dict(in_channels=16, operation_reduction=float('nan')), 'operation_reduction must be a number of at least 1'),
+        (dict(in_channels=16, output_reduction=-1), r'output_reduction must be an integer of at least 1, not -1'),
+        (dict(in_channels=16, summary_reduction=0), 'summary_reduction must be an integer of at least 1, not 0'),
+        (dict(in_channels=16, operation_reduction=float('nan')), 'operation_reduction must be an integer'),
         (dict(in_channels=16, start='zero'), "start must be one of .*'random', 'identity'.*not 'zero'"),
     ],
 )

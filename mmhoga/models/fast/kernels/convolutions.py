@@ -138,7 +138,7 @@ class _Separable(Function):
         ctx: Any, x: Tensor, depthwise: Tensor, pointwise: Tensor, dilation: int, groups: int, norm: Norm | None
     ) -> Tensor:
         ctx.dilation, ctx.groups, ctx.norm = dilation, groups, norm
-        maps, saved = (x, ()) if norm is None else norm.forward(x)
+        maps, saved = (x, (None, None)) if norm is None else norm.forward(x)
         ctx.save_for_backward(x, depthwise, pointwise, *saved)
         maps = channels_last(maps if norm is None else maps.relu_())
         return _pointwise(_depthwise(maps, depthwise, dilation), pointwise, groups)
@@ -146,9 +146,10 @@ class _Separable(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         # Under autocast the gradient has a lower precision than the inputs.
-        x, depthwise, pointwise = (tensor.to(grad.dtype) for tensor in ctx.saved_tensors[:3])
+        *inputs, mean, inverse = ctx.saved_tensors  # read once: activation checkpointing unpacks each tensor once
+        x, depthwise, pointwise = (tensor.to(grad.dtype) for tensor in inputs)
         need_x, need_depthwise, need_pointwise, *_ = ctx.needs_input_grad
-        activation = x if ctx.norm is None else ctx.norm.recompute(x, *ctx.saved_tensors[3:]).relu()
+        activation = x if ctx.norm is None else ctx.norm.recompute(x, mean, inverse).relu()
         maps = channels_last(activation)
         grads: list[Any] = [None] * 3
         if need_pointwise:
@@ -160,8 +161,8 @@ class _Separable(Function):
             grads[0] = _depthwise(grad, depthwise.flip(2, 3), ctx.dilation)
             if ctx.norm is not None:
                 grad = torch.ops.aten.threshold_backward(grads[0].contiguous(), activation, 0)
-                grads[0] = ctx.norm.backward(grad, x, *ctx.saved_tensors[3:])
-        typed = [g if g is None else g.to(tensor.dtype) for g, tensor in zip(grads, ctx.saved_tensors)]
+                grads[0] = ctx.norm.backward(grad, x, mean, inverse)
+        typed = [g if g is None else g.to(tensor.dtype) for g, tensor in zip(grads, inputs)]
         return *typed, None, None, None
 
 
