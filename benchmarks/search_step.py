@@ -76,9 +76,9 @@ def main() -> None:
     forms = {'one by one': one_by_one(model), 'batched': model}
     if args.compile:
         forms |= {f'{name}, compiled': compiled(form) for name, form in list(forms.items())}
-    steps = {'textbook': _weight_step(old, batch)}
+    steps = {'textbook': weight_step(old, batch)}
     for name, form in forms.items():
-        steps[f'{name}, weights'], steps[f'{name}, alpha'] = _weight_step(form, batch), _alpha_step(form, batch)
+        steps[f'{name}, weights'], steps[f'{name}, alpha'] = weight_step(form, batch), alpha_step(form, batch)
 
     if args.profile:
         sides = {'textbook': ['textbook'] * 2, 'batched': ['batched, weights', 'batched, alpha']}
@@ -135,7 +135,7 @@ def compiled(model: SearchModel) -> SearchModel:
     return model
 
 
-def _weight_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+def weight_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
     def step() -> Tensor:
         loss = model(*batch)
         loss.backward()
@@ -145,7 +145,7 @@ def _weight_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[],
     return step
 
 
-def _alpha_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
+def alpha_step(model: SearchModel, batch: tuple[Tensor, Tensor]) -> Callable[[], Tensor]:
     def step() -> Tensor:
         with model.differentiating_alpha() as (alpha,), model.frozen_weights():
             loss = model(*batch)

@@ -155,7 +155,7 @@ class BatchedGates(nn.Module):
     def _cbam_map(self, x: Tensor, b: Tensor, cbam: Any) -> Tensor:
         """q, ``(N, E, 1, P)``."""
         maps = _channels_last(channel_pool(x, b[..., None, None]))  # (N, 2E, H, W)
-        logits = separable(maps, cbam.conv.weight.view(-1, 1, *cbam.conv.kernel_size), self.pairs)
+        logits = separable(maps, cbam.conv.weight.reshape(-1, 1, *cbam.conv.kernel_size), self.pairs)
         return cbam.bn(logits).sigmoid().flatten(2).unsqueeze(2)
 
     def _local_gates(
