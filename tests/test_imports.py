@@ -63,7 +63,7 @@ MAY_IMPORT = {
     },
     'mmhoga.search.bilevel': {'torch'},
     'mmhoga.interop': {'torch', 'mmhoga.genotype', 'mmhoga.models'},
-    'mmhoga.deploy': {'torch', 'onnxruntime', 'onnxscript', 'mmhoga.files', 'mmhoga.models'},
+    'mmhoga.deploy': {'torch', 'torchvision', 'onnxruntime', 'onnxscript', 'mmhoga.files', 'mmhoga.models'},
     'mmhoga.look': {'torch', 'sklearn', 'mmengine', 'mmhoga.genotype', 'mmhoga.models'},
     'mmhoga.figures': {'torch', 'matplotlib', 'mmhoga.genotype', 'mmhoga.files', 'mmhoga.look', 'mmhoga.search'},
     'mmhoga.report': {

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.arguments import check_integers
@@ -134,7 +135,9 @@ class GroupAttention(BaseModule):
         raise NotImplementedError(f'{type(self).__name__} must define messages_from(j, node, edge_weights).')
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) -> (N, C, H, W)``."""
+        """``(N, C, H, W) -> (N, C, H, W)``. ``torch.fx`` records a call of the cell, as of a layer of torch."""
+        if isinstance(x, Proxy):
+            return _recorded_call(self, x)
         # In a trace sizes are tensors, and torch warns that the result of a comparison becomes a constant.
         if not torch.jit.is_tracing():
             self._check_input(x)
@@ -280,6 +283,16 @@ class HOGA(GroupAttention):
                 del self.edges[edge]
         fold_norms(self)
         return self.requires_grad_(False)
+
+
+def _recorded_call(cell: nn.Module, x: Proxy) -> Any:
+    path = x.tracer.path_of_module(cell)
+    if not path:
+        raise TypeError(
+            f'torch.fx records {type(cell).__name__} as one call, like a layer of torch, and cannot look into it. Trace '
+            'a network that has it as a submodule.'
+        )
+    return x.tracer.create_proxy('call_module', path, (x,), {})
 
 
 def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:

@@ -1,17 +1,31 @@
-"""ONNX files, torch.export programs and torch.compile. The ONNX tests need the extra ``deploy``."""
+"""Ways out of torch: traces, ONNX, torch.export, torch.fx and torch.compile. The ONNX tests need the extra ``deploy``.
 
+A cell with every operation stands for a network: each way is right if it is right for a cell at every size.
+"""
+
+import copy
 import importlib.util
+import io
 
 import pytest
 import torch
+from cells import randomize
+from tensorrt import unsupported
 from torch import nn
 
 from mmhoga.backbones import CIFARResNet
-from mmhoga.compat import import_hooks  # noqa: F401 (mmdet imports with mmcv-lite)
-from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
+from mmhoga.deploy import check_outputs, export_program, takes_any_size, write_onnx
 from mmhoga.models import HOGA, SearchableHOGA
 
 PLUGIN = dict(cfg=dict(type='mmhoga.HOGA', genotype='autola'), position='after_conv2')
+GENOTYPE = [
+    ['se'],
+    ['cbam', 'cbam'],
+    ['spatial_3x3', 'skip_connect', 'se_avgmax'],
+    ['norm_3x3_d2', 'none', 'spatial_3x3_d2', 'norm_3x3'],
+]
+EXAMPLE = (2, 8, 6, 8)
+OTHERS = ((1, 8, 9, 7), (3, 8, 14, 10), (2, 8, 1, 1))
 
 onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
@@ -19,79 +33,61 @@ onnx = pytest.mark.skipif(
 )
 
 
-def classifier():
-    from mmpretrain.models import ImageClassifier
-
-    head = dict(type='LinearClsHead', num_classes=10, in_channels=32)
-    backbone = dict(
-        type='mmhoga.CIFARResNet', depth=8, base_channels=8, plugins=[dict(PLUGIN, stages=(False, False, True))]
-    )
-    return shaken(ImageClassifier(backbone, neck=dict(type='GlobalAveragePooling'), head=head))
+@pytest.fixture(scope='module', params=['cell', 'fused'])
+def cell(request):
+    torch.manual_seed(0)
+    plain = randomize(HOGA(8, genotype=GENOTYPE)).eval().requires_grad_(False)
+    return copy.deepcopy(plain).fuse() if request.param == 'fused' else plain
 
 
-def detector_backbone():
-    from mmdet.models import ResNet
-
-    return shaken(
-        ResNet(
-            50,
-            num_stages=2,
-            base_channels=8,
-            strides=(1, 2),
-            dilations=(1, 1),
-            out_indices=(0, 1),
-            plugins=[dict(PLUGIN, stages=(True, False))],
-        )
-    )
+@pytest.fixture(scope='module')
+def program(cell):
+    return export_program(cell, torch.randn(EXAMPLE))
 
 
-def shaken(model):
-    """Give the norms statistics and weights that matter when they are folded."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return TensorsOnly(model).eval()
+def onnx_session(file):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
+    (argument,) = session.get_inputs()
+    return lambda x: [torch.from_numpy(y) for y in session.run(None, {argument.name: x.numpy()})]
 
 
-@onnx
-@pytest.mark.parametrize('build', [classifier, detector_backbone])
-def test_onnx_of_any_batch(build, tmp_path):
-    model = build()
-    example = torch.randn(2, 3, 32, 32)
-    export_onnx(fuse(model, example), example, tmp_path / 'model.onnx')
-    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
-    for images in (1, 5):
-        x = torch.randn(images, 3, 32, 32)
-        check_outputs(run_onnx(tmp_path / 'model.onnx', x), model(x), 1e-4)
+def assert_equal_at_other_sizes(run, model):
+    for shape in OTHERS:
+        x = torch.randn(shape)
+        check_outputs(run(x), model(x), 1e-5)
 
 
-def test_program_of_any_batch(tmp_path):
-    model = classifier()
-    program = export_program(model, torch.randn(2, 3, 32, 32))
-    torch.export.save(program, tmp_path / 'model.pt2')
-    loaded = torch.export.load(tmp_path / 'model.pt2').module()
-    for images in (1, 5):
-        x = torch.randn(images, 3, 32, 32)
-        check_outputs(loaded(x), model(x), 1e-5)
+def test_a_trace(cell):
+    assert_equal_at_other_sizes(torch.jit.trace(cell, torch.randn(EXAMPLE)), cell)
 
 
 @onnx
 @pytest.mark.filterwarnings('ignore')
-def test_the_exporter_of_mmdeploy_at_another_size(tmp_path):
+@pytest.mark.parametrize('opset', [11, 13, 17])
+def test_the_exporter_of_mmdeploy(cell, opset):
     """``dynamo=False`` traces: a division by the number of pixels, for example, would become a constant."""
-    import onnxruntime
-
-    genotype = [['se'], ['cbam', 'norm_3x3'], ['spatial_3x3', 'skip_connect', 'se_avgmax'], ['se'] * 4]
-    cell = shaken(HOGA(8, genotype=genotype))
-    path = str(tmp_path / 'cell.onnx')
+    file = io.BytesIO()
     axes = {'x': {0: 'n', 2: 'h', 3: 'w'}}
-    options = dict(dynamo=False, opset_version=11, input_names=['x'], dynamic_axes=axes)
-    torch.onnx.export(cell.model, (torch.randn(2, 8, 8, 8),), path, **options)
-    x = torch.randn(3, 8, 14, 10)
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    check_outputs([torch.from_numpy(y) for y in session.run(None, {'x': x.numpy()})], [cell(x)], 1e-5)
+    options = dict(dynamo=False, opset_version=opset, input_names=['x'], dynamic_axes=axes)
+    torch.onnx.export(cell, (torch.randn(EXAMPLE),), file, **options)
+    assert_equal_at_other_sizes(onnx_session(file.getvalue()), cell)
+    assert not unsupported(file.getvalue())
+
+
+def test_a_program(cell, program):
+    assert takes_any_size(program)
+    assert_equal_at_other_sizes(program.module(), cell)
+
+
+@onnx
+@pytest.mark.parametrize('cell', ['fused'], indirect=True)
+def test_onnx(cell, program, tmp_path):
+    write_onnx(program, tmp_path / 'cell.onnx')
+    assert [path.name for path in tmp_path.iterdir()] == ['cell.onnx']
+    assert_equal_at_other_sizes(onnx_session(tmp_path / 'cell.onnx'), cell)
+    assert not unsupported((tmp_path / 'cell.onnx').read_bytes())
 
 
 def test_an_example_of_one_image_is_refused():
@@ -99,11 +95,31 @@ def test_an_example_of_one_image_is_refused():
         export_program(nn.Identity(), torch.randn(1, 3))
 
 
+class Positions(nn.Module):
+    """Adds a position embedding, which fixes the size."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(3, 4, 5))
+
+    def forward(self, x):
+        return x + self.embedding
+
+
+def test_a_model_of_one_size():
+    model, x = Positions(), torch.randn(2, 3, 4, 5)
+    program = export_program(model, x)
+    assert not takes_any_size(program)
+    torch.testing.assert_close(program.module()(torch.cat((x, x))), model(torch.cat((x, x))))
+    assert not takes_any_size(export_program(nn.ReLU(), x, any_size=False))
+
+
 @pytest.mark.parametrize('cell', [HOGA, SearchableHOGA])
 @pytest.mark.parametrize('training', [True, False])
 def test_compile_finds_no_graph_break(cell, training):
     """``fullgraph`` turns a break into an error. Outputs and gradients are those of the uncompiled cell."""
-    cell = cell(16).double().train(training)  # compiled, narrow convolutions add up in another order
+    cell = cell(16) if cell is HOGA else cell(16, num_groups=2)
+    cell = cell.double().train(training)  # compiled, narrow convolutions add up in another order
     x = torch.randn(2, 16, 6, 6, dtype=torch.float64, requires_grad=True)
     results = []
     for form in (cell, torch.compile(cell, backend='eager', fullgraph=True)):
@@ -113,12 +129,6 @@ def test_compile_finds_no_graph_break(cell, training):
 
 
 def test_a_network_compiles_whole():
-    model = CIFARResNet(8, base_channels=8, plugins=[PLUGIN])
+    model = CIFARResNet(8, base_channels=8, plugins=[dict(PLUGIN, stages=(False, False, True))])
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(torch.compile(model, backend='eager', fullgraph=True)(x), model(x))
-
-
-def test_the_former_place_of_tensors_only():
-    from mmhoga.deploy.export import TensorsOnly as former
-
-    assert former is TensorsOnly

@@ -6,9 +6,8 @@ import torch
 from cells import random_genotype, randomize
 from torch import nn
 
-from mmhoga import deploy
 from mmhoga.backbones import ResNet
-from mmhoga.deploy import check_outputs, fuse
+from mmhoga.deploy import check_outputs, fuse, fusing
 from mmhoga.genotype import PRIMITIVES
 from mmhoga.models import HOGA
 from mmhoga.models.fast.folding import fold, fold_norms
@@ -81,6 +80,38 @@ def test_a_norm_elsewhere_is_found_out():
     assert isinstance(model.bn, nn.BatchNorm2d)
 
 
+class Difference(nn.Module):
+    """The difference of two features that are almost equal: its rounding is 1e-4 of the output or more."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)
+        self.conv.weight.data[1] = self.conv.weight.data[0] * (1 + 1e-4)
+        self.conv.bias.data[:] = 3
+        self.bn.running_mean.fill_(0.3)
+
+    def forward(self, x):
+        y = self.bn(self.conv(x))
+        return y[:, 0] - y[:, 1]
+
+
+def test_rounding_is_not_a_wrong_norm():
+    torch.manual_seed(0)
+    model, x = Difference().eval(), torch.randn(2, 3, 8, 8)
+    fused = fuse(model, x)
+    with pytest.raises(AssertionError):
+        check_outputs(fused(x), model(x), 1e-5)  # what fuse() must not take for a norm at a wrong place
+    check_outputs(fused.double()(x.double()), model.double()(x.double()), 1e-2)
+
+
+def test_a_model_that_needs_single_precision():
+    class Single(Difference):
+        def forward(self, x):
+            return super().forward(x) @ torch.ones(6, 1)  # fails in double precision
+
+    assert not norms(fuse(Single(), torch.randn(2, 3, 8, 8), tolerance=0.1))
+
+
 def test_norms_without_statistics_stay():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
     fold_norms(model)
@@ -104,5 +135,5 @@ def test_outputs_that_differ(actual, message):
 
 
 def test_the_example_of_fuse():
-    results = doctest.testmod(deploy)
+    results = doctest.testmod(fusing)
     assert results.attempted and not results.failed

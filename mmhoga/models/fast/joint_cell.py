@@ -202,7 +202,7 @@ def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None) -> Begun:
         return Begun(xs, channel_pool(x).expand(-1, len(xs), -1, -1, -1).flatten(1, 2))
     assert mlp is not None
     pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else pixel_pool(x)  # (N, E or 1, P, C)
-    logits = _channel_logits(pooled, mlp)[..., None, None]  # (N, E, C, 1, 1)
+    logits = _channel_logits(pooled, mlp, 1 if primitive == 'se' else 2)[..., None, None]  # (N, E, C, 1, 1)
     if primitive != 'cbam':
         return Begun(xs, logits)
     x = x * logits.sigmoid()
@@ -236,9 +236,12 @@ def _total(messages: Sequence[Message], like: Tensor, out: Tensor | None = None)
     return total
 
 
-def _channel_logits(pooled: Tensor, mlp: Mlp) -> Tensor:
-    """Eqs. (4) and (5) before the sigmoid: ``(N, E or 1, P, C)``, P poolings, to ``(N, E, C)``."""
-    edges, poolings = len(mlp.squeeze), pooled.size(2)
+def _channel_logits(pooled: Tensor, mlp: Mlp, poolings: int = 1) -> Tensor:
+    """Eqs. (4) and (5) before the sigmoid: ``(N, E or 1, P, C)``, P poolings, to ``(N, E, C)``.
+
+    P is an argument because in a trace a size is a tensor, and the ``beta`` of ``addmm`` must be a number in ONNX.
+    """
+    edges = len(mlp.squeeze)
     rows = pooled.expand(-1, edges, -1, -1).transpose(0, 1).flatten(1, 2)  # (E, N * P, C)
     if edges == 1 and mlp.squeeze_bias is not None and not torch.is_grad_enabled() and not traced():
         bias, weight = mlp.squeeze_bias.flatten(), mlp.squeeze.squeeze(0)
@@ -258,7 +261,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, times: int = 1) -> 
         result = (x.unsqueeze(2) * weight.unsqueeze(1)).sum(3)
         return result if bias is None else result + times * bias
     if len(weight) > 1:
-        return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias, x, weight.mT, beta=times)
+        weight = weight.transpose(1, 2)  # legacy ONNX export lacks mT
+        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight, beta=times)
     x, weight = x.squeeze(0), weight.squeeze(0).t()
     return (x.mm(weight) if bias is None else torch.addmm(bias.squeeze(0), x, weight, beta=times)).unsqueeze(0)
 
