@@ -18,8 +18,9 @@ from mmhoga.models.fast import joint_cell as joint
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
 from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
-from mmhoga.models.fast.kernels.modes import transformed
+from mmhoga.models.fast.kernels.modes import traced, transformed
 from mmhoga.models.fast.kernels.pools import group_sum
+from mmhoga.models.fast.region import Region
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.norms import PER_CHANNEL, build_norm
 from mmhoga.models.operations import ChannelAttention, DoubledAttention, EdgeInput, split_edges
@@ -188,10 +189,14 @@ class HOGA(GroupAttention):
         genotype: a built-in name, a path to a ``.json``, the rows, or a dict (:meth:`mmhoga.Genotype.from_config`).
         operation_reduction: squeeze of the channel MLPs inside the operations.
         summary, summary_reduction, output_reduction, start, norm_cfg: see :class:`GroupAttention`.
+        compile: run the cell with ``torch.compile``: True, a mode such as ``'reduce-overhead'``, or a dict of options
+            (:class:`mmhoga.models.fast.region.Region`). Cells of one genotype, width and set of options share what is
+            compiled, and so do all image sizes. A compiled cell cannot be differentiated twice. A cell with hooks,
+            with other layers than it was built with, or with a primitive that is not mmhoga's is not compiled.
 
     Raises:
         mmhoga.genotype.GenotypeError: the genotype cannot be read.
-        ValueError: its number of groups does not divide ``in_channels``.
+        ValueError: its number of groups does not divide ``in_channels``; an unknown mode of ``compile``.
 
     Example:
         >>> import torch
@@ -200,7 +205,9 @@ class HOGA(GroupAttention):
         torch.Size([2, 64, 7, 7])
     """
 
-    _joint: JointForm | None = None  # cells pickled by earlier versions have none
+    # Cells pickled by earlier versions have neither.
+    _joint: JointForm | None = None
+    _region: Region | None = None
 
     def __init__(
         self,
@@ -213,6 +220,7 @@ class HOGA(GroupAttention):
         operation_reduction: int = 4,
         start: str = 'random',
         norm_cfg: Mapping[str, Any] | None = None,
+        compile: bool | str | dict = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         genotype = Genotype.from_config(genotype)
@@ -235,11 +243,19 @@ class HOGA(GroupAttention):
             )
 
         self._joint = JointForm(self)
+        self._region = Region.of(compile)
+
+    def compile(self, **options: Any) -> None:
+        """As the argument ``compile`` of the constructor, for a cell that exists: with these options."""
+        self._region = Region(**options)
 
     def attended(self, x: Tensor) -> Tensor:
         """The joint form where it applies, otherwise module by module. A trace records modules, for their names."""
         fused: Any = self._modules.get('fused')
+        region = None if traced() or transformed() else self._region
         if fused is not None:
+            if region is not None and not self.edges:
+                return region.run_fused(x, fused)
             return self._joint_forward(x, fused, fused.weights())
         if torch.jit.is_tracing() or transformed():
             return super().attended(x)
@@ -249,9 +265,11 @@ class HOGA(GroupAttention):
         # The statistics of an empty batch are not to be averaged; a batch norm leaves them out.
         if not form.is_standard() or form.is_hooked() or x.size(0) == 0:
             return super().attended(x)
+        if region is not None and form.compilable:
+            return region.run(x, form)
         weights = form.weights(x)
         y = self._joint_forward(x, form, weights)
-        form.update(weights)
+        form.update(form.statistics(weights))
         return y
 
     def _joint_forward(self, x: Tensor, form: JointForm | FusedWeights, weights: joint.CellWeights) -> Tensor:

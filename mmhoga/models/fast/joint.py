@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,18 @@ from torch.nn.modules.module import _has_any_global_hook
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.models.fast.joint_cell import CellWeights, Structure, Weights
 from mmhoga.models.fast.joint_folding import Folder
-from mmhoga.models.fast.joint_weights import Layers, Mlp, Stage, channel_mlps, live, stage_layers, update
+from mmhoga.models.fast.joint_weights import (
+    Layers,
+    Mlp,
+    MlpLayers,
+    Stage,
+    batch_statistics,
+    channel_mlps,
+    live,
+    snapshot,
+    stage_layers,
+    update,
+)
 from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
 from mmhoga.models.fast.kernels.modes import traced
 from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
@@ -58,30 +69,35 @@ class JointForm:
             (module, name, child, type(child)) for module in cell.modules() for name, child in module._modules.items()
         ]
         edges = edge_list(cell.num_groups)
-        self.structure = Structure(
-            levels=schedule(cell.genotype),
-            skips=[edge for edge in edges if cell.genotype.operation(*edge) == 'skip_connect'],
-            num_groups=cell.num_groups,
-            summary=cell.summary,
-            factor=2 if isinstance(cell.output_attention, DoubledAttention) else 1,
-        )
-        self.batches = [batch for level in self.structure.levels for batch in level]
-        self.operations = [[cell.edges[edge_name(*edge)] for edge in batch.edges] for batch in self.batches]
+        levels = schedule(cell.genotype)
+        batches = [batch for level in levels for batch in level]
+        built_in = [batch.primitive in PRIMITIVES for batch in batches]
+        self.operations = [[cell.edges[edge_name(*edge)] for edge in batch.edges] for batch in batches]
         self.built_in_edges = [edge_name(*edge) for edge in edges if cell.genotype.operation(*edge) in PRIMITIVES]
-        built_in = [batch.primitive in PRIMITIVES for batch in self.batches]
         self.standard = all(map(_is_standard, (cell.phi, cell.summary_attention, cell.output_attention))) and all(
             _is_standard(operation) for own, known in zip(self.operations, built_in) if known for operation in own
         )
         if not self.standard:
             return
         stages = [stage_layers(own) if known else [] for own, known in zip(self.operations, built_in)]
-        self.ends = [len(own) for own in stages]
         self.layers: list[Layers] = [stage for own in (*stages, stage_layers([cell.phi])) for stage in own]
         self.norms = [norm for stage in self.layers for norm in stage.norms]
         mlps = [channel_mlps(own) if known else [] for own, known in zip(self.operations, built_in)]
-        self.has_mlp = [bool(own) for own in mlps]
         self.mlps = [own for own in (*mlps, [cell.summary_attention], [cell.output_attention]) if own]
         self.folder = Folder(self.layers, self.mlps)
+        self.structure = Structure(
+            levels=levels,
+            stages=tuple(len(own) for own in stages),
+            mlps=tuple(bool(own) for own in mlps),
+            skips=tuple(edge for edge in edges if cell.genotype.operation(*edge) == 'skip_connect'),
+            num_groups=cell.num_groups,
+            summary=cell.summary,
+            factor=2 if isinstance(cell.output_attention, DoubledAttention) else 1,
+        )
+        self.compilable = all(built_in)
+        modules = [module for own in self.layers for same in (*own.convs, own.norms) for module in same]
+        modules += [layer for same in self.mlps for mlp in same for layer in (mlp.squeeze, mlp.excite)]
+        self.shapes = tuple(tuple(module.weight.shape) for module in modules)
 
     def is_of(self, cell: Any) -> bool:
         """Whether this is the form of ``cell``, and no module in it was replaced or got another class."""
@@ -123,25 +139,45 @@ class JointForm:
             return self.folded()
         return self._by_batch(*live(self.layers, self.mlps))
 
-    def update(self, weights: CellWeights) -> None:
+    def update(self, statistics: Sequence[Tensor]) -> None:
         """Update the running statistics, after a forward pass in training mode."""
         if self.norms[0].training:
-            stages = [stage for level in weights.batches for own in level for stage in own.stages]
-            update(self.layers, [*stages, *weights.phi])
+            update(self.layers, statistics)
+
+    def statistics(self, weights: CellWeights) -> list[Tensor]:
+        """Those of the batch, for :meth:`update`."""
+        stages = [stage for level in weights.batches for own in level for stage in own.stages]
+        return batch_statistics(self.layers, [*stages, *weights.phi])
+
+    def snapshot(self) -> tuple[list[Layers], list[list[MlpLayers]]]:
+        """The tensors of the cell without its modules."""
+        return snapshot(self.layers, self.mlps)
 
     def _by_batch(self, stages: list[Stage], mlps: list[Mlp]) -> CellWeights:
-        remaining_stages, remaining_mlps = iter(stages), iter(mlps)
-        own = iter(
-            Weights(
-                [next(remaining_stages) for _ in range(count)],
-                next(remaining_mlps) if has_mlp else None,
-                () if batch.primitive in PRIMITIVES else operations,
-            )
-            for batch, count, has_mlp, operations in zip(self.batches, self.ends, self.has_mlp, self.operations)
-        )
-        batches = [[next(own) for _ in level] for level in self.structure.levels]
-        summary, output = remaining_mlps
-        return CellWeights(batches, summary, list(remaining_stages), output)
+        return arranged(self.structure, stages, mlps, self.operations)
+
+
+def arranged(
+    structure: Structure, stages: Sequence[Stage], mlps: Sequence[Mlp], operations: Sequence[Sequence[Any]] = ()
+) -> CellWeights:
+    """The weights by level and batch.
+
+    Args:
+        stages: those of all batches, then those of phi.
+        mlps: those of the batches that have one, then those of the summary and of the output.
+        operations: the modules of each batch, if one is not of a primitive of mmhoga.
+    """
+    stages, mlps, index = list(stages), list(mlps), 0
+    batches: list[list[Weights]] = []
+    for level in structure.levels:
+        batches.append([])
+        for batch in level:
+            own = [stages.pop(0) for _ in range(structure.stages[index])]
+            mlp = mlps.pop(0) if structure.mlps[index] else None
+            batches[-1].append(Weights(own, mlp, () if batch.primitive in PRIMITIVES else operations[index]))
+            index += 1
+    summary, output = mlps
+    return CellWeights(batches, summary, stages, output)
 
 
 def _doubled(mlp: Mlp | None, primitive: str) -> Mlp | None:

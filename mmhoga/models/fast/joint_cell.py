@@ -16,7 +16,7 @@ from torch import Tensor
 from mmhoga.models.fast.joint_weights import Mlp, Stage
 from mmhoga.models.fast.kernels.convolutions import convolve
 from mmhoga.models.fast.kernels.modes import fusible, is_channels_last, traced
-from mmhoga.models.fast.kernels.pools import add_product, channel_pool, group_sum, pixel_mean, pixel_pool
+from mmhoga.models.fast.kernels.pools import add_product, channel_maps, group_sum, pixel_mean, pixel_pool
 from mmhoga.models.fast.schedule import Batch
 from mmhoga.models.operations import EdgeInput, split_edges
 
@@ -42,8 +42,10 @@ class CellWeights(NamedTuple):
 class Structure(NamedTuple):
     """What cells of one genotype, width and set of options have in common."""
 
-    levels: Sequence[Sequence[Batch]]  # see schedule.py
-    skips: Sequence[tuple[int, int]]  # the edges with skip_connect
+    levels: tuple[tuple[Batch, ...], ...]  # see schedule.py
+    stages: tuple[int, ...]  # the number of stages of each batch
+    mlps: tuple[bool, ...]  # whether each batch has a channel MLP
+    skips: tuple[tuple[int, int], ...]  # the edges with skip_connect
     num_groups: int
     summary: str
     factor: int  # of the gate at the end
@@ -199,14 +201,15 @@ def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None) -> Begun:
         return Begun(xs, xs[0] if len(xs) == 1 else torch.cat(list(xs), 1))
     x = _stacked(xs)
     if primitive.startswith('spatial'):
-        return Begun(xs, channel_pool(x).expand(-1, len(xs), -1, -1, -1).flatten(1, 2))
+        maps = channel_maps(x)
+        return Begun(xs, maps if x.size(1) == len(xs) else maps.repeat(1, len(xs), 1, 1))
     assert mlp is not None
     pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else pixel_pool(x)  # (N, E or 1, P, C)
     logits = _channel_logits(pooled, mlp, 1 if primitive == 'se' else 2)[..., None, None]  # (N, E, C, 1, 1)
     if primitive != 'cbam':
         return Begun(xs, logits)
     x = x * logits.sigmoid()
-    return Begun(_edges(x), channel_pool(x).flatten(1, 2))
+    return Begun(_edges(x), channel_maps(x))
 
 
 def _end(begun: Begun, gates: Tensor) -> list[Message]:

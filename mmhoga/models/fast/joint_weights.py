@@ -59,6 +59,48 @@ class Layers(NamedTuple):
     norms: list[Any]
 
 
+class ConvLayer(NamedTuple):
+    """What :func:`live` reads of a convolution. With the next three, a cell without its modules."""
+
+    weight: Tensor
+    bias: Tensor | None
+    in_channels: int
+    out_channels: int
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+class NormLayer(NamedTuple):
+    """What :func:`live` reads of a batch norm."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    weight: Tensor
+    bias: Tensor
+    num_features: int
+    training: bool
+    momentum: float
+    eps: float
+
+
+class MlpLayers(NamedTuple):
+    """What :func:`live` reads of a channel attention."""
+
+    squeeze: ConvLayer
+    excite: ConvLayer
+
+
+def snapshot(layers: Sequence[Layers], mlps: Sequence[Sequence[Any]]) -> tuple[list[Layers], list[list[MlpLayers]]]:
+    """The tensors and numbers of modules, for :func:`live`."""
+    stages = [
+        Layers([[_record(ConvLayer, conv) for conv in same] for same in convs], [_record(NormLayer, n) for n in norms])
+        for convs, norms in layers
+    ]
+    pairs = [[MlpLayers(_record(ConvLayer, m.squeeze), _record(ConvLayer, m.excite)) for m in same] for same in mlps]
+    return stages, pairs
+
+
 def stage_layers(operations: Sequence[AttentionOperation | nn.Sequential]) -> list[Layers]:
     """The stages of equal operations, which run on maps; or those of one Sequential."""
     result: list[Layers] = []
@@ -105,19 +147,35 @@ def live(layers: Sequence[Layers], mlps: Sequence[Sequence[Any]]) -> tuple[list[
     return stages, [stacked_mlp(same, tensors) for same in mlps]
 
 
-def update(layers: Sequence[Layers], stages: Sequence[Stage]) -> None:
-    """Update the statistics of norms that ran together, and the counters of all, after a forward pass in training."""
+def batch_statistics(layers: Sequence[Layers], stages: Sequence[Stage]) -> list[Tensor]:
+    """Mean and variance of the batch for each stage whose norms ran together in training mode."""
+    norms = [joint for own, (_, joint) in zip(layers, stages) if len(own.norms) > 1 and joint is not None]
+    return [statistic for joint in norms if joint.training for statistic in (joint.mean, joint.var)]
+
+
+def update(layers: Sequence[Layers], statistics: Sequence[Tensor]) -> None:
+    """Update the running statistics of norms that ran together, and the counters of all.
+
+    Args:
+        layers: of a cell that ran in training mode.
+        statistics: those of the batch (:func:`batch_statistics`).
+    """
     running: dict[float, list[Tensor]] = {}
     batch: dict[float, list[Tensor]] = {}
-    for stage, (_, joint) in zip(layers, stages):
-        if len(stage.norms) > 1 and joint is not None:
-            for key, values in (('running_mean', joint.mean), ('running_var', joint.var)):
-                for norm, value in zip(stage.norms, values.chunk(len(stage.norms))):
-                    running.setdefault(norm.momentum, []).append(getattr(norm, key))
-                    batch.setdefault(norm.momentum, []).append(value)
+    stacked = [
+        (stage.norms, key) for stage in layers if len(stage.norms) > 1 for key in ('running_mean', 'running_var')
+    ]
+    for (norms, key), values in zip(stacked, statistics):
+        for norm, value in zip(norms, values.chunk(len(norms))):
+            running.setdefault(norm.momentum, []).append(getattr(norm, key))
+            batch.setdefault(norm.momentum, []).append(value)
     for momentum, tensors in running.items():
         torch._foreach_lerp_(tensors, batch[momentum], momentum)
     torch._foreach_add_([norm.num_batches_tracked for stage in layers for norm in stage.norms], 1)
+
+
+def _record(kind: Any, module: Any) -> Any:
+    return kind(*(getattr(module, name) for name in kind._fields))
 
 
 def _map_layers(operation: AttentionOperation | nn.Sequential) -> list[nn.Module]:

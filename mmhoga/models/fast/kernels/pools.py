@@ -29,10 +29,22 @@ def channel_pool(x: Tensor, scale: Tensor | None = None) -> Tensor:
     return _Pool.apply(x, scale, 2)
 
 
+def channel_maps(x: Tensor) -> Tensor:
+    """:func:`channel_pool` as maps, ``(N, E, C, H, W) -> (N, E * 2, H, W)``.
+
+    With sizes that vary, torch.compile cannot keep a view for the backward pass, so that it gets none.
+    """
+    if not traced():
+        return channel_pool(x).flatten(1, 2)
+    return torch.cat([pool for edge in x.unbind(1) for pool in (edge.amax(1, True), edge.mean(1, True))], 1)
+
+
 def pixel_pool(x: Tensor) -> Tensor:
     """Maximum and mean over pixels: ``(N, E, C, H, W) -> (N, E, 2, C)``."""
+    if traced():
+        return torch.stack((x.amax((-2, -1)), x.mean((-2, -1))), 2)
     x = x.flatten(-2)
-    return _pool(x, -1) if torch.jit.is_tracing() or transformed() else _Pool.apply(x, None, -1)
+    return _pool(x, -1) if transformed() else _Pool.apply(x, None, -1)
 
 
 def pixel_mean(x: Tensor) -> Tensor:
