@@ -16,6 +16,7 @@ from torch import nn
 
 from mmhoga.files import near_names
 from mmhoga.genotype import Genotype, GenotypeError
+from mmhoga.host_resnets import replaced_class_problem
 
 
 class LaunchError(Exception):
@@ -96,6 +97,8 @@ def load_config(name: str, options: dict | None = None) -> Config:
     for key, host in hosts_of(cfg):
         if importlib.util.find_spec(host) is None:
             raise LaunchError(_not_installed(path, host, key))
+    if problem := replaced_class_problem(cfg, path, walk(cfg)):
+        raise LaunchError(f'{path}: {problem}')
     inline_genotypes(cfg)
     return cfg
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -32,6 +33,7 @@ class ResidualBlock(BaseModule):
         plugins: checked by :func:`mmhoga.backbones.plugins.plugins_per_block`.
         with_cp: recompute the block in the backward pass to save memory.
         zero_init_residual: see :class:`mmhoga.backbones.ResNet`.
+        drop_path_rate: the share of the images for which the branch is left out in training.
 
     Raises:
         ValueError: two plugins would get the same name.
@@ -57,9 +59,11 @@ class ResidualBlock(BaseModule):
         plugins: Sequence[Mapping[str, Any]] = (),
         with_cp: bool = False,
         zero_init_residual: bool = True,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else None
         layers = self.layout(channels, width, stride, dilation, groups, style)
         self.norm_names = []
         for i, layer in enumerate(layers, start=1):
@@ -92,7 +96,7 @@ class ResidualBlock(BaseModule):
             for plugin in plugins:
                 x = getattr(self, plugin)(x)
         # Not in place: a plugin may need its output in the backward pass.
-        return x + shortcut
+        return (x if self.drop_path is None else self.drop_path(x)) + shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` to ``(N, expansion * channels, H / stride, W / stride)``."""

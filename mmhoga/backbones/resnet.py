@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhoga.backbones.blocks import BasicBlock, Bottleneck, ResidualBlock, build_shortcut
+from mmhoga.backbones.checkpoints import check_checkpoint
 from mmhoga.backbones.plugins import plugins_per_block
+from mmhoga.backbones.stages import check_stages, dcn_per_stage
+from mmhoga.host_resnets import refuse_arguments
+from mmhoga.models.arguments import check_shares
 from mmhoga.models.loading import watch_loading
 from mmhoga.models.norms import log_norms
 from mmhoga.registry import MODELS
@@ -21,8 +26,13 @@ from mmhoga.registry import MODELS
 class ResNet(BaseModule):
     """ResNet, wide ResNet or ResNeXt, with the arguments, keys and numerics of the hosts.
 
-    Checkpoints of mmdet's ResNet and ResNeXt load without changes, and so do those of mmpretrain and mmpose, except
-    with ``deep_stem`` or with ``avg_down`` in a Bottleneck. There the keys of the hosts differ, and these are mmdet's.
+    Checkpoints of the ResNets, ResNetV1c, ResNetV1d and ResNeXts of the hosts load without changes. With ``deep_stem``,
+    and with ``avg_down`` in a Bottleneck, the keys of the hosts differ. They are mmdet's here, and those of mmpretrain
+    and mmpose are renamed when they are loaded.
+
+    This class replaces the hosts' ``ResNet``. :data:`mmhoga.host_resnets.EQUIVALENTS` lists what a config must add
+    when it replaces another class. The hosts' defaults differ: in mmdet all stages are returned and ``norm_eval`` is
+    True.
 
     ``zero_init_residual`` sets the weight of the last norm of a block to 0, as in the hosts, *unless* a plugin with the
     class attribute ``normalizes_input = True`` (HOGA, SearchableHOGA) follows this norm. With an all-zero input all
@@ -49,15 +59,21 @@ class ResNet(BaseModule):
         stage_conv_cfgs: one per stage: None, or a ``conv_cfg`` for the 3x3 convolutions of its blocks, such as
             ``dict(type='mmhoga.AugmentedConv2d', feat_size=14)``.
         norm_eval: batch norms keep their statistics in training.
+        dcn, stage_with_dcn: mmdet's names: a ``conv_cfg`` for the 3x3 convolutions of Bottlenecks, and one True or
+            False per stage.
         plugins: a list of ``dict(cfg=dict(type='mmhoga.HOGA', ...), position='after_conv2', stages=(True,) * 4)``, see
             :func:`plugins_per_block`.
         with_cp: recompute blocks in the backward pass to save memory.
         zero_init_residual: initialise each block as the identity, see above.
+        drop_path_rate: stochastic depth (Huang et al. 2016): the last block is left out for this share of the images,
+            the blocks before it for linearly less.
         init_cfg: by default Kaiming for convolutions and one for norms.
+        others: arguments of other networks of the hosts, which are refused with what to do instead.
 
     Raises:
-        ValueError: an unknown depth or style, stages that do not fit ``num_stages``, groups without a Bottleneck, and
-            the errors of :func:`plugins_per_block` and :class:`ResidualBlock`.
+        ValueError: an unknown depth or style, stages that do not fit ``num_stages``, groups without a Bottleneck, an
+            argument of another network; when a checkpoint is loaded, one of another network; and the errors of
+            :func:`plugins_per_block` and :class:`ResidualBlock`.
 
     Shape: ``(N, in_channels, H, W)`` to a tuple, with ``(N, expansion * base_channels * 2^i, H / s, W / s)`` for stage
     i, where s = 4, 8, 16, 32 by default.
@@ -94,11 +110,16 @@ class ResNet(BaseModule):
         norm_cfg: dict | None = None,
         stage_conv_cfgs: Sequence[dict | None] | None = None,
         norm_eval: bool = False,
+        dcn: Mapping[str, Any] | None = None,
+        stage_with_dcn: Sequence[bool] | None = None,
         plugins: Sequence[Mapping[str, Any]] | None = None,
         with_cp: bool = False,
         zero_init_residual: bool = True,
+        drop_path_rate: float = 0.0,
         init_cfg: dict | list | None = None,
+        **others: Any,
     ) -> None:
+        refuse_arguments(others)
         if init_cfg is None:
             init_cfg = [
                 dict(type='Kaiming', layer='Conv2d'),
@@ -109,9 +130,11 @@ class ResNet(BaseModule):
         strides = (1, 2, 2, 2)[:num_stages] if strides is None else strides
         dilations = (1,) * num_stages if dilations is None else dilations
         out_indices = (num_stages - 1,) if out_indices is None else out_indices
+        if dcn is not None:
+            stage_conv_cfgs = dcn_per_stage(dcn, stage_with_dcn, stage_conv_cfgs, block is Bottleneck)
         stage_conv_cfgs = (None,) * num_stages if stage_conv_cfgs is None else stage_conv_cfgs
         per_stage = dict(strides=strides, dilations=dilations, stage_conv_cfgs=stage_conv_cfgs)
-        _check_stages(num_stages, len(stage_blocks), per_stage, out_indices, frozen_stages)
+        check_stages(num_stages, len(stage_blocks), per_stage, out_indices, frozen_stages)
         if style not in ('pytorch', 'caffe'):
             raise ValueError(f"style must be 'pytorch' or 'caffe', not {style!r}.")
         if groups != 1 and block is not Bottleneck:
@@ -132,6 +155,8 @@ class ResNet(BaseModule):
 
         self.res_layers = []
         block_plugins = plugins_per_block(plugins, stage_blocks[:num_stages], block.positions)
+        check_shares(drop_path_rate=drop_path_rate)
+        drop_rates = iter(torch.linspace(0, drop_path_rate, sum(stage_blocks[:num_stages])).tolist())
         for i in range(num_stages):
             planes = base_channels * 2**i
             out_channels = planes * block.expansion
@@ -152,6 +177,7 @@ class ResNet(BaseModule):
                         plugins=block_plugins[i][j],
                         with_cp=with_cp,
                         zero_init_residual=zero_init_residual,
+                        drop_path_rate=next(drop_rates),
                         **layers,
                     )
                 )
@@ -163,6 +189,8 @@ class ResNet(BaseModule):
         self.feat_dim = channels
         self.train()
         log_norms(self, norm_cfg)
+        # The public name of this method is younger than torch 2.0.
+        self._register_load_state_dict_pre_hook(check_checkpoint, with_module=True)
         watch_loading(self, backbone=True)
 
     def architecture(self, depth: int) -> tuple[type[ResidualBlock], tuple[int, ...]]:
@@ -225,22 +253,3 @@ class ResNet(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-
-def _check_stages(
-    num_stages: int, limit: int, per_stage: Mapping[str, Sequence[Any]], out_indices: Sequence[int], frozen_stages: int
-) -> None:
-    if not 1 <= num_stages <= limit:
-        raise ValueError(f'num_stages must be 1 to {limit}, not {num_stages}.')
-    for name, values in per_stage.items():
-        if len(values) != num_stages:
-            raise ValueError(
-                f'{name} has {len(values)} entries, {tuple(values)}; num_stages is {num_stages}: give one per stage.'
-            )
-    if not out_indices or not all(0 <= i < num_stages for i in out_indices):
-        raise ValueError(
-            f'out_indices is {tuple(out_indices)}, but with num_stages={num_stages} the stages are '
-            f'{tuple(range(num_stages))}.'
-        )
-    if not -1 <= frozen_stages <= num_stages:
-        raise ValueError(f'frozen_stages must be -1 (none) to {num_stages} (all stages), not {frozen_stages}.')
