@@ -39,10 +39,10 @@ from on_gpu.results import Results, markdown, read, write  # noqa: E402 (after t
 SECTIONS = {
     'correctness': 75,
     'networks': 110,
-    'search_step': 60,
-    'search_epoch': 75,
-    'distributed': 60,
-    'detector': 60,
+    'search_step': 75,
+    'search_epoch': 110,
+    'distributed': 75,
+    'detector': 75,
     'compiled': 240,
 }
 

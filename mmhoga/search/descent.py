@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather, all_reduce_params, get_world_size
-from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhoga.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmhoga.search import bilevel
+from mmhoga.search.graphs import CapturedGradients
 from mmhoga.search.model import SearchModel, unwrapped
 from mmhoga.search.records.hub import defer_gradient_norm
 from mmhoga.search.resume.state import SearchError
@@ -75,7 +76,15 @@ class SearchOptimWrapperConstructor:
 
 
 def descend_alpha(
-    model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any, *, order: int, hessian: str, unroll: str
+    model: SearchModel,
+    wrappers: OptimWrapperDict,
+    data: Any,
+    train_data: Any,
+    *,
+    order: int,
+    hessian: str,
+    unroll: str,
+    captured: CapturedGradients | None = None,
 ) -> dict[str, Any]:
     """Update alpha, or accumulate its gradient, by the settings of ``wrappers['alpha']``.
 
@@ -87,43 +96,19 @@ def descend_alpha(
         data: a batch of trainB.
         train_data: a batch of trainA, for the virtual step of the second order.
         order, hessian, unroll: see :class:`mmhoga.search.SearchLoop`.
+        captured: :func:`first_order_gradients` as a CUDA graph.
 
     Returns:
         The values to log.
     """
     wrapper = wrappers['alpha']
-    outputs: dict[str, Any] = {}
-
-    def val_loss() -> Tensor:
-        with wrapper.optim_context(model):
-            loss, log = model.alpha_loss(data)
-        outputs.update(log)
-        return loss
-
-    def train_loss() -> Tensor:
-        with wrappers['weights'].optim_context(model):
-            return model.loss(train_data)[0]
-
-    scaler = getattr(wrapper, 'loss_scaler', None)
-    # A tensor: GradScaler.get_scale() would wait for the device.
-    loss_scale = None if scaler is None else scaler.scale(torch.ones((), device=model.alphas[0].device))
-    joint = unroll == 'joint' and get_world_size() > 1
+    if captured is not None:
+        outputs, gradients = captured(data)
+    elif order == 1:
+        outputs, gradients = first_order_gradients(model, wrapper, data)
+    else:
+        outputs, gradients = _second_order_gradients(model, wrappers, data, train_data, hessian, unroll)
     with model.differentiating_alpha() as alphas:
-        if order == 1:
-            with model.frozen_weights(), unchanged_statistics(model):
-                _, gradients = bilevel.first_order(val_loss, alphas, loss_scale=loss_scale)
-        else:
-            _, gradients = bilevel.second_order(
-                train_loss,
-                val_loss,
-                alphas,
-                wrappers['weights'].optimizer,
-                hessian=hessian,
-                buffers=model.buffers(),
-                average=(lambda tensors: all_reduce_params(tensors, op='mean')) if joint else None,
-                frozen_weights=model.frozen_weights,
-                loss_scale=loss_scale,
-            )
         # A loss with exactly these gradients, so that the wrapper accumulates, scales and clips as usual.
         loss = sum((alpha * gradient).sum() for alpha, gradient in zip(alphas, gradients))
         wrapper.backward(wrapper.scale_loss(loss), inputs=list(alphas))
@@ -132,6 +117,84 @@ def descend_alpha(
             wrapper.step()
             wrapper.zero_grad()
     return outputs
+
+
+def first_order_gradients(
+    model: SearchModel, wrapper: OptimWrapper, data: Any, **options: Any
+) -> tuple[dict[str, Any], list[Any]]:
+    """The values to log, and the gradient of each alpha. The statistics of batch norms stay as they are."""
+    outputs: dict[str, Any] = {}
+    val_loss = _loss_on_trainb(model, wrapper, data, outputs, **options)
+    with model.differentiating_alpha() as alphas, model.frozen_weights(), unchanged_statistics(model):
+        _, gradients = bilevel.first_order(val_loss, alphas, loss_scale=_loss_scale(wrapper, alphas[0]))
+    return outputs, gradients
+
+
+def _second_order_gradients(
+    model: SearchModel, wrappers: OptimWrapperDict, data: Any, train_data: Any, hessian: str, unroll: str
+) -> tuple[dict[str, Any], list[Any]]:
+    outputs: dict[str, Any] = {}
+
+    def train_loss() -> Tensor:
+        with wrappers['weights'].optim_context(model):
+            return model.loss(train_data)[0]
+
+    joint = unroll == 'joint' and get_world_size() > 1
+    with model.differentiating_alpha() as alphas:
+        _, gradients = bilevel.second_order(
+            train_loss,
+            _loss_on_trainb(model, wrappers['alpha'], data, outputs),
+            alphas,
+            wrappers['weights'].optimizer,
+            hessian=hessian,
+            buffers=model.buffers(),
+            average=(lambda tensors: all_reduce_params(tensors, op='mean')) if joint else None,
+            frozen_weights=model.frozen_weights,
+            loss_scale=_loss_scale(wrappers['alpha'], alphas[0]),
+        )
+    return outputs, gradients
+
+
+def _loss_on_trainb(
+    model: SearchModel, wrapper: OptimWrapper, data: Any, outputs: dict[str, Any], **options: Any
+) -> Callable[[], Tensor]:
+    def val_loss() -> Tensor:
+        with wrapper.optim_context(model):
+            loss, log = model.alpha_loss(data, **options)
+        outputs.update(log)
+        return loss
+
+    return val_loss
+
+
+def _loss_scale(wrapper: OptimWrapper, alpha: Tensor) -> Tensor | None:
+    """The loss scale as a tensor: ``GradScaler.get_scale()`` would wait for the device."""
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    return None if scaler is None else scaler.scale(torch.ones((), device=alpha.device))
+
+
+def weight_gradients(model: SearchModel, wrapper: OptimWrapper, batch: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The values to log of a preprocessed batch, and the scaled gradient of each of :func:`trained`."""
+    with wrapper.optim_context(model):
+        loss, log = model.loss(batch, preprocessed=True)
+    loss = wrapper.scale_loss(loss)
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    loss = loss if scaler is None else scaler.scale(loss)
+    return log, list(torch.autograd.grad(loss, trained(wrapper), allow_unused=True))
+
+
+def descend_weights(wrapper: OptimWrapper, gradients: Sequence[Tensor | None]) -> None:
+    """Update the weights by :func:`weight_gradients`, as ``wrapper.update_params`` does after its backward pass."""
+    for weight, gradient in zip(trained(wrapper), gradients):
+        weight.grad = gradient
+    wrapper._inner_count += 1
+    wrapper.step()
+    wrapper.zero_grad()
+
+
+def trained(wrapper: OptimWrapper) -> list[Tensor]:
+    """The weights that require a gradient."""
+    return [weight for group in wrapper.optimizer.param_groups for weight in group['params'] if weight.requires_grad]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
-from mmhoga.search.descent import CHOICES, descend_alpha, require_equal_alpha
+from mmhoga.search.descent import (
+    CHOICES,
+    descend_alpha,
+    descend_weights,
+    first_order_gradients,
+    require_equal_alpha,
+    weight_gradients,
+)
 from mmhoga.search.finite import FiniteWatch
+from mmhoga.search.graphs import CapturedGradients, Transfer, require_capturable
 from mmhoga.search.loaders import NAMES, search_loaders
 from mmhoga.search.model import ANOTHER_LOOP, SearchModel, unwrapped
 from mmhoga.search.records.hook import GenotypeHook
@@ -73,6 +82,8 @@ class SearchLoop(EpochBasedTrainLoop):
         warmup_epochs, temperature, sampling: of the mix, see :class:`mmhoga.search.selection.schedule.MixSchedule`.
         selection: ``dict(method='argmax', ...)``: the choice of the genotype when the last epoch has ended, see
             :class:`mmhoga.search.selection.select.Selection`. A search that is resumed after that repeats it.
+        cuda_graphs: capture the forward and the backward pass of each step in a CUDA graph, see
+            :mod:`mmhoga.search.graphs`. For models that read nothing on the host, such as classifiers, on one GPU.
         kwargs: ``val_begin``, ``val_interval`` and ``dynamic_intervals`` of mmengine's ``EpochBasedTrainLoop``.
 
     Raises:
@@ -80,7 +91,8 @@ class SearchLoop(EpochBasedTrainLoop):
             :class:`SearchOptimWrapperConstructor`.
         ValueError: trainA or trainB yields no batch, or is given twice; an unknown ``order``, ``hessian`` or
             ``unroll``; invalid settings of the mix or of the selection; ``compile`` is neither bool nor dict, or is
-            combined with ``hessian='exact'``; two GenotypeHooks. Also the errors of
+            combined with ``hessian='exact'`` or ``cuda_graphs``; ``cuda_graphs`` with other settings that it does not
+            support; two GenotypeHooks. Also the errors of
             :func:`mmhoga.search.halves.halves`.
         SearchError: the work_dir belongs to another run; the checkpoint is of another search; alpha is not finite, or
             differs between processes.
@@ -101,6 +113,7 @@ class SearchLoop(EpochBasedTrainLoop):
         temperature: float | Mapping[str, Any] = 1.0,
         sampling: str = 'softmax',
         selection: Mapping[str, Any] | None = None,
+        cuda_graphs: bool = False,
         **kwargs: Any,
     ) -> None:
         self.settings: dict[str, Any] = {'order': order, 'hessian': hessian, 'unroll': unroll}
@@ -122,6 +135,8 @@ class SearchLoop(EpochBasedTrainLoop):
         self.mix_schedule = MixSchedule(max_epochs, warmup_epochs, temperature, sampling)
         self.mix_schedule.prepare(model)
         self.selection = Selection(**(selection or {}))
+        self._uses_graphs = cuda_graphs
+        self._graphs: dict[str, CapturedGradients] = {}
         self._compile_cells(runner, model)
         loaders = search_loaders(runner, dataloader, alpha_dataloader, split)
         super().__init__(runner, loaders[0], max_epochs, **kwargs)
@@ -150,6 +165,8 @@ class SearchLoop(EpochBasedTrainLoop):
                 "A search needs optim_wrapper=dict(constructor='mmhoga.SearchOptimWrapperConstructor', weights=..., "
                 'alpha=...).'
             )
+        if self._uses_graphs:
+            self._capture(wrappers)
         keep_alpha_raw(self.runner)
         with self.stop_request:
             self.runner.call_hook('before_train')
@@ -190,7 +207,7 @@ class SearchLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
         try:
             alpha_outputs = {} if alpha_batch is None else self.alpha_step(alpha_batch, data_batch)
-            outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper['weights'])
+            outputs = self.weight_step(data_batch)
         except Exception:
             self.require_finite_alpha()  # if it is not finite, that is the cause
             raise
@@ -205,8 +222,19 @@ class SearchLoop(EpochBasedTrainLoop):
     def alpha_step(self, data: Any, train_data: Any = None) -> dict[str, Any]:
         """Descend alpha on a batch of trainB; returns the values to log."""
         model = unwrapped(self.runner.model)
-        outputs = descend_alpha(model, self.runner.optim_wrapper, data, train_data, **self.settings)
+        captured = self._graphs.get('alpha')
+        outputs = descend_alpha(model, self.runner.optim_wrapper, data, train_data, **self.settings, captured=captured)
         self._finite.update(model.alphas, outputs['loss'], self._iter + 1)
+        return outputs
+
+    def weight_step(self, data: Any) -> dict[str, Any]:
+        """Descend the weights on a batch of trainA; returns the values to log."""
+        model, wrapper = self.runner.model, self.runner.optim_wrapper['weights']
+        captured = self._graphs.get('weights')
+        if captured is None:
+            return model.train_step(data, optim_wrapper=wrapper)
+        outputs, gradients = captured(data)
+        descend_weights(wrapper, gradients)
         return outputs
 
     def require_finite_alpha(self) -> None:
@@ -227,6 +255,11 @@ class SearchLoop(EpochBasedTrainLoop):
             return
         if options is not True and not isinstance(options, dict):
             raise ValueError(f'compile must be True, False or a dict of options of torch.compile, not {options!r}.')
+        if self._uses_graphs:
+            raise ValueError(
+                'train_cfg.cuda_graphs=True captures the steps as they are, without compile. Set cuda_graphs=False; '
+                "compile=dict(mode='reduce-overhead') compiles the cells and uses CUDA graphs for them."
+            )
         if self.settings['order'] == 2 and self.settings['hessian'] == 'exact':
             raise ValueError(
                 "train_cfg.hessian='exact' differentiates twice, which torch.compile does not support: set "
@@ -235,6 +268,15 @@ class SearchLoop(EpochBasedTrainLoop):
         for cell in model.cells():
             cell.compile(**({} if options is True else options))
         runner.logger.info('The cells are compiled: the first iteration takes minutes.')
+
+    def _capture(self, wrappers: OptimWrapperDict) -> None:
+        model = unwrapped(self.runner.model)
+        require_capturable(wrappers, model.alphas[0], self.settings['order'])
+        alpha, weights = wrappers['alpha'], wrappers['weights']
+        transfer = Transfer(model.data_preprocessor, model.alphas[0].device)
+        on_alpha = partial(first_order_gradients, model, alpha, preprocessed=True)
+        self._graphs['alpha'] = CapturedGradients(on_alpha, transfer)
+        self._graphs['weights'] = CapturedGradients(partial(weight_gradients, model, weights), transfer)
 
     def _start(self) -> None:
         """Make both data streams, and restore the rest of the state, at the position of the checkpoint."""

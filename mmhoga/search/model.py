@@ -193,9 +193,9 @@ class SearchModel(BaseModel):
                 mixing.draw()
         return self.architecture(*args, **kwargs)
 
-    def loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss of a batch from a data loader, and the values to log."""
-        batch = self.data_preprocessor(data, True)
+    def loss(self, data: Any, *, preprocessed: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss of a batch from a data loader or from the data preprocessor, and the values to log."""
+        batch = data if preprocessed else self.data_preprocessor(data, True)
         return self.parse_losses(self._run_forward(batch, mode='loss'))
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
@@ -204,9 +204,9 @@ class SearchModel(BaseModel):
             raise TypeError(ANOTHER_LOOP.format('a loop that takes one step for both optimizers'))
         return super().train_step(data, optim_wrapper)
 
-    def alpha_loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss that alpha descends on: that of a batch of trainB, plus the expected cost if configured."""
-        loss, outputs = self.loss(data)
+    def alpha_loss(self, data: Any, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss that alpha descends on: :meth:`loss` of a batch of trainB, plus the expected cost if configured."""
+        loss, outputs = self.loss(data, **options)
         if self.cost is not None:
             cost = self.cost(self.named_alphas(), cell_probabilities(self.named_choices()))
             outputs['cost'] = cost.detach()
