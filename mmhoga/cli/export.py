@@ -19,7 +19,19 @@ from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.values import output_file, positive
 from mmhoga.compat.checkpoint import CheckpointError, plain_checkpoint, read_checkpoint
-from mmhoga.deploy import TensorsOnly, check_outputs, export_onnx, export_program, fuse, run_onnx
+from mmhoga.deploy import (
+    Detector,
+    Maps,
+    TensorsOnly,
+    check_detections,
+    check_outputs,
+    export_program,
+    fuse,
+    is_detector,
+    run_onnx,
+    takes_any_size,
+    write_onnx,
+)
 from mmhoga.files import near_names, write_atomic
 from mmhoga.hosts import LaunchError, one_paragraph
 from mmhoga.insertion.places import input_channels
@@ -46,58 +58,86 @@ def export_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--shape', type=positive(int), nargs=3, metavar=('C', 'H', 'W'), help=shape_help)
     parser.add_argument('--part', default='', metavar='NAME', help='export only this module, such as backbone')
     parser.add_argument('--no-fuse', action='store_true', help='export the network without fusing it')
+    maps_help = 'of a detector, export the outputs of its head instead of boxes, scores and labels'
+    parser.add_argument('--head-maps', action='store_true', help=maps_help)
+    size_help = 'the file takes images of --shape only, instead of any height and width'
+    parser.add_argument('--fixed-size', action='store_true', help=size_help)
     add_config_options(parser)
     return run(lambda: _export(parser.parse_args(argv)))
 
 
 def _export(args: argparse.Namespace) -> None:
-    """Fuse a network, write it, and compare the file with the network for batches of one, two and three images."""
+    """Fuse a network, write it, and compare the file with the network for several numbers and sizes of images."""
     part = load_network(args.model, options=args.cfg_options).model
     if args.part:
         try:
             part = find_layer(part, args.part)
         except ValueError as error:
             raise LaunchError(f'--part {args.part}: {error}') from error
-    name, model = type(part).__name__, TensorsOnly(part).eval()
-    shape = args.shape or (input_channels(part), 224, 224)
+    name, model = type(part).__name__, _function(part, args.head_maps).eval()
+    check = check_detections if isinstance(model, Detector) else check_outputs
+    channels, height, width = args.shape or (input_channels(part), 224, 224)
     torch.manual_seed(0)
-    example = torch.randn(2, *shape)
+    example = torch.randn(2, channels, height, width)
     with torch.no_grad():
         try:
             model(example)
         except Exception as error:
             raise LaunchError(
                 f'{name} does not run on a tensor of {tuple(example.shape)} alone: {one_paragraph(error)} '
-                'If --shape is right, the model needs more than images, as two-stage detectors do. Export a part of '
-                'it, such as --part backbone.'
+                'If --shape is right, the model needs more than images. Export a part of it, such as --part backbone.'
             ) from error
         try:
-            run_file = _write(model if args.no_fuse else fuse(model, example), example, args.out)
+            run_file, any_size = _write(model if args.no_fuse else _fused(model, example), example, args)
         except Exception as error:
             raise LaunchError(
                 f'{name} cannot be exported: {textwrap.shorten(one_paragraph(error), 500)} --no-fuse and --part NAME '
                 'export less. MMHOGA_DEBUG=1 shows the traceback.'
             ) from error
-        for images in (1, 2, 3):
-            x = torch.randn(images, *shape)
+        shapes = [(images, channels, height, width) for images in (1, 2, 3)]
+        if any_size:
+            shapes.append((1, channels, height + 32, width + 13))
+        for shape in shapes:
+            x = torch.randn(shape)
             try:
-                check_outputs(run_file(x), model(x), TOLERANCE)
+                check(run_file(x), model(x), TOLERANCE)
             except AssertionError as error:
-                raise LaunchError(
-                    f'{args.out} was written, but its outputs for {images} images differ: {error}'
-                ) from error
-    print(f"{args.out}: outputs for 1, 2 and 3 images equal the model's to {TOLERANCE:g} of the largest")
+                raise LaunchError(f'{args.out} was written, but its outputs for {shape} differ: {error}') from error
+    others = f' and for {height + 32} x {width + 13}' if any_size else ''
+    print(
+        f"{args.out}: outputs for 1, 2 and 3 images of {height} x {width}{others} equal the model's to "
+        f'{TOLERANCE:g} of the largest. The file takes {"any" if any_size else "only this"} height and width.'
+    )
 
 
-def _write(model: nn.Module, example: Tensor, out: Path) -> Callable[[Tensor], Any]:
-    """Write the file and return a function that runs it."""
-    if out.suffix == '.onnx':
-        export_onnx(model, example, out)
-        return partial(run_onnx, out)
-    program = io.BytesIO()
-    torch.export.save(export_program(model, example), program)
-    write_atomic(out, program.getvalue())
-    return torch.export.load(str(out)).module()
+def _function(part: nn.Module, head_maps: bool) -> nn.Module:
+    """The network as a function of images: a whole detector returns boxes, everything else what its layers compute."""
+    if head_maps or not hasattr(part, 'data_preprocessor') or not is_detector(part):
+        return TensorsOnly(part)
+    try:
+        return Detector(part)
+    except ValueError as error:
+        raise LaunchError(
+            f'{type(part).__name__} cannot be exported with its boxes: {error} Export the outputs of its head with '
+            '--head-maps, or its features with --part backbone.'
+        ) from error
+
+
+def _fused(model: nn.Module, example: Tensor) -> nn.Module:
+    return fuse(Maps(model), example).detector if isinstance(model, Detector) else fuse(model, example)
+
+
+def _write(model: nn.Module, example: Tensor, args: argparse.Namespace) -> tuple[Callable[[Tensor], Any], bool]:
+    """Write the file, and return a function that runs it and whether it takes images of any size."""
+    program = export_program(model, example, any_size=not args.fixed_size)
+    any_size = takes_any_size(program)
+    if args.out.suffix == '.onnx':
+        write_onnx(program, args.out, getattr(model, 'output_names', None))
+        return partial(run_onnx, args.out), any_size
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    write_atomic(args.out, content.getvalue())
+    return torch.export.load(str(args.out)).module(), any_size
 
 
 def publish_main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from mmhoga.files import write_atomic
 
+UNLIMITED = 10**6  # pixels: an upper limit below it comes from the example
+
 
 class TensorsOnly(nn.Module):
     """A model as a function of normalised images ``(N, C, H, W)``. A host's model runs with ``mode='tensor'``."""
@@ -37,8 +39,8 @@ def export_program(model: nn.Module, example: Tensor, *, any_size: bool = True) 
     Args:
         model: the module.
         example: ``(N, C, H, W)`` with N >= 2. The program accepts any N, but only this C.
-        any_size: accept any H and W too, as far as the model does: the size of a position embedding, for example, is
-            fixed. :func:`takes_any_size` tells. Needs torch 2.6; before, the size is that of the example.
+        any_size: accept any H and W too. If the model fixes them, as a position embedding does, or if the example is so
+            small that a map has one pixel, they stay those of the example (:func:`takes_any_size`). Needs torch 2.6.
 
     Raises:
         ValueError: the example has one image only.
@@ -48,32 +50,42 @@ def export_program(model: nn.Module, example: Tensor, *, any_size: bool = True) 
     sizes = {0: torch.export.Dim('batch')}
     free = getattr(torch.export.Dim, 'AUTO', None)
     if any_size and free is not None:
-        sizes |= dict.fromkeys(range(2, example.dim()), free)
+        free_sizes = {**sizes, **dict.fromkeys(range(2, example.dim()), free)}
+        program = torch.export.export(model.eval(), (example,), dynamic_shapes=(free_sizes,))
+        if takes_any_size(program):
+            return program
     return torch.export.export(model.eval(), (example,), dynamic_shapes=(sizes,))
 
 
 def takes_any_size(program: torch.export.ExportedProgram) -> bool:
-    """Whether the height and the width of the images are free."""
+    """Whether the height and the width of the images are free, above a lower limit."""
     (name,) = program.graph_signature.user_inputs
     (node,) = (node for node in program.graph.nodes if node.name == name)
-    return not any(str(size).isdigit() for size in node.meta['val'].shape[2:])  # a fixed size may be a SymInt
+    for size in node.meta['val'].shape[2:]:
+        if str(size).isdigit():  # a fixed size may be a SymInt
+            return False
+        limits = program.range_constraints.get(size.node.expr)
+        if limits is not None and limits.upper < UNLIMITED:
+            return False
+    return True
 
 
 def export_onnx(model: nn.Module, example: Tensor, path: str | Path, *, any_size: bool = True) -> None:
     """Write a model in eval mode as one ONNX file, weights included. Needs ``mmhoga[deploy]``.
 
-    The arguments are those of :func:`export_program`. Outputs that are a dict keep their names.
+    The arguments are those of :func:`export_program`.
     """
-    write_onnx(export_program(model, example, any_size=any_size), path)
+    write_onnx(export_program(model, example, any_size=any_size), path, getattr(model, 'output_names', None))
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: str | Path) -> None:
-    """Write a program as one ONNX file, weights included. Needs ``mmhoga[deploy]``."""
+def write_onnx(program: torch.export.ExportedProgram, path: str | Path, names: Sequence[str] | None = None) -> None:
+    """Write a program as one ONNX file, weights included. ``names`` are those of its outputs."""
     try:
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise ImportError("ONNX files need onnx and onnxscript: pip install 'mmhoga[deploy]'") from error
-    exported = torch.onnx.export(program, dynamo=True, input_names=['input'], external_data=False, verbose=False)
+    options: Any = dict(input_names=['input'], output_names=names, external_data=False, verbose=False)
+    exported = torch.onnx.export(program, dynamo=True, **options)
     assert exported is not None
     write_atomic(path, exported.model_proto.SerializeToString())
 

@@ -307,8 +307,8 @@ def _recorded_call(cell: nn.Module, x: Proxy) -> Any:
     path = x.tracer.path_of_module(cell)
     if not path:
         raise TypeError(
-            f'torch.fx records {type(cell).__name__} as one call, like a layer of torch, and cannot look into it. Trace '
-            'a network that has it as a submodule.'
+            f'torch.fx records {type(cell).__name__} as one call, like a layer of torch, and cannot look into it. '
+            'Trace a network that has it as a submodule.'
         )
     return x.tracer.create_proxy('call_module', path, (x,), {})
 
