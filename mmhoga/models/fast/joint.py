@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from mmhoga.genotype import PRIMITIVES, edge_list, edge_name
 from mmhoga.models.fast.joint_cell import CellWeights, Structure, Weights
@@ -117,7 +117,14 @@ class JointForm:
 
     def is_hooked(self) -> bool:
         """Whether the modules must be called, for their hooks."""
-        return _has_any_global_hook() or any(
+        # torch has a function for this, but not before 2.1.
+        anywhere = (
+            torch_module._global_forward_hooks
+            or torch_module._global_forward_pre_hooks
+            or torch_module._global_backward_hooks
+            or torch_module._global_backward_pre_hooks
+        )
+        return bool(anywhere) or any(
             child._forward_hooks or child._forward_pre_hooks or child._backward_hooks or child._backward_pre_hooks
             for _, _, child, _ in self.places
         )

@@ -100,7 +100,8 @@ def test_a_training_writes_plain_files_and_resumes_as_from_files_of_mmengine(tmp
     files = sorted((tmp_path / 'ours').glob('*.pth'))
     assert len(files) == 3  # two epochs and the best
     for file in files:
-        torch.load(file, weights_only=True)
+        if torch.__version__ >= '2.1':  # 2.0 knows no Counter, in which a scheduler keeps its milestones
+            torch.load(file, weights_only=True)
     resumed = run(tmp_path / 'ours', 4, resume=True)
     assert resumed.iter == 8 and len(resumed.message_hub.get_scalar('train/loss').data[0]) == 8
 
