@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from mmhoga.compat.packages import INSTALL
 from mmhoga.files import near_names
 from mmhoga.genotype import Genotype, GenotypeError
 from mmhoga.host_resnets import replaced_class_problem
@@ -21,14 +22,6 @@ from mmhoga.host_resnets import replaced_class_problem
 
 class LaunchError(Exception):
     """A mistake in a command line, a config or the data. The message is for users and includes the remedy."""
-
-
-INSTALL = {
-    'mmdet': "pip install 'mmhoga[det]'",
-    'mmpretrain': "pip install 'mmhoga[cls]'",
-    # It requires chumpy, which cannot be built and is not used. The extra has all its other requirements.
-    'mmpose': "pip install 'mmhoga[pose]' && pip install --no-deps 'mmpose>=1.3.2'",
-}
 
 
 def shipped_configs() -> Path:

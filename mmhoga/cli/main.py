@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mmhoga.cli.doctor import USES
+from mmhoga.cli.doctor.packages import CHECKS, remedy_for
 from mmhoga.version import __version__
 
 #: Heading -> command -> (module in :mod:`mmhoga.cli`, function, purpose).
@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         'make-data': ('make_data', 'make_data_main', 'generate small data sets in COCO format'),
     },
     'Installation': {
-        'doctor': ('doctor', 'doctor_main', 'check the installation, and list what is missing for which use'),
+        'doctor': ('doctor.command', 'doctor_main', 'check the installation, and print what mends it'),
     },
 }
 
@@ -98,9 +98,10 @@ def _run(argv: Sequence[str]) -> int:
     try:
         command = getattr(import_module(f'mmhoga.cli.{module}'), function)
     except ModuleNotFoundError as error:
-        remedies = [remedy for modules, remedy in USES.values() if error.name in modules]
-        if not remedies:
+        check = next((check for check in CHECKS.values() if error.name in check.modules), None)
+        if check is None:
             raise
-        print(f'error: mmhoga {name} needs {error.name}, which is not installed: {remedies[0]}', file=sys.stderr)
+        _, remedy = remedy_for(str(error), error.name, check)
+        print(f'error: mmhoga {name} needs {error.name}, which is not installed: {remedy}', file=sys.stderr)
         return 2
     return command(rest)
