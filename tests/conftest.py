@@ -15,7 +15,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 from mmengine.utils.dl_utils import collect_env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,13 +58,19 @@ def seeds():
     torch.manual_seed(0)
 
 
+def managers(base=ManagerMixin):
+    """Every class of mmengine and the hosts that keeps its instances by name: scopes, loggers, visualizers, hubs."""
+    return {base}.union(*map(managers, base.__subclasses__()))
+
+
 @pytest.fixture(autouse=True)
-def default_scope():
-    """A Runner leaves its default scope behind; the next test must not look types up in it."""
-    before = dict(DefaultScope._instance_dict)
+def no_trace_of_runs():
+    """Runs of a test leave no scope in which the next looks types up, and no log, as two may start in one second."""
+    before = {kind: dict(kind._instance_dict) for kind in managers()}
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for kind in managers():
+        kind._instance_dict.clear()
+        kind._instance_dict.update(before.get(kind, {}))
 
 
 @pytest.fixture
