@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import inspect
 import re
+import reprlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from torch import nn
 
 from mmhoga.compat.packages import INSTALL
@@ -81,8 +85,9 @@ def load_config(name: str, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
         list(leaves(cfg))  # makes a pure Python config import its modules
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LaunchError(_reading_problem(path, error)) from error
+    _require_known(cfg, options or {})
     try:
         cfg.merge_from_dict(options or {})
     except Exception as error:
@@ -94,6 +99,24 @@ def load_config(name: str, options: dict | None = None) -> Config:
         raise LaunchError(f'{path}: {problem}')
     inline_genotypes(cfg)
     return cfg
+
+
+def _require_known(cfg: Config, options: dict) -> None:
+    """Refuse an option whose first key is new in the config and looks like a misspelt one."""
+    known = {*cfg, *inspect.signature(Runner).parameters}
+    for key in options:
+        first = key.partition('.')[0]
+        near = difflib.get_close_matches(first, known, n=1, cutoff=0.8)
+        if first not in known and near:
+            raise LaunchError(f'--cfg-options: {cfg.filename} has no {first}. Did you mean {near[0]}?')
+
+
+def require_model(cfg: Config) -> None:
+    """Raise a LaunchError if a config has no model."""
+    model = cfg.get('model')
+    if not isinstance(model, dict) or 'type' not in model:
+        found = reprlib.repr(model) if 'model' in cfg else 'none'
+        raise LaunchError(f'{cfg.filename} is no config of a network: model must be dict(type=...), found {found}.')
 
 
 def inline_genotypes(cfg: Config) -> None:
@@ -117,7 +140,7 @@ def inline_genotypes(cfg: Config) -> None:
                 raise LaunchError(f'{key}.genotype: {error}') from error
 
 
-def _reading_problem(path: str, error: Exception) -> str:
+def _reading_problem(path: str, error: BaseException) -> str:
     """Explain why mmengine cannot read a config."""
     if isinstance(error, ModuleNotFoundError) and error.name == 'pkg_resources':
         return (
@@ -190,6 +213,7 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         LaunchError: the model cannot be built. The message names the config's key.
     """
+    require_model(cfg)
     set_preprocessor(cfg)
     try:
         with DefaultScope.overwrite_default_scope(config_scope(cfg)):

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.values import format_table, height_and_width, output_file, positive
+from mmhoga.cli.values import format_table, height_and_width, output_file, positive, require_device
 from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, load_config, one_paragraph
 from mmhoga.insertion.places import input_channels
 from mmhoga.models.complexity import Complexity, count_parts
@@ -90,10 +90,7 @@ def latency_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    try:
-        torch.zeros(1, device=args.device)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise LaunchError(f'--device {args.device} is not available: {one_paragraph(error)}') from error
+    require_device(args.device)
     cfg = load_config(args.config, args.cfg_options)
     import_mmpretrain(cfg)
     cost = (cfg.get('model') or {}).pop('cost', None) or {}  # its table may not exist yet

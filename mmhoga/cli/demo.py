@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Callable
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.jobs import Job, JobError, JobPool, from_here
-from mmhoga.cli.values import positive
+from mmhoga.cli.run.lock import require_writable
+from mmhoga.cli.values import positive, seed
 from mmhoga.report.report import report_from_work_dirs
 
 SEARCH = 'search/hoga-search_resnet8_1xb64-8e_digits'
@@ -53,7 +53,7 @@ def training_jobs(work_dir: Path, seeds: Sequence[int], epochs: int | None = Non
 
 
 def demo_main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 1 if a step failed, 130 after Ctrl-C."""
+    """Run the command. Returns the exit code: 2 for bad input or a failed step, 130 after Ctrl-C."""
     parser = command_parser(
         'Search an attention on handwritten digits, compare it with SE and CBAM, and write a report.\n\n'
         'Takes minutes on two CPU cores and downloads nothing.\n'
@@ -62,20 +62,18 @@ def demo_main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='(default: %(default)s)')
     seeds_help, jobs_help = 'seeds of each network (default: 0 1 2)', 'trainings at a time (default: all cores)'
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help=seeds_help)
+    parser.add_argument('--seeds', type=seed, nargs='+', default=[0, 1, 2], help=seeds_help)
     parser.add_argument('--jobs', type=positive(int), default=os.cpu_count() or 1, help=jobs_help)
     parser.add_argument('--epochs', type=positive(int), help='epochs of the search and of each training (default: 8)')
     args = parser.parse_args(argv)
-    try:
-        return run(lambda: run_demo(args.work_dir.resolve(), args.seeds, args.jobs, args.epochs))
-    except JobError as error:
-        print(f'\n{error}', file=sys.stderr)
-        return 1
+    seeds = list(dict.fromkeys(args.seeds))
+    return run(lambda: run_demo(args.work_dir.resolve(), seeds, args.jobs, args.epochs), JobError)
 
 
 def run_demo(work_dir: Path, seeds: Sequence[int], jobs: int, epochs: int | None) -> None:
     """Search, train and report. Steps that are done are not repeated."""
     start = time.monotonic()
+    require_writable(work_dir)
     search, trainings = search_job(work_dir, epochs), training_jobs(work_dir, seeds, epochs)
     count = sum(map(len, trainings.values()))
     _print(f'Demo on handwritten digits: one search and {count} trainings, {jobs} at a time, then a report.')

@@ -15,7 +15,7 @@ from typing import Callable
 
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.values import format_table, height_and_width, output_file, positive
+from mmhoga.cli.values import format_table, height_and_width, output_file, positive, printable
 from mmhoga.files import near_names, write_atomic
 from mmhoga.genotype import BUILTIN, Genotype, edge_list, edge_name
 from mmhoga.hosts import LaunchError, one_paragraph
@@ -105,10 +105,7 @@ def _description(genotype: Genotype) -> str:
         if isinstance(value, dict):
             value = f'({", ".join(f"{name} {item}" for name, item in value.items())})'
         if not isinstance(value, (list, tuple)):  # lists are alpha and other arrays
-            # A file may come from anyone, and control characters would act on the terminal.
-            origin.append(
-                ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in f'{key} {value}')
-            )
+            origin.append(printable(f'{key} {value}'))
     return f'{text}\nfrom: {", ".join(origin)}' if origin else text
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import positive, seed
 from mmhoga.datasets.synthetic.coco_files import KINDS, Recipe, annotation_file, write_coco
 from mmhoga.hosts import LaunchError
 
@@ -22,10 +23,14 @@ def make_data_main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('kinds', nargs='*', metavar='KIND', help=f'{" or ".join(KINDS)} (default: both)')
     parser.add_argument('--out', default='data', help='folder in which to create KIND (default: data)')
-    parser.add_argument('--train', type=int, default=Recipe.train, help='training pictures (default: %(default)s)')
-    parser.add_argument('--val', type=int, default=Recipe.val, help='validation pictures (default: %(default)s)')
-    parser.add_argument('--size', type=int, default=0, help='height and width in pixels (default: 96, people 128)')
-    parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
+    parser.add_argument(
+        '--train', type=positive(int), default=Recipe.train, help='training pictures (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--val', type=positive(int), default=Recipe.val, help='validation pictures (default: %(default)s)'
+    )
+    parser.add_argument('--size', type=positive(int), help='height and width in pixels (default: 96, people 128)')
+    parser.add_argument('--seed', type=seed, default=0, help='(default: %(default)s)')
     args = parser.parse_args(argv)
     return run(lambda: _write(args))
 
@@ -33,7 +38,7 @@ def make_data_main(argv: Sequence[str] | None = None) -> int:
 def _write(args: argparse.Namespace) -> None:
     for kind in args.kinds or KINDS:
         try:
-            recipe = Recipe(kind, train=args.train, val=args.val, size=args.size, seed=args.seed)
+            recipe = Recipe(kind, train=args.train, val=args.val, size=args.size or 0, seed=args.seed)
             root = Path(args.out) / recipe.kind
             written = write_coco(root, recipe)
         except (ValueError, OSError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmhoga.cli.run.arguments import command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.values import positive
 from mmhoga.hosts import LaunchError
 from mmhoga.report.report import report_from_work_dirs
 
@@ -19,7 +20,9 @@ def report_main(argv: Sequence[str] | None = None) -> int:
     network_help = 'a network and the work directories of its runs, one per seed; repeat for each network'
     network_names = ('NAME', 'WORK_DIR')
     parser.add_argument('--network', nargs='+', action='append', default=[], metavar=network_names, help=network_help)
-    parser.add_argument('--shape', nargs=3, type=int, metavar=('C', 'H', 'W'), help='size of an input, to count MACs')
+    parser.add_argument(
+        '--shape', nargs=3, type=positive(int), metavar=('C', 'H', 'W'), help='size of an input, to count MACs'
+    )
     measure_help = 'time training steps (instead of using the logs) or images (of --shape) on this machine'
     parser.add_argument('--measure', nargs='+', choices=['steps', 'images'], default=[], help=measure_help)
     parser.add_argument('--highlight', metavar='NAME', help='the network that the headline is about')

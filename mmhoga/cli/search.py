@@ -18,7 +18,7 @@ from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.runner import run_parser
 from mmhoga.cli.searched_training import add_place_options, read_training
 from mmhoga.cli.train import add_training_options, run_training, set_training_arguments, train_config
-from mmhoga.cli.values import output_file, positive
+from mmhoga.cli.values import not_negative, output_file, positive, seed
 from mmhoga.files import write_atomic
 from mmhoga.genotype import Genotype
 from mmhoga.hosts import LaunchError
@@ -28,7 +28,7 @@ from mmhoga.report.runs import read_run
 from mmhoga.search import SearchError, search_config
 from mmhoga.search.derived import derived_model
 from mmhoga.search.from_training import DEFAULTS
-from mmhoga.search.records.history import placement_text, read_json
+from mmhoga.search.records.history import placement_text, read_history, read_json
 from mmhoga.search.selection.results import WEIGHTS
 
 
@@ -78,8 +78,8 @@ def _add_choices(group: Any) -> None:
     placement = 'also search which blocks get an attention; with num_groups=[2,4] of which K, with keep=3 of 3 blocks'
     add('placement', placement, nargs='*', action=ConfigOptions, metavar='KEY=VALUE')
     add('fraction', 'share of the training set in trainA, for the weights', type=number, metavar='F')
-    add('split_seed', 'seed of the split', type=int, metavar='N')
-    add('seed', 'seed of the search (default: that of CONFIG)', type=int, metavar='N')
+    add('split_seed', 'seed of the split', type=seed, metavar='N')
+    add('seed', 'seed of the search (default: that of CONFIG)', type=seed, metavar='N')
     add('batch_size', 'images of trainA per step and process (default: that of CONFIG)', type=count, metavar='N')
     add('alpha_batch_size', 'images of trainB (default: as many as of trainA)', type=count, metavar='N')
     optimizer = "of the weights: the paper's SGD, set by the next five options, or that of CONFIG with its schedule"
@@ -95,7 +95,7 @@ def _add_choices(group: Any) -> None:
     add('order', "of alpha's gradient", type=int, choices=(1, 2))
     add('hessian', 'of the second order', choices=('finite_difference', 'exact'))
     add('unroll', 'of the second order in several processes', choices=('local', 'joint'))
-    add('warmup_epochs', 'epochs at the start that train only the weights', type=int, metavar='N')
+    add('warmup_epochs', 'epochs at the start that train only the weights', type=not_negative, metavar='N')
     temperature = 'of the mix: one number, or the first and the last, between which it falls by equal steps'
     add('temperature', temperature, type=number, nargs='+', action=Temperature, metavar='T')
     add('sampling', 'of the mix: softmax, or Gumbel samples of one candidate (GDAS)', choices=('softmax', 'gumbel'))
@@ -160,7 +160,10 @@ def _is_done(work_dir: Path, epochs: int) -> bool:
     records = [*work_dir.glob('search_history.json'), *work_dir.glob('*/search_history.json')]
     if not records or not (work_dir / 'train.py').is_file():
         return False
-    return read_json(records[0])['epochs'][-1]['epoch'] >= epochs
+    try:
+        return read_history(records[0]).epochs[-1] >= epochs
+    except (ValueError, IndexError):  # spoilt; the search resumes and writes it again from its checkpoint
+        return False
 
 
 def _derived(training: Config, args: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained, run
 from mmhoga.cli.run.lock import locked
 from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
-from mmhoga.cli.values import positive
+from mmhoga.cli.values import not_negative, positive, seed
 from mmhoga.files import near_names
 from mmhoga.hosts import LaunchError, import_mmpretrain, load_config
 from mmhoga.search.selection.finished import DATA, open_search
@@ -45,11 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--data', 'trainB: its loss; val: the metrics of the validation', choices=DATA)
     add('--metric', 'with --data val (default: the first one)')
     add('--batches', 'batches of trainB', type=positive(int), metavar='N')
-    add('--norm-batches', 'score: batches of trainA for the batch norms; 0 for none', type=int, metavar='N')
+    add('--norm-batches', 'score: batches of trainA for the batch norms; 0 for none', type=not_negative, metavar='N')
     add('--candidates', 'score: number of genotypes', type=positive(int), metavar='N')
-    add('--tune-iterations', 'perturbation: steps on trainA after each edge; 0 for none', type=int, metavar='N')
+    add(
+        '--tune-iterations', 'perturbation: steps on trainA after each edge; 0 for none', type=not_negative, metavar='N'
+    )
     add('--tune-lr', 'perturbation: their learning rate over the initial one', type=positive(float), metavar='X')
-    add('--seed', 'of the draws (default: that of the search)', type=int, metavar='N')
+    add('--seed', 'of the draws (default: that of the search)', type=seed, metavar='N')
     add_config_options(parser)
     return parser
 

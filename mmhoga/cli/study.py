@@ -22,8 +22,8 @@ from mmhoga.cli.run.studies import (
     write_ranking,
 )
 from mmhoga.cli.run.trainings import Trainings
-from mmhoga.cli.run.trial_configs import genotype_cells, genotype_config, shorten
-from mmhoga.cli.values import height_and_width, positive
+from mmhoga.cli.run.trial_configs import genotype_config, require_groups, shorten
+from mmhoga.cli.values import height_and_width, positive, require_device
 from mmhoga.files import write_atomic
 from mmhoga.genotype import PRIMITIVES, Genotype, GenotypeError
 from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, one_paragraph
@@ -92,6 +92,8 @@ def _study(args: argparse.Namespace) -> None:
     if args.cost:
         if not args.shape:
             raise LaunchError(f'--cost {args.cost} needs the size of an image: --shape HEIGHT WIDTH.')
+        if args.cost == 'latency':
+            require_device(args.device)
         cost = NetworkCost(args.cost, height_and_width('--shape', args.shape), args.device)
     wrong = FOR_SUPERNETS if args.objective == 'train' else FOR_TRAININGS
     for name in wrong:
@@ -104,10 +106,10 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace, cfg: Config, cost: NetworkCost | None) -> None:
-    genotype_cells(cfg)
+    args.num_groups, args.primitives = args.num_groups or 4, args.primitives or list(PRIMITIVES)
+    require_groups(cfg, args.num_groups)
     if args.epochs:
         shorten(cfg, args.epochs)
-    args.num_groups, args.primitives = args.num_groups or 4, args.primitives or list(PRIMITIVES)
     parameters, study = _open(args, 'maximize', cost)
     trainings = Trainings(study, cfg, genotype_config, args.metric, cost)
     run_study(args, study, parameters, trainings.run, lambda: _summary(args, study))
@@ -154,6 +156,7 @@ def _score(args: argparse.Namespace, cfg: Config, cost: NetworkCost | None) -> N
 def _open(args: argparse.Namespace, direction: str, cost: NetworkCost | None) -> tuple[Parameters, Study]:
     """Create or join the study of the arguments."""
     space = dict(num_groups=args.num_groups, primitives=args.primitives)
+    parameters = dict(enumerate([*_first(args), *_rest(args)][: args.trials]))
     names = ('objective', 'epochs', 'checkpoint', 'data', 'cost', 'shape', 'metric')
     study = open_study(
         args,
@@ -165,7 +168,7 @@ def _open(args: argparse.Namespace, direction: str, cost: NetworkCost | None) ->
         pruner=args.pruner,
         population=args.population,
     )
-    return dict(enumerate([*_first(args), *_rest(args)][: args.trials])), study
+    return parameters, study
 
 
 def _first(args: argparse.Namespace) -> list[dict[str, str]]:

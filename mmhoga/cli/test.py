@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.runner import read_config, require_checkpoint, run_config, run_parser
+from mmhoga.cli.values import positive
 from mmhoga.hosts import LaunchError
 
 PICKLES = ('.pkl', '.pickle')
@@ -42,7 +43,9 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
     parser.add_argument('--show', action='store_true', help='draw predictions in a window')
     parser.add_argument('--show-dir', metavar='FOLDER', help='draw predictions into this folder')
-    parser.add_argument('--interval', type=int, default=1, metavar='N', help='draw every N-th sample (default: 1)')
+    parser.add_argument(
+        '--interval', type=positive(int), default=1, metavar='N', help='draw every N-th sample (default: 1)'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stays open (default: 2)')
     return parser
 

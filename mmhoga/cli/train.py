@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -13,7 +14,7 @@ from mmhoga.cli.run import distributed
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.lock import locked
 from mmhoga.cli.run.runner import run_config, run_parser, set_amp, set_arguments, set_auto_scale_lr, set_resume
-from mmhoga.hosts import load_config
+from mmhoga.hosts import LaunchError, load_config
 from mmhoga.search.loop import require_search_loop
 
 
@@ -56,6 +57,10 @@ def train_config(args: argparse.Namespace) -> tuple[Config, list[str]]:
 def set_training_arguments(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Apply all arguments but ``--cfg-options``. Returns notes for the log."""
     set_arguments(cfg, args, persistent_workers=not args.no_persistent_workers)
+    for name in ('max_epochs', 'max_iters'):
+        count = (cfg.get('train_cfg') or {}).get(name)
+        if isinstance(count, int) and count < 1:
+            raise LaunchError(f'{cfg.filename}: train_cfg.{name} is {count}. A training takes at least 1.')
     notes = [set_resume(cfg, args.resume)]
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -72,7 +77,17 @@ def run_training(cfg: Config, notes: Sequence[str], *, last: bool = True) -> Non
         for note in filter(None, [*notes, unlocked]):
             runner.logger.info(note)
         require_search_loop(runner)
+        _require_batches(runner)
         runner.train()
 
     with locked(cfg.work_dir) if distributed.is_main_process(cfg.launcher) else nullcontext() as unlocked:
         run_config(cfg, ['train', 'val'], action, last=last)
+
+
+def _require_batches(runner: Runner) -> None:
+    loader: Any = runner.train_dataloader
+    if hasattr(loader, '__len__') and not len(loader):
+        raise LaunchError(
+            f'the training set has {len(loader.dataset)} samples, fewer than one batch, and the loader drops '
+            'incomplete ones. Set a smaller train_dataloader.batch_size, or drop_last=False.'
+        )

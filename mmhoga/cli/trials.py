@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from mmhoga.cli.run.errors import run
 from mmhoga.cli.run.studies import add_space, open_study, random_genotypes, run_study, study_parser, write_ranking
 from mmhoga.cli.run.trainings import Trainings
-from mmhoga.cli.run.trial_configs import genotype_cells, genotype_config, seed_config
+from mmhoga.cli.run.trial_configs import genotype_config, require_groups, seed_config
 from mmhoga.genotype import Genotype
-from mmhoga.hosts import load_config
+from mmhoga.hosts import LaunchError, load_config
+from mmhoga.search.supernets import is_of_kind
 from mmhoga.studies.agreement import agreement_table
 from mmhoga.studies.space import suggest_genotype, to_parameters
 from mmhoga.studies.study import Study
@@ -50,7 +51,7 @@ def repeat_search_main(argv: Sequence[str] | None = None) -> int:
 
 def _random_search(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
-    genotype_cells(cfg)
+    require_groups(cfg, args.num_groups)
     space = dict(num_groups=args.num_groups, primitives=args.primitives)
     parameters = dict(enumerate(map(to_parameters, random_genotypes(args))))
     study = open_study(args, 'random', space, lambda trial: suggest_genotype(trial, **space), ['maximize'])
@@ -60,6 +61,11 @@ def _random_search(args: argparse.Namespace) -> None:
 
 def _repeat_search(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
+    if not is_of_kind(cfg.get('model') or {}, 'SearchModel'):
+        raise LaunchError(
+            f'{cfg.filename} is not the config of a search: its model is {(cfg.get("model") or {}).get("type")}, not '
+            'mmhoga.SearchModel. mmhoga search makes such a config from that of a training (--dump-config).'
+        )
     parameters = {number: {'seed': args.seed + number} for number in range(args.trials)}
     study = open_study(args, 'repeated', {}, lambda trial: trial.suggest_int('seed', 0, 2**32 - 1), ['maximize'])
     trainings = Trainings(study, cfg, seed_config, name=lambda claim: f'seed {claim.proposal}')

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-from mmhoga.hosts import LaunchError
+import torch
+
+from mmhoga.hosts import LaunchError, one_paragraph
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
@@ -28,6 +30,21 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
     return convert
 
 
+def not_negative(text: str) -> int:
+    """The ``type`` of an argument that must be an integer of at least 0."""
+    if not re.fullmatch('[0-9]{1,9}', text):
+        raise argparse.ArgumentTypeError(f'must be an integer of at least 0, not {text}')
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """The ``type`` of a random seed, in the range of NumPy's."""
+    number = int(text) if re.fullmatch(r'[0-9]{1,10}', text) else -1
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f'must be an integer from 0 to 2**32 - 1, not {text}')
+    return number
+
+
 def output_file(*suffixes: str) -> Callable[[str], Path]:
     """The ``type`` of a file to write, with one of the suffixes (any if none is given), in an existing folder."""
 
@@ -35,11 +52,26 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
         path = Path(text)
         if suffixes and path.suffix not in suffixes:
             raise argparse.ArgumentTypeError(f'the name must end in {" or ".join(suffixes)}, not {text}')
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f'{path} is a folder')
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise argparse.ArgumentTypeError(f'{path.parent} is not a folder that can be written to')
         return path
 
     return convert
+
+
+def require_device(device: str) -> None:
+    """Raise a LaunchError if torch cannot compute on a device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:  # a torch without CUDA asserts
+        raise LaunchError(f'--device {device} is not available: {one_paragraph(error)}') from error
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: files may come from anyone, and these act on the terminal."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def height_and_width(option: str, numbers: Sequence[int]) -> tuple[int, int]:

@@ -36,5 +36,5 @@ def test_a_failed_step_names_its_log(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, 'SEARCH', 'no-such-config.py')
     monkeypatch.setattr(demo.Job, 'last_step', 1)
     monkeypatch.setattr(demo, 'NETWORKS', {SEARCHED: NETWORKS[SEARCHED]})
-    assert demo_main(['--work-dir', str(tmp_path), '--seeds', '0']) == 1
+    assert demo_main(['--work-dir', str(tmp_path), '--seeds', '0']) == 2
     assert 'search failed' in capsys.readouterr().err

@@ -42,7 +42,7 @@ def write_config(tmp_path, monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')
 
     def write(text='', name='toy.py'):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(f"model = dict(type='Net')\n{text}")
         return str(tmp_path / name)
 
     return write
@@ -67,7 +67,7 @@ class TestWorkDir:
         assert cfg.work_dir == expected
 
     def test_options_override_the_config(self, write_config):
-        path = write_config('model = dict(depth=18)')
+        path = write_config("model = dict(type='Net', depth=18)")
         cfg, _ = train_config(path, '--cfg-options', 'model.depth=50', 'work_dir=other')
         assert (cfg.model.depth, cfg.work_dir) == (50, 'other')
 
@@ -646,8 +646,12 @@ class TestErrors:
         assert errors.run(lambda: fail(KeyboardInterrupt())) == 130
         assert errors.run(lambda: fail(LaunchError('no such thing'))) == 2
         assert capsys.readouterr().err.endswith('error: no such thing\n')
-        with pytest.raises(ZeroDivisionError):
-            errors.run(lambda: 1 // 0)
+        assert errors.run(lambda: 1 // 0) == 2
+        assert 'error: ZeroDivisionError: integer division' in capsys.readouterr().err
+        error = ValueError('in the middle of the work')
+        errors.keep_traceback(error)
+        with pytest.raises(ValueError, match='in the middle'):
+            errors.run(lambda: fail(error))
         monkeypatch.setenv('MMHOGA_DEBUG', '1')
         with pytest.raises(LaunchError):
             errors.run(lambda: fail(LaunchError('no such thing')))

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from mmhoga.cli.looks.networks import Picture, TrainedNetwork, batch, load_networks, look_parser, save_look
 from mmhoga.cli.run import distributed
 from mmhoga.cli.run.errors import run
-from mmhoga.cli.values import positive
+from mmhoga.cli.values import not_negative, positive, seed
 from mmhoga.figures.look_figures import selectivity_figure, tsne_figure
 from mmhoga.hosts import LaunchError
 from mmhoga.look.outputs import pooled
@@ -49,7 +49,7 @@ def tsne_main(argv: Sequence[str] | None = None) -> int:
     samples_help = 'size of a random subset (default: 2000)'
     parser.add_argument('--max-samples', type=positive(int), default=2000, help=samples_help)
     parser.add_argument('--perplexity', type=float, default=30.0, help='of t-SNE (default: 30)')
-    parser.add_argument('--seed', type=int, default=0, help='of the subset and of t-SNE (default: 0)')
+    parser.add_argument('--seed', type=seed, default=0, help='of the subset and of t-SNE (default: 0)')
     return run(lambda: _draw_tsne(parser.parse_args(argv)), ValueError, OSError)
 
 
@@ -57,7 +57,7 @@ def _parser(purpose: str, example: str) -> argparse.ArgumentParser:
     parser = look_parser(purpose, example)
     batch_help = 'images per batch; does not change the result'
     parser.add_argument('--batch-size', type=positive(int), default=64, help=batch_help)
-    parser.add_argument('--workers', type=int, default=0, help='processes that read images (default: 0)')
+    parser.add_argument('--workers', type=not_negative, default=0, help='processes that read images (default: 0)')
     return parser
 
 

@@ -1,5 +1,7 @@
 """Errors before the first step are printed as one paragraph, with exit code 2. Later ones keep their traceback.
 
+Faults of the data and of the machine, for which a message is written here, are one paragraph at any time.
+
 The files that a config names are checked only after a failure, so a run without errors spends no time on this.
 """
 
@@ -16,10 +18,13 @@ from typing import Any, Callable
 
 from mmengine.config import Config
 
+from mmhoga.cli.run.pictures import PictureError
+from mmhoga.cli.values import printable
 from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.files import near_names
-from mmhoga.hosts import LaunchError, build_problem, leaves, walk
+from mmhoga.hosts import LaunchError, build_problem, leaves, one_paragraph, walk
 
+LONGEST = 2000  # characters of a message
 COCO_LISTS = ('images', 'annotations', 'categories')
 SOURCES = {
     'imagenet': ' ImageNet (ILSVRC 2012) is at https://image-net.org; unpack it as '
@@ -29,9 +34,10 @@ SOURCES = {
 
 
 def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
-    """Call ``main`` and return the exit code. With ``MMHOGA_DEBUG=1``, errors are raised with their traceback.
+    """Call ``main`` and return the exit code: 2 for any exception, unless :func:`keep_traceback` was called with it.
 
-    Exceptions of the types ``bad_input`` are reported like a LaunchError.
+    Exceptions are printed as one paragraph: of a LaunchError and of the types ``bad_input`` the message, of others also
+    the type. With ``MMHOGA_DEBUG=1``, they are raised with their traceback.
     """
     reported: tuple[type[Exception], ...] = (LaunchError, *bad_input)
     try:
@@ -39,12 +45,32 @@ def run(main: Callable[[], object], *bad_input: type[Exception]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
-    except reported as error:
-        if os.environ.get('MMHOGA_DEBUG'):
+    except BrokenPipeError:  # nobody reads the output any more
+        raise
+    except Exception as error:
+        if os.environ.get('MMHOGA_DEBUG') or getattr(error, _KEEPS, False):
             raise
-        print(f'error: {error}', file=sys.stderr)
+        expected = isinstance(error, reported)
+        text = str(error) if expected else f'{one_paragraph(error)} (MMHOGA_DEBUG=1 shows the traceback.)'
+        print(f'error: {shown(text)}', file=sys.stderr)
         return 2
     return 0
+
+
+_KEEPS = '_mmhoga_keeps_traceback'
+
+
+def keep_traceback(error: Exception) -> None:
+    """Mark an exception that :func:`run` must not print as a paragraph, because a run was in the middle of its work."""
+    setattr(error, _KEEPS, True)
+
+
+def shown(text: str) -> str:
+    """A message for the terminal: without control characters but line breaks, and without the middle if it is long."""
+    text = '\n'.join(map(printable, text.expandtabs().split('\n')))
+    if len(text) > LONGEST:
+        text = f'{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}'
+    return text
 
 
 @contextmanager
@@ -57,6 +83,10 @@ def explained(cfg: Config, parts: Sequence[str], has_started: Callable[[], bool]
         yield
     except LaunchError:
         raise
+    except PictureError as error:
+        raise LaunchError(
+            f'{one_paragraph(error).partition("PictureError: ")[2]} Replace it, or remove it from the data set.'
+        ) from error
     except CheckpointError as error:
         raise LaunchError(str(error)) from error
     except urllib.error.URLError as error:
@@ -79,8 +109,9 @@ def data_problem(cfg: Config, parts: Sequence[str]) -> str | None:
         if reads_files and (problem := _dataset_problem(node, key, cfg)):
             return problem
     for key, value in leaves({'model': cfg.get('model') or {}, 'load_from': cfg.get('load_from')}):
-        if key.endswith(('checkpoint', 'load_from')) and '://' not in value and value and not Path(value).exists():
-            return _missing(value, '', f'The path is set in {cfg.filename}: {key} = {value!r}.')
+        if key.endswith(('checkpoint', 'load_from')) and '://' not in value and value and not Path(value).is_file():
+            origin = f'The path is set in {cfg.filename}: {key} = {value!r}.'
+            return f'{value} is a folder. {origin}' if Path(value).exists() else _missing(value, '', origin)
     return None
 
 

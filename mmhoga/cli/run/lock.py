@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -19,6 +20,24 @@ except ImportError:  # Windows: a second run in a folder is not detected there
 LOCK = '.run.lock'
 
 
+def require_writable(work_dir: Path) -> None:
+    """Create a folder if needed. Raises a LaunchError if it cannot be written."""
+    with _reported(work_dir):
+        work_dir.mkdir(parents=True, exist_ok=True)
+        if not os.access(work_dir, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _reported(work_dir: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LaunchError(
+            f'the work_dir {work_dir} cannot be written: {error.strerror}. Choose another folder (--work-dir).'
+        ) from error
+
+
 @contextmanager
 def locked(work_dir: str | os.PathLike) -> Iterator[str | None]:
     """Hold the lock of a folder, which is created if needed. Yields a note for the log if there are no locks.
@@ -31,13 +50,9 @@ def locked(work_dir: str | os.PathLike) -> Iterator[str | None]:
         LaunchError: another run holds the lock, or the folder cannot be written.
     """
     path = Path(work_dir, LOCK)
-    try:
+    with _reported(work_dir):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open('a+', encoding='utf-8')
-    except OSError as error:
-        raise LaunchError(
-            f'the work_dir {work_dir} cannot be written: {error.strerror}. Choose another folder (--work-dir).'
-        ) from error
     note = None
     with file:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
@@ -32,6 +34,11 @@ class TrainingFilesHook(Hook):
         if not runner._resume or isinstance(runner.train_loop, SearchLoop):
             return
         missing = missing_state(runner, checkpoint)
+        meta = checkpoint.get('meta')
+        meta = meta if isinstance(meta, dict) else {}
+        for name in ('epoch', 'iter'):
+            if name in meta and (type(meta[name]) is not int or meta[name] < 0):
+                raise LaunchError(f'{runner._load_from} is damaged: its {name} is {reprlib.repr(meta[name])}.')
         remedy = (
             'Resume from another checkpoint (--resume CHECKPOINT), or start a training with these weights: load_from '
             'instead of --resume.'

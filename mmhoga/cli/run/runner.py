@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
@@ -18,11 +18,22 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmhoga.cli.run import distributed
+from mmhoga.cli.run.annotations import require_numbers
 from mmhoga.cli.run.arguments import add_config_options, command_parser
-from mmhoga.cli.run.errors import explained
+from mmhoga.cli.run.errors import explained, keep_traceback
+from mmhoga.cli.run.pictures import name_pictures
 from mmhoga.cli.run.resume import TrainingFilesHook
+from mmhoga.cli.run.weights import WeightsHook
 from mmhoga.files import last_checkpoint, near_names
-from mmhoga.hosts import LaunchError, import_mmpretrain, load_config, set_preprocessor, walk
+from mmhoga.hosts import (
+    LaunchError,
+    import_mmpretrain,
+    load_config,
+    one_paragraph,
+    require_model,
+    set_preprocessor,
+    walk,
+)
 from mmhoga.search.resume.state import SearchError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -51,6 +62,7 @@ def read_config(args: argparse.Namespace, *, persistent_workers: bool) -> Config
 
 def set_arguments(cfg: Config, args: argparse.Namespace, *, persistent_workers: bool) -> None:
     """Apply the arguments that training and testing share."""
+    require_model(cfg)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
@@ -71,30 +83,43 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
     try:
         import_mmpretrain(cfg)
         distributed.prepare(cfg)
+        require_numbers(cfg, parts)
         with explained(cfg, []):
             runner = RUNNERS.build(cfg)
         runner.register_hook(first_step, 'HIGHEST')
-        runner.register_hook(TrainingFilesHook())
+        for hook in (PicturesHook(), TrainingFilesHook(), WeightsHook()):
+            runner.register_hook(hook)
         with explained(cfg, parts, lambda: first_step.reached):
             action(runner)
     except SearchError as error:
         raise LaunchError(str(error)) from error
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise LaunchError(_full_disk(cfg.work_dir, error)) from error
+    except LaunchError:
+        raise
+    except Exception as error:
+        if problem := _fault(cfg.work_dir, error):
+            raise LaunchError(problem) from error
+        if first_step.reached:
+            keep_traceback(error)
+        raise
     finally:
         if last:
             distributed.leave()
 
 
-def _full_disk(work_dir: str, error: OSError) -> str:
+def _fault(work_dir: str, error: Exception) -> str | None:
+    """The message for a full disk and for a killed worker, at any time; None for other exceptions."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        problem, remedy = f'{error.filename or work_dir}: {error.strerror}.', 'Free disk space'
+    elif isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker'):
+        problem = one_paragraph(error)
+        remedy = 'If memory ran out, set fewer num_workers or a smaller batch_size,'
+    else:
+        return None
     try:
         last = last_checkpoint(work_dir) or 'none'
     except FileNotFoundError:
         last = 'none that is whole'
-    place = error.filename or work_dir
-    return f'{place}: {error.strerror}. The last checkpoint is {last}. Free disk space and continue with --resume.'
+    return f'{problem} The last checkpoint is {last}. {remedy} and continue with --resume.'
 
 
 class FirstStepHook(Hook):
@@ -104,6 +129,21 @@ class FirstStepHook(Hook):
 
     def _before_iter(self, *args, **kwargs) -> None:
         self.reached = True
+
+
+class PicturesHook(Hook):
+    """Makes the data sets of a loop name pictures that cannot be read, before its workers start."""
+
+    def before_train(self, runner: Runner) -> None:
+        loop: Any = runner.train_loop
+        for loader in (loop.dataloader, getattr(loop, 'alpha_dataloader', None)):
+            name_pictures(getattr(loader, 'dataset', None))
+
+    def before_val(self, runner: Runner) -> None:
+        name_pictures(runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        name_pictures(runner.test_dataloader.dataset)
 
 
 def set_resume(cfg: Config, resume: str | None) -> str | None:
@@ -138,8 +178,15 @@ def latest_checkpoint(work_dir: Path) -> Path | None:
 
 
 def require_checkpoint(checkpoint: str) -> None:
-    """Raise a LaunchError if a local checkpoint does not exist, before minutes are spent on building data sets."""
-    if '://' not in checkpoint and not Path(checkpoint).exists():
+    """Raise a LaunchError if a local checkpoint is not a file, before minutes are spent on building data sets."""
+    if '://' in checkpoint:
+        return
+    if Path(checkpoint).is_dir():
+        last = latest_checkpoint(Path(checkpoint))
+        raise LaunchError(
+            f'{checkpoint} is a folder, not a checkpoint.{f" Its last checkpoint is {last}." if last else ""}'
+        )
+    if not Path(checkpoint).exists():
         raise LaunchError(f'there is no checkpoint {checkpoint}.{near_names(Path(checkpoint))}')
 
 

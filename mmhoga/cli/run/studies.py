@@ -11,7 +11,8 @@ from typing import Any, Callable
 import optuna
 
 from mmhoga.cli.run.arguments import add_config_options, command_parser
-from mmhoga.cli.values import format_table, positive
+from mmhoga.cli.run.lock import require_writable
+from mmhoga.cli.values import format_table, positive, seed
 from mmhoga.files import write_atomic
 from mmhoga.genotype import PRIMITIVES, Genotype
 from mmhoga.hosts import LaunchError, load_config
@@ -29,7 +30,7 @@ def study_parser(purpose: str, example: str, *, trials: int) -> argparse.Argumen
     parser.add_argument('config', help='path of a config, or name of one that comes with mmhoga')
     parser.add_argument('--work-dir', type=Path, help='folder of the trials (default: work_dirs/CONFIG_COMMAND)')
     parser.add_argument('--trials', type=positive(int), default=trials, help='number of trials (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='(default: %(default)s)')
     parser.add_argument('--trial', type=int, help='run only this trial, counted from 0: for a job array')
     parser.add_argument('--summary', action='store_true', help='run nothing, summarise the trials that are done')
     parser.add_argument('--jobs', type=positive(int), default=1, help='trials at a time (default: %(default)s)')
@@ -42,7 +43,7 @@ def study_parser(purpose: str, example: str, *, trials: int) -> argparse.Argumen
 
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a study of genotypes."""
-    parser.add_argument('--num-groups', type=int, default=4, help='K (default: %(default)s)')
+    parser.add_argument('--num-groups', type=positive(int), default=4, help='K (default: %(default)s)')
     parser.add_argument('--primitives', nargs='+', default=list(PRIMITIVES), help='candidates (default: all)')
     parser.add_argument('--metric', help='metric to rank by; higher is better (default: the first one in the logs)')
 
@@ -67,6 +68,9 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = Path(load_config(args.config, args.cfg_options).filename)
     work_dir = args.work_dir or Path('work_dirs') / f'{config.stem}_{suffix}'
+    if args.trial is not None and not 0 <= args.trial < args.trials:
+        raise LaunchError(f'--trial {args.trial}: with --trials {args.trials} there are 0 to {args.trials - 1}.')
+    require_writable(work_dir)
     settings = dict(config=config.name, seed=args.seed, cfg_options=args.cfg_options, **settings)
     options |= dict(suggest=suggest, directions=directions, storage=args.storage, seed=args.seed)
     try:
@@ -91,8 +95,6 @@ def run_study(
     if args.summary:
         chosen = []
     elif args.trial is not None:
-        if not 0 <= args.trial < args.trials:
-            raise LaunchError(f'--trial {args.trial}: with --trials {args.trials} there are 0 to {args.trials - 1}.')
         chosen = [args.trial]
     done = len(set(chosen) & set(study.complete))
     if done:

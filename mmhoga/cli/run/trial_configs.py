@@ -7,8 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmhoga.genotype import Genotype
-from mmhoga.hosts import LaunchError, walk
+from mmhoga.genotype import Genotype, uniform
+from mmhoga.hosts import LaunchError, build_model, import_mmpretrain, require_model, walk
 from mmhoga.search.supernets import is_of_kind
 from mmhoga.studies.study import Claim
 
@@ -19,6 +19,7 @@ def genotype_cells(cfg: Config) -> list[Any]:
     Raises:
         LaunchError: there is none, or the config is that of a search, whose cells become supernets.
     """
+    require_model(cfg)
     if is_of_kind(cfg.model, 'SearchModel'):
         raise LaunchError(
             f'{cfg.filename} is the config of a search; its genotype is not set. Name that of a training.'
@@ -28,6 +29,21 @@ def genotype_cells(cfg: Config) -> list[Any]:
     if not cells:
         raise LaunchError(f'{cfg.filename} has no plugin of type mmhoga.HOGA whose genotype could be replaced.')
     return cells
+
+
+def require_groups(cfg: Config, num_groups: int) -> None:
+    """Build the network once with K groups in every HOGA cell, before trials are planned.
+
+    Raises:
+        LaunchError: as of :func:`genotype_cells`; or the network cannot be built, for example because K does not divide
+            its widths.
+    """
+    genotype_cells(cfg)
+    changed = copy.deepcopy(cfg)
+    for cell in genotype_cells(changed):
+        cell['genotype'] = [list(row) for row in uniform('skip_connect', num_groups).edges]
+    import_mmpretrain(changed)
+    build_model(changed)
 
 
 def genotype_config(cfg: Config, claim: Claim) -> Config:
