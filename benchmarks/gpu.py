@@ -44,6 +44,7 @@ SECTIONS = {
     'distributed': 75,
     'detector': 75,
     'compiled': 240,
+    'predicted': 60,
 }
 
 

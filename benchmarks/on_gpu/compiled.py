@@ -54,7 +54,7 @@ def compare(results: Results, name: str, task: str, run, compiler, x: torch.Tens
     labels = dict(task=f'{task}, batch {len(x)}', form=', '.join(filter(None, (name, extra))))
     with results.attempt(**labels):
         torch._dynamo.reset()
-        eager = network(name.partition(',')[0], results).train(run is training)
+        eager = network(name.partition(',')[0], results, stages=1 if results.toy else 4).train(run is training)
         compiled = compiler(copy.deepcopy(eager))
         expected = run(eager, x)
         start = time.monotonic()
@@ -72,7 +72,7 @@ def search_steps(results: Results) -> None:
     labels = dict(task=f'search step, batch {count}', form='ours')
     with results.attempt(**labels):
         torch._dynamo.reset()
-        eager = SearchModel(Classifier(depth, width, 2 if results.toy else 4)).to(results.device)
+        eager = SearchModel(Classifier(depth, width, 1 if results.toy else 4)).to(results.device)
         compiled = copy.deepcopy(eager)
         for cell in compiled.cells():
             cell.compile()

@@ -62,11 +62,11 @@ def compare(results: Results, sides: dict[str, Run], **labels: str) -> None:
                 results.row(**labels, network=name, **times(taken[name], base), **work(working[name], results.device))
 
 
-def network(name: str, results: Results, *, fused: bool = False) -> nn.Module:
+def network(name: str, results: Results, *, fused: bool = False, stages: int = 4) -> nn.Module:
     """On the device, in channels_last. Weights are random."""
     torch.manual_seed(0)
     small: dict[str, Any] = dict(stem_channels=8, base_channels=8) if results.toy else {}
-    model = ResNet(50, **small, plugins=NETWORKS[name])
+    model = ResNet(50, num_stages=stages, out_indices=(stages - 1,), **small, plugins=NETWORKS[name])
     if fused:
         model = fuse(model, torch.randn(1, 3, 64, 64))
     return model.to(results.device, memory_format=torch.channels_last)

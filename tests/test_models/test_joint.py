@@ -181,3 +181,9 @@ def test_the_mean_of_a_large_map_in_half_precision():
     assert pixel_mean(x).item() == 3
     cell = randomize(HOGA(8, genotype=[['se'], ['cbam', 'se_avgmax']])).half().eval()
     assert cell(torch.rand(1, 8, 256, 256).half() * 4).isfinite().all()
+
+
+def test_a_cell_runs_on_a_device_without_autocast():
+    cell = HOGA(8).to('meta').eval()
+    with torch.no_grad():
+        assert cell(torch.empty(2, 8, 5, 5, device='meta')).shape == (2, 8, 5, 5)

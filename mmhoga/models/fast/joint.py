@@ -216,6 +216,8 @@ def _is_autocast(x: Tensor) -> bool:
         return torch.is_autocast_enabled(x.device.type)
     except TypeError:  # before torch 2.4
         return torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled()
+    except RuntimeError:  # a device without autocast, such as meta
+        return False
 
 
 _CLASSES = {DoubledAttention, *(getattr(OPERATIONS[name], 'func', OPERATIONS[name]) for name in PRIMITIVES)}
