@@ -6,6 +6,7 @@ A cell with every operation stands for a network: each way is right if it is rig
 import copy
 import importlib.util
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ GENOTYPE = [
     ['norm_3x3_d2', 'none', 'spatial_3x3_d2', 'norm_3x3'],
 ]
 EXAMPLE = (2, 8, 6, 8)
+OPSETS = [11, 13, 17]
+TOLERANCE = 1e-5
 OTHERS = ((1, 8, 9, 7), (3, 8, 14, 10), (2, 8, 1, 1))
 
 onnx = pytest.mark.skipif(
@@ -54,7 +57,7 @@ def onnx_session(file):
 def assert_equal_at_other_sizes(run, model):
     for shape in OTHERS:
         x = torch.randn(shape)
-        check_outputs(run(x), model(x), 1e-5)
+        check_outputs(run(x), model(x), TOLERANCE)
 
 
 def test_a_trace(cell):
@@ -63,7 +66,7 @@ def test_a_trace(cell):
 
 @onnx
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('opset', [11, 13, 17])
+@pytest.mark.parametrize('opset', OPSETS)
 def test_the_exporter_of_mmdeploy(cell, opset):
     """``dynamo=False`` traces: a division by the number of pixels, for example, would become a constant."""
     file = io.BytesIO()
@@ -86,6 +89,32 @@ def test_onnx(cell, program, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['cell.onnx']
     assert_equal_at_other_sizes(onnx_session(tmp_path / 'cell.onnx'), cell)
     assert not unsupported((tmp_path / 'cell.onnx').read_bytes())
+    if torch.__version__.startswith('2.14'):
+        assert f'opset {opset_of(tmp_path / "cell.onnx")} with torch 2.14' in way('torch.onnx.export(dynamo=True)')
+
+
+def opset_of(path):
+    import onnx
+
+    return onnx.load(path).opset_import[0].version
+
+
+def way(name):
+    """The row of a way in the table of docs/deployment.md."""
+    page = Path(__file__).resolve().parents[2] / 'docs' / 'deployment.md'
+    (row,) = (line for line in page.read_text(encoding='utf-8').splitlines() if line.startswith(f'| `{name}'))
+    return row
+
+
+def test_the_docs_show_what_is_tested():
+    for name in (
+        'torch.jit.trace',
+        'torch.export',
+        'torch.onnx.export(dynamo=False)',
+        'torch.onnx.export(dynamo=True)',
+    ):
+        assert '| any | any | 1e-5 |' in way(name) and TOLERANCE == 1e-5
+    assert f'opset {", ".join(map(str, OPSETS))} |' in way('torch.onnx.export(dynamo=False)')
 
 
 def test_an_example_of_one_image_is_refused():
