@@ -93,6 +93,8 @@ def run_section(out: Path, name: str, command: Sequence[str], limit: float) -> s
     """Run a process that measures a section, end it at the limit, and save how it ended: the status."""
     paths = [str(HERE), str(HERE.parent), os.environ.get('PYTHONPATH', '')]
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths)), 'PYTHONWARNINGS': 'ignore'}
+    # With CUDA graphs, some versions of the profiler's library crash when they start a second time.
+    environment.update(DISABLE_CUPTI_LAZY_REINIT='1', TEARDOWN_CUPTI='0')
     write(out / f'{name}.json', json.dumps({'status': 'not started', 'rows': []}))
     start = time.monotonic()
     process = subprocess.Popen(command, env=environment, cwd=HERE.parent, start_new_session=True)

@@ -62,7 +62,7 @@ def compare(results: Results, name: str, task: str, run, compiler, x: torch.Tens
         float(actual.float().sum())
         results.row(**labels, first_call_s=round(time.monotonic() - start, 1), error=relative(actual, expected))
         sides = {'eager': partial(run, eager, x), 'compiled': partial(run, compiled, x)}
-        _rows(results, labels, sides)
+        _rows(results, labels, sides, count=extra != 'graphs')
 
 
 def search_steps(results: Results) -> None:
@@ -91,8 +91,8 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.double() - expected.double()).norm() / expected.double().norm())
 
 
-def _rows(results: Results, labels: dict[str, str], sides: dict[str, Run]) -> None:
+def _rows(results: Results, labels: dict[str, str], sides: dict[str, Run], *, count: bool = True) -> None:
     taken = seconds(sides, results.device, rounds=1 if results.toy else 9, inner=1 if results.toy else 3)
     for side, run in sides.items():
-        cells = work(run, results.device) if side == 'eager' or results.on_gpu else {}
+        cells = work(run, results.device) if side == 'eager' or (count and results.on_gpu) else {}
         results.row(**labels, side=side, **times(taken[side], taken['eager']), **cells)

@@ -5,7 +5,9 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from mmhoga.models import HOGA, SearchableHOGA
 from mmhoga.search import SearchError, SearchLoop, SearchModel
 from mmhoga.search.finite import FiniteWatch
 from mmhoga.search.records.hub import DeferredHub
@@ -131,3 +133,36 @@ def test_alpha_is_checked_before_anything_else_is_done(search_config, monkeypatc
         Runner.from_cfg(search_config).train()
     assert len(calls) == (3 if where == 'an error of the model' else 2)
     assert not list(tmp_path.glob('**/*.pth'))
+
+
+class FromHost(TorchDispatchMode):
+    """Lists the operators that read a tensor of the CPU. On an accelerator each of them copies it, and waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, result))
+        if any(isinstance(leaf, torch.Tensor) and leaf.device.type == 'cpu' for leaf in leaves):
+            self.names.append(str(func))
+        return result
+
+
+@pytest.mark.parametrize('kind', [HOGA, SearchableHOGA])
+def test_a_step_copies_nothing_to_the_device(kind):
+    """On the device meta, whose tensors have no data. The first pass in eval mode moves constants."""
+    cell = kind(16).to('meta')
+    x = torch.empty(2, 16, 8, 8, device='meta')
+    with FromHost() as mode:
+        cell(x).sum().backward()
+    assert not mode.names
+    with torch.no_grad():
+        cell.eval()(x)
+        with FromHost() as mode:
+            cell(x)
+    assert not mode.names
+    with FromHost() as mode:
+        x.index_select(0, torch.zeros(1, dtype=torch.int64))
+    assert mode.names, 'the mode notices such a copy'
