@@ -304,13 +304,14 @@ class HOGA(GroupAttention):
 
 
 def _recorded_call(cell: nn.Module, x: Proxy) -> Any:
-    path = x.tracer.path_of_module(cell)
+    tracer: Any = x.tracer
+    path = tracer.path_of_module(cell)
     if not path:
         raise TypeError(
             f'torch.fx records {type(cell).__name__} as one call, like a layer of torch, and cannot look into it. '
             'Trace a network that has it as a submodule.'
         )
-    return x.tracer.create_proxy('call_module', path, (x,), {})
+    return tracer.create_proxy('call_module', path, (x,), {})
 
 
 def _attend(attention: ChannelAttention, x: Tensor) -> Tensor:
