@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmhoga.cli.looks.networks import load_network
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import run
+from mmhoga.cli.run.weights import not_numbers
 from mmhoga.cli.values import output_file, positive
 from mmhoga.compat.checkpoint import CheckpointError, plain_checkpoint, read_checkpoint
 from mmhoga.deploy import (
@@ -168,6 +169,8 @@ def publish(source: Path, out: Path) -> Path:
     weights = loaded.get('state_dict') if isinstance(loaded, dict) else None
     if not isinstance(weights, dict) or not weights:
         raise LaunchError(f'{source} has no weights: there is no "state_dict" in it.')
+    if problem := not_numbers(weights):
+        raise LaunchError(f'{source}: {problem}')
     # Without gradients, and without the rest of a tensor that is a view.
     weights = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in weights.items()}
     meta = loaded.get('meta')

@@ -266,3 +266,26 @@ def test_imagenet_configs(root, config, params):
     )
     assert cfg.param_scheduler.milestones == [30, 60, 90]
     assert cfg.train_cfg.max_epochs == 100
+
+
+def test_a_port_in_use(root):
+    """tools/dist_train.sh ends at once, and says how to name another port."""
+    from mmhoga.cli.run.torchrun import port_in_use
+
+    arguments = ['--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1', '--nproc_per_node=1']
+    with socket.socket() as server:
+        server.bind(('', 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert port_in_use([*arguments, f'--master_port={port}', 'train.py']) == port
+        assert port_in_use([*arguments[:1], '--node_rank=1', f'--master_port={port}', 'train.py']) is None
+        result = subprocess.run(
+            [root / 'tools/dist_train.sh', 'any.py', '1'],
+            env={**os.environ, 'PORT': str(port), 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert port_in_use([*arguments, f'--master_port={port}', 'train.py']) is None
+    assert result.returncode == 2
+    assert result.stderr == f'error: port {port} is in use by another program or run. Choose one: PORT={port + 1}.\n'

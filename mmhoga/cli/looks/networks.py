@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained
 from mmhoga.cli.run.runner import latest_checkpoint, require_checkpoint
+from mmhoga.cli.run.weights import not_numbers
 from mmhoga.cli.values import output_file
 from mmhoga.compat.checkpoint import CheckpointError
 from mmhoga.files import near_names
@@ -141,6 +142,8 @@ def load_network(
             else:  # without torch's own message, which advises to switch its protection off
                 problem = f'{checkpoint} is not a checkpoint: it is damaged or holds more than weights.'
             raise LaunchError(problem) from error
+    if diverged := not_numbers(model.state_dict()):
+        raise LaunchError(f'{checkpoint}: {diverged}')
     try:
         model = model.to(torch.device(device)).eval()
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
