@@ -36,22 +36,36 @@ class BuildWithMim(build_py):
 # mmengine 0.10 resolves a base such as 'mmdet::...' with pkg_resources, which setuptools 81 no longer has.
 BASES = 'setuptools<81'
 
+# The extras that bring a host of OpenMMLab bring its mmengine. The maintained forks have an extra of their own.
+MMENGINE = 'mmengine>=0.10'
+
 # An upper bound only where a newer release is known not to work.
 EXTRAS = {
-    'cls': ['mmpretrain>=1.2.0', 'scikit-learn', 'torchvision', BASES],
-    'det': ['mmdet>=3.3.0', 'torchvision', BASES],
+    'cls': ['mmpretrain>=1.2.0', MMENGINE, 'scikit-learn', 'torchvision', BASES],
+    'det': ['mmdet>=3.3.0', MMENGINE, 'torchvision', BASES],
     # Everything that mmpose needs except chumpy, which current pip cannot build and mmhoga does not use. mmpose itself
     # requires chumpy, so it is installed separately with --no-deps, see README.md.
     'pose': [
         'mmdet>=3.3.0',  # mmpose imports it for one of its heads
+        MMENGINE,
         'json_tricks',
         'munkres',
-        'numpy<2',  # xtcocotools' wheels are built against numpy 1
-        'opencv-python<4.12',  # from 4.12 on, numpy 2
+        # xtcocotools has wheels up to Python 3.11, built against numpy 1. For Python 3.12 it is built separately, see
+        # docs/faq.md.
+        'numpy<2; python_version < "3.12"',
+        'opencv-python<4.12; python_version < "3.12"',  # from 4.12 on, numpy 2
         'scipy',
         'torchvision',
-        'xtcocotools>=1.12',
+        'xtcocotools>=1.12; python_version < "3.12"',
         BASES,
+    ],
+    'onedl': [
+        'onedl-mmengine>=0.10.12',
+        'onedl-mmcv>=2.3.6',
+        'onedl-mmdetection>=3.5.1',
+        'onedl-mmpretrain>=1.3.6',
+        'scikit-learn',
+        'torchvision',
     ],
     'attention': ['timm>=1.0.9,<=1.0.19'],  # GatherExcite cannot be built in 1.0.31
     'analysis': ['jinja2', 'matplotlib', 'scikit-learn'],
@@ -122,9 +136,10 @@ setup(
     package_data={'mmhoga': ['py.typed', 'report/templates/*']},
     entry_points={'console_scripts': ['mmhoga = mmhoga.cli.main:main']},
     cmdclass={'build_py': BuildWithMim},
-    # Loose, so that pip does not replace an installed torch. mmcv is absent on purpose: its two distributions, mmcv and
-    # mmcv-lite, exclude each other. Importing mmhoga.backbones without either raises an error with the command to run.
-    install_requires=['mmengine>=0.10', 'numpy', 'safetensors>=0.4', 'torch>=2.0'],
+    # Loose, so that pip does not replace an installed torch. mmengine and mmcv are absent on purpose: each has several
+    # distributions with the same files (mmengine and onedl-mmengine; mmcv, mmcv-lite and onedl-mmcv), and pip would
+    # install one over the other. Without them, importing mmhoga.models or mmhoga.backbones names the command to run.
+    install_requires=['numpy', 'safetensors>=0.4', 'torch>=2.0'],
     extras_require=EXTRAS,
     zip_safe=False,
 )

@@ -4,7 +4,11 @@ For a type with the prefix ``mmhoga.``, mmengine imports this module and, at the
 ``locations``. A config needs no ``custom_imports``.
 """
 
-from mmengine import registry as parents
+from mmhoga.compat import require_mmengine
+
+require_mmengine()
+
+from mmengine import registry as parents  # noqa: E402
 
 
 def _child(parent: parents.Registry, *locations: str) -> parents.Registry:

@@ -29,6 +29,14 @@ def name_of(path):
     return f'{path.parent.name}/{path.stem}'
 
 
+@pytest.mark.parametrize('folder', ['detection', 'pose', 'finetune', 'demo'])
+def test_configs_of_mmdet_and_mmpose_import_mmhoga(folder):
+    """With mmcv-lite, the own tools of these hosts find no compiled operations without it."""
+    configs = [load_config(str(path)) for path in (ROOT / 'configs' / folder).glob('*.py')]
+    needy = [cfg for cfg in configs if cfg.default_scope in ('mmdet', 'mmpose')]
+    assert needy and all('mmhoga' in cfg.custom_imports.imports for cfg in needy)
+
+
 def load(path):
     """Load a config. A genotype that a search has yet to write is replaced by one of the same size."""
     cfg = load_config(str(path))

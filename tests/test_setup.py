@@ -92,9 +92,8 @@ def test_requirements_of_the_wheel(metadata):
     always = [line for line in metadata.splitlines() if line.startswith('Requires-Dist') and 'extra ==' not in line]
     assert f'Version: {__version__}\n' in metadata
     assert 'Requires-Python: >=3.9\n' in metadata
-    # Loose: pip replaces no installed torch. No mmcv of either kind: pip would install one over the other.
+    # Loose: pip replaces no installed torch. No mmcv and no mmengine of any kind: pip would install one over the other.
     assert sorted(line.split(': ')[1] for line in always) == [
-        'mmengine>=0.10',
         'numpy',
         'safetensors>=0.4',
         'torch>=2.0',
@@ -147,6 +146,28 @@ def test_pins_are_exact_and_agree():
     assert 'mmcv' not in constraints  # the compiled one does not build against this torch
 
 
+STACKS = {path.stem: path for path in (ROOT / 'requirements' / 'stacks').glob('*.txt') if path.stem != 'built'}
+
+
+@pytest.mark.parametrize('stack', STACKS)
+def test_a_stack_is_exact_and_names_its_python(stack):
+    assert re.match(r'# Python 3\.\d+\. ', STACKS[stack].read_text())
+    versions = exact_versions(STACKS[stack])
+    assert {'torch', 'torchvision', 'numpy', 'pytest', 'setuptools'} <= versions.keys()
+    assert len({'mmengine', 'onedl-mmengine'} & versions.keys()) == 1
+
+
+def test_the_oldest_stack_has_the_lowest_versions_that_the_metadata_allow(metadata):
+    oldest = exact_versions(STACKS['oldest'])
+    floors = dict(re.findall(r'^Requires-Dist: ([\w-]+)\S*?>=([\d.]+)', metadata, re.MULTILINE))
+    tested = floors.keys() & oldest.keys() - {'pytest', 'sphinx'}
+    assert tested >= {'torch', 'mmengine', 'mmdet', 'mmpretrain', 'safetensors', 'timm', 'optuna'}
+    for name in tested:
+        digits = [[int(part) for part in version.split('.')] for version in (floors[name], oldest[name])]
+        assert digits[1][: len(digits[0])] == digits[0], name
+    assert 'Programming Language :: Python :: 3.9' in metadata and 'Python 3.9' in STACKS['oldest'].read_text()
+
+
 def make(checkout, *arguments):
     # Not as a part of the `make test` that this may run in.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
@@ -162,8 +183,8 @@ def dry_run(tmp_path):
         pytest.skip('there is no make here')
     checkout = copy_checkout(tmp_path / 'checkout')
 
-    def run(goal):
-        result = make(run.checkout, '-n', goal, f'PYTHON={sys.executable}')
+    def run(goal, *variables):
+        result = make(run.checkout, '-n', goal, f'PYTHON={sys.executable}', *variables)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -207,6 +228,29 @@ def test_set_up_is_repeated_when_a_pin_changes_and_not_when_a_date_does(dry_run)
     assert '-m pip' in dry_run('test')
     pinned.write_text(text)
     assert '-m pip' not in dry_run('test')
+
+
+@pytest.mark.parametrize('stack', STACKS)
+def test_a_stack_has_its_own_environment_pins_and_suite(stack, dry_run):
+    printed = dry_run('test', f'STACK={stack}')
+    assert f'-m venv .venv-{stack}\n' in printed
+    assert f'.venv-{stack}/bin/python tests/smoke.py {stack}' in printed
+    assert f'install --no-deps -r requirements/stacks/{stack}.txt' in printed
+    assert 'pinned.txt' not in printed and '-m pytest' not in printed
+
+
+def test_an_unknown_stack_is_refused_with_the_list(dry_run):
+    result = make(dry_run.checkout, '-n', 'test', 'STACK=newest')
+    assert result.returncode != 0 and "there is no stack 'newest'" in result.stderr
+    assert all(stack in result.stderr for stack in STACKS)
+
+
+def test_every_test_of_the_smoke_suite_exists():
+    from smoke import SMOKE
+
+    for test in SMOKE:
+        path, _, name = test.partition('::')
+        assert f'def {name}' in (ROOT / 'tests' / path).read_text(encoding='utf-8')
 
 
 def test_set_up_is_repeated_in_a_moved_checkout(dry_run):

@@ -12,6 +12,7 @@ _base_ = [
     '../_base_/schedules/demo_10e.py',
     'mmdet::_base_/default_runtime.py',
 ]
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

@@ -11,6 +11,7 @@ _base_ = [
     '../_base_/schedules/demo_10e.py',
     'mmpose::_base_/default_runtime.py',
 ]
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 train_cfg = dict(max_epochs=10, val_interval=2)
 randomness = dict(seed=0)

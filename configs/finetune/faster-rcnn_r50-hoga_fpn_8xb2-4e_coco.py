@@ -9,6 +9,7 @@ HOGA:  not measured here.
 """
 
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

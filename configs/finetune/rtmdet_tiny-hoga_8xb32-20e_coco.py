@@ -10,6 +10,7 @@ HOGA:  not measured here.
 """
 
 _base_ = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

@@ -10,6 +10,7 @@ HOGA:  not measured here.
 """
 
 _base_ = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-t_8xb256-420e_coco-256x192.py'
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

@@ -9,6 +9,7 @@ HOGA:  not measured here.
 """
 
 _base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

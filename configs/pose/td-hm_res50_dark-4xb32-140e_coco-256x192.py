@@ -11,6 +11,7 @@ Paper:  72.8 keypoint AP. Not measured here.
 """
 
 _base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_dark-8xb64-210e_coco-256x192.py'
+custom_imports = dict(imports=['mmhoga'])  # for the host's own tools with mmcv-lite
 
 model = dict(
     backbone=dict(

@@ -4,8 +4,8 @@ from mmhoga.compat import require_mmcv
 
 require_mmcv()
 
-from mmhoga.backbones.cifar import CIFARResNet, CIFARResNeXt  # noqa: E402
-from mmhoga.backbones.pnas import CIFARPNASNet  # noqa: E402
-from mmhoga.backbones.resnet import ResNet  # noqa: E402
+from mmhoga.backbones.cifar import CIFARResNet, CIFARResNeXt
+from mmhoga.backbones.pnas import CIFARPNASNet
+from mmhoga.backbones.resnet import ResNet
 
 __all__ = ['CIFARPNASNet', 'CIFARResNeXt', 'CIFARResNet', 'ResNet']

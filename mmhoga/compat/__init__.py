@@ -17,6 +17,12 @@ mmengine when it resolves ``type='mmhoga.X'``. Five registries of mmengine get a
 models, datasets, loops, hooks, and constructors of optimizer wrappers.
 """
 
-from mmhoga.compat.import_hooks import install_stand_in, protect_checkpoints, repair_ssd_head, require_mmcv
+from mmhoga.compat.import_hooks import (
+    install_stand_in,
+    protect_checkpoints,
+    repair_ssd_head,
+    require_mmcv,
+    require_mmengine,
+)
 
-__all__ = ['install_stand_in', 'protect_checkpoints', 'repair_ssd_head', 'require_mmcv']
+__all__ = ['install_stand_in', 'protect_checkpoints', 'repair_ssd_head', 'require_mmcv', 'require_mmengine']

@@ -132,5 +132,15 @@ def require_mmcv() -> None:
         raise ImportError(
             'mmhoga.backbones needs mmcv, which is not installed. Install the pure Python one, for which mmhoga has '
             'the operations of SSD, RetinaNet, Faster and Mask R-CNN: pip install mmcv-lite==2.1.0\nOr a compiled one: '
-            "pip install -U openmim && mim install 'mmcv>=2.0.0,<2.2.0'"
+            "pip install -U openmim && mim install 'mmcv>=2.0.0,<2.2.0'\nBeside onedl-mmengine: pip install onedl-mmcv"
+        )
+
+
+def require_mmengine() -> None:
+    """Raise a ModuleNotFoundError with the install commands if mmengine is not installed, upstream's or the fork."""
+    if importlib.util.find_spec('mmengine') is None:
+        raise ModuleNotFoundError(
+            'mmhoga needs mmengine, which is not installed: pip install mmengine\nOr, with the maintained forks of '
+            'OpenMMLab: pip install onedl-mmengine. They have the same files, so install only one.',
+            name='mmengine',
         )

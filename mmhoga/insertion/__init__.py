@@ -1,5 +1,9 @@
 """Attention in any network that is already trained: where it can go, how it starts, what is trained."""
 
+from mmhoga.compat import require_mmengine
+
+require_mmengine()
+
 from mmhoga.insertion.adapter_files import AdapterError
 from mmhoga.insertion.adapters import load_adapter, save_adapter
 from mmhoga.insertion.hooks import AdapterHook, CellNormHook

@@ -1,5 +1,9 @@
 """HOGA, its supernet, and the attentions that the paper compares it with."""
 
+from mmhoga.compat import require_mmengine
+
+require_mmengine()
+
 from mmhoga.models.attention import Attention
 from mmhoga.models.augmented import AugmentedConv2d
 from mmhoga.models.hoga import HOGA

@@ -69,6 +69,14 @@ def test_without_any_mmcv_the_error_names_both_distributions(monkeypatch):
         require_mmcv()
 
 
+@pytest.mark.parametrize('room', ['models', 'insertion', 'search', 'datasets'])
+def test_without_mmengine_the_error_names_it_and_the_fork(room):
+    """The metadata require neither: pip would install one over the other."""
+    result = run(f"import sys; sys.modules['mmengine'] = None\nimport mmhoga.genotype, mmhoga.{room}")
+    assert result.returncode == 1
+    assert 'pip install mmengine\n' in result.stderr and 'pip install onedl-mmengine' in result.stderr
+
+
 @pytest.mark.parametrize('first', ['mmhoga', 'mmengine.runner'])
 def test_mmengine_reads_checkpoints_safely_whatever_is_imported_first(first):
     """And torch itself is as before: its functions, and its list of what a weights-only load may call.
@@ -81,9 +89,10 @@ def test_mmengine_reads_checkpoints_safely_whatever_is_imported_first(first):
         "assert 'mmhoga' not in sys.modules\n"
         f'import {first}\n'
         'import torch, torch.distributed.tensor, mmengine.runner.checkpoint as checkpoint\n'  # torch adds to its list
-        'before, load, save = torch.serialization.get_safe_globals(), torch.load, torch.save\n'
+        'allowed = getattr(torch.serialization, "get_safe_globals", list)  # from torch 2.5 on\n'
+        'before, load, save = allowed(), torch.load, torch.save\n'
         'import mmhoga.registry, mmhoga.models, mmhoga.backbones, mmhoga.search, mmhoga.cli.export\n'
-        'assert set(torch.serialization.get_safe_globals()) == set(before)\n'
+        'assert set(allowed()) == set(before)\n'
         'assert torch.load is load and torch.save is save and torch.load.__module__ == "torch.serialization"\n'
         'print(checkpoint.torch.load.__module__, checkpoint.load_url.__module__, checkpoint.torch.nn is torch.nn)\n',
         '-S',

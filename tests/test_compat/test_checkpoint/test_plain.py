@@ -111,7 +111,7 @@ def test_a_training_writes_plain_files_and_resumes_as_from_files_of_mmengine(tmp
         def __getattr__(self, name):
             return getattr(torch, name)
 
-        def load(self, file, map_location=None):
+        def load(self, file, map_location=None, **_):
             return torch.load(file, map_location, weights_only=False)
 
     monkeypatch.setattr(checkpoint, 'torch', Unprotected())
