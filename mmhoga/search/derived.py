@@ -192,6 +192,7 @@ def _places(network: Any, names: Sequence[str], part: str) -> list[str]:
 
 def _config(name: str, value: Any, imports: Mapping[str, Any] | None) -> str:
     content = {name: value}
-    if imports:
+    # Configs for mmdet and mmpose import mmhoga themselves, and two bases may not have the same key.
+    if imports and imports.get('imports') not in ('mmhoga', ['mmhoga']):
         content['custom_imports'] = dict(imports)
     return Config(content).pretty_text

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from mmengine.config import Config
 
 from mmhoga.genotype import Genotype
 from mmhoga.search.derived import derived_model, plugins_file
@@ -44,3 +45,15 @@ def test_cells_in_several_parts(tmp_path):
     assert plugins_file(dict(architecture=dict(parts=model)), {'': Genotype(ROWS)}, None) == ''
     Genotype(ROWS).save(tmp_path / 'genotype.json')
     assert derived_model(model, tmp_path) == [dict(plugins=[dict(cfg={**CELL, 'genotype': ROWS})])] * 2
+
+
+@pytest.mark.parametrize('imports', ['mmhoga', ['mmhoga']])
+def test_the_plugins_fit_beside_a_detector_that_imports_mmhoga(tmp_path, imports):
+    """As configs with mmcv-lite do. mmengine refuses a key that two bases have."""
+    plugins = [dict(cfg=dict(type='mmhoga.SearchableHOGA', num_groups=len(ROWS)), position='after_conv2')]
+    wanted = dict(imports=imports)
+    text = plugins_file(dict(architecture=dict(backbone=dict(plugins=plugins))), {'': Genotype(ROWS)}, wanted)
+    (tmp_path / 'plugins.py').write_text(text)
+    (tmp_path / 'detector.py').write_text(f'custom_imports = {wanted}\n')
+    (tmp_path / 'train.py').write_text("_base_ = ['detector.py', 'plugins.py']\n")
+    assert 'plugins' in Config.fromfile(tmp_path / 'train.py')
