@@ -66,11 +66,12 @@ def keep_class(classes: str, *, why: str) -> str:
     )
 
 
-def refuse_arguments(arguments: Mapping[str, Any]) -> None:
+def refuse_arguments(network: str, arguments: Mapping[str, Any]) -> None:
     """Say what to do about arguments that ``mmhoga.ResNet`` does not take; None and False are the defaults of hosts.
 
     Raises:
-        ValueError: always if there is an argument with another value.
+        ValueError: an argument of another network has another value.
+        TypeError: an argument of no network; ``network`` is the name of the class for the message.
     """
     wanted = {name: value for name, value in arguments.items() if value not in (None, False)}
     for name in wanted:
@@ -91,7 +92,7 @@ def refuse_arguments(arguments: Mapping[str, Any]) -> None:
         )
     known = {*FOREIGN_ARGUMENTS, 'expansion', 'contract_dilation', 'pretrained'}
     if unknown := [name for name in arguments if name not in known]:
-        raise ValueError(f'mmhoga.ResNet takes no argument {unknown[0]!r}. Its arguments are those in its docstring.')
+        raise TypeError(f'{network} takes no argument {unknown[0]!r}. Its docstring lists its arguments.')
 
 
 def replaced_class_problem(cfg: Config, path: str | Path, nodes: Iterable[tuple[str, Any]]) -> str | None:

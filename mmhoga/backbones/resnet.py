@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, ClassVar
 
-import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ class ResNet(BaseModule):
         init_cfg: dict | list | None = None,
         **others: Any,
     ) -> None:
-        refuse_arguments(others)
+        refuse_arguments(type(self).__name__, others)
         if init_cfg is None:
             init_cfg = [
                 dict(type='Kaiming', layer='Conv2d'),
@@ -156,7 +156,8 @@ class ResNet(BaseModule):
         self.res_layers = []
         block_plugins = plugins_per_block(plugins, stage_blocks[:num_stages], block.positions)
         check_shares(drop_path_rate=drop_path_rate)
-        drop_rates = iter(torch.linspace(0, drop_path_rate, sum(stage_blocks[:num_stages])).tolist())
+        last = max(1, sum(stage_blocks[:num_stages]) - 1)
+        drop_rates = (drop_path_rate * number / last for number in count())
         for i in range(num_stages):
             planes = base_channels * 2**i
             out_channels = planes * block.expansion

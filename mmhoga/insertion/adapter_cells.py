@@ -23,6 +23,9 @@ TYPES: dict[str, Any] = {
 }
 
 
+_NOT_STORED = ('init_cfg', 'compile')  # how a cell starts and how it runs, not what it is
+
+
 def describe(cell: nn.Module, config: Mapping[str, Any] | None) -> tuple[str, dict[str, Any], bool]:
     """The type of a cell, its arguments as plain data, and whether these are enough to build it.
 
@@ -33,7 +36,7 @@ def describe(cell: nn.Module, config: Mapping[str, Any] | None) -> tuple[str, di
     kind = next((name for name, known in TYPES.items() if type(cell) is known), None)
     if kind is None:
         return type(cell).__name__, {}, False
-    given = {key: value for key, value in (config or {}).items() if key not in ('type', 'init_cfg')}
+    given = {key: value for key, value in (config or {}).items() if key != 'type' and key not in _NOT_STORED}
     own = {name: getattr(cell, name) for name in _arguments(kind) if hasattr(cell, name)}
     if isinstance(own.get('genotype'), Genotype):
         own['genotype'] = own['genotype'].edges
@@ -82,7 +85,7 @@ def _build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 def _arguments(kind: str) -> list[str]:
     parameters = inspect.signature(TYPES[kind]).parameters.values()
-    return [p.name for p in parameters if p.name != 'init_cfg' and p.kind is not p.VAR_KEYWORD]
+    return [p.name for p in parameters if p.name not in _NOT_STORED and p.kind is not p.VAR_KEYWORD]
 
 
 def _defaults(kind: str) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def _unknown(kind: str, config: Mapping[str, Any]) -> str:
     if kind == 'mmhoga.Attention':  # the others are for timm, which rejects those that it does not have
         if config.get('name') not in NAMES:
             return f'Its name is {config.get("name")!r}; possible are {", ".join(NAMES)}.'
-        unknown = [key for key, value in config.items() if key == 'init_cfg' or isinstance(value, dict)]
+        unknown = [key for key, value in config.items() if key in _NOT_STORED or isinstance(value, dict)]
     else:
         unknown = [key for key in config if key not in _arguments(kind)]
     if unknown:
