@@ -169,7 +169,7 @@ def _aggregate(joined: Tensor, x: Tensor, weights: CellWeights, factor: int) -> 
     assert first.bias is not None and second.bias is not None
     hidden = torch._addmm_activation(first.bias, _pixels(joined), first.weight.flatten(1).t())
     z = torch.addmm(_pixels(x), hidden, second.weight.flatten(1).t())
-    z = z.view(x.size(0), *x.shape[2:], -1).permute(0, 3, 1, 2)
+    z = z.view(x.size(0), *x.shape[2:], x.size(1)).permute(0, 3, 1, 2)
     mlp = weights.output._replace(squeeze_bias=weights.squeezed_bias)
     gate = _gate(z, mlp, factor)
     return torch.addcmul(gate * second.bias.view(-1, 1, 1), z, gate)
