@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
+from mmhoga import Genotype
 from mmhoga.cli.export import publish_main
+from mmhoga.hosts import build_model, load_config
 
 
 @pytest.fixture
@@ -64,3 +67,32 @@ def test_mistakes(checkpoint, tmp_path, capsys):
     message = error(tmp_path / 'text.pth', '--out', tmp_path / 'x.pth')
     assert 'cannot be read as a checkpoint' in message and 'weights_only' not in message  # unsafe advice of torch
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(('x', '.'))]
+
+
+def test_a_searched_genotype_goes_with_what_is_sent(tmp_path, monkeypatch):
+    """The dumped config, the checkpoint and the published file build the network in an empty folder."""
+    pytest.importorskip('mmpretrain')
+    there, here = tmp_path / 'there', tmp_path / 'here'
+    there.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(there)
+    Genotype.from_config('hog_cbam').save('genotype.json')
+    cfg = load_config('hoga-resnet8_1xb96-8e_digits', {'model.backbone.plugins.0.cfg.genotype': 'genotype.json'})
+    trained = build_model(cfg)
+    cfg.dump('dumped.py')
+    torch.save({'meta': {'cfg': cfg.pretty_text}, 'state_dict': trained.state_dict()}, 'epoch_1.pth')
+    assert publish_main(['epoch_1.pth', '--out', 'published.pth']) == 0
+    (published,) = there.glob('published-*.pth')
+    for file in ('dumped.py', 'epoch_1.pth', published.name):
+        (there / file).rename(here / file)
+    for leftover in there.iterdir():
+        leftover.unlink()
+    monkeypatch.chdir(here)
+    state = trained.state_dict()
+    configs = [Config.fromfile('dumped.py')]
+    for name in ('epoch_1.pth', published.name):
+        file = torch.load(name, weights_only=True)
+        assert file['state_dict'].keys() == state.keys()
+        configs.append(Config.fromstring(file['meta']['cfg'], '.py'))
+    for sent in configs:
+        build_model(sent).load_state_dict(state)
