@@ -33,10 +33,12 @@ def trained(tmp_path_factory):
         if name not in created:
             pytest.importorskip(HOSTS[name])
             folder = tmp_path_factory.mktemp(name)
-            place = "position='after_conv2'"
-            # One stage with HOGA is enough, and none for the pose model: an export takes seconds per cell.
+            # One small cell is enough, and none for the pose model: an export takes seconds per cell.
             last = (False,) * (2 if name == 'classifier' else 3) + (name != 'pose',)
-            (folder / 'config.py').write_text(NETWORKS[name].replace(place, f'{place}, stages={last}'))
+            cell = "type='mmhoga.HOGA', genotype=[['norm_3x3'], ['cbam', 'spatial_3x3']]"
+            text = NETWORKS[name].replace("type='mmhoga.HOGA'", cell)
+            text = text.replace("position='after_conv2'", f"position='after_conv2', stages={last}")
+            (folder / 'config.py').write_text(text)
             cfg = load_config(str(folder / 'config.py'))
             import_mmpretrain(cfg)
             torch.manual_seed(0)
