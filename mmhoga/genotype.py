@@ -35,6 +35,7 @@ _OWN: dict[str, None] = {}
 
 FORMAT = 'mmhoga.genotype'
 VERSION = 1
+MOST_GROUPS = 256  # 32,896 edges
 
 
 def known_primitives() -> tuple[str, ...]:
@@ -48,10 +49,14 @@ def add_primitive(name: str) -> None:
     Raises:
         ValueError: the name belongs to a built-in primitive, or is not an identifier.
     """
+    if not isinstance(name, str):
+        raise ValueError(f'The name of a primitive must be a string, not {_kind(name)}.')
     if name in PRIMITIVES:
         raise ValueError(f'{name!r} is a primitive of mmhoga: choose another name.')
-    if not name.isidentifier():
-        raise ValueError(f'{name!r} is not a valid name for a primitive: use letters, digits and underscores.')
+    if not name.isidentifier() or len(name) > 64:
+        raise ValueError(
+            f'{reprlib.repr(name)} is no valid name for a primitive: use at most 64 letters, digits and underscores.'
+        )
     _OWN[name] = None
 
 
@@ -219,13 +224,23 @@ class Genotype:
 
 def uniform(operation: str, num_groups: int = 4) -> Genotype:
     """The genotype with the same primitive on every edge (HOG_SE and HOG_CBAM of Table 6)."""
+    require_num_groups(num_groups)
     return Genotype(tuple((operation,) * (k + 1) for k in range(num_groups)))
 
 
 def from_edges(operations: Sequence[str]) -> Genotype:
     """The genotype with one primitive for each edge of :func:`edge_list`."""
+    _check_list(operations, 'The operations must be a list of K (K + 1) / 2 names')
+    if not operations:
+        raise GenotypeError('The list of operations is empty; a genotype has at least one edge, for K = 1.')
     groups = next(k for k in range(1, len(operations) + 1) if num_edges(k) >= len(operations))
     return Genotype(tuple(tuple(operations[num_edges(k) : num_edges(k + 1)]) for k in range(groups)))
+
+
+def require_num_groups(value: Any) -> None:
+    """Raise a GenotypeError unless a value can be K."""
+    if type(value) is not int or not 1 <= value <= MOST_GROUPS:
+        raise GenotypeError(f'num_groups (K) must be an integer from 1 to {MOST_GROUPS}, not {reprlib.repr(value)}.')
 
 
 def num_edges(num_groups: int) -> int:

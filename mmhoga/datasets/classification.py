@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Digits(BaseDataset):
 
     def __init__(self, split: str = 'train', pipeline: tuple | list = (), **kwargs: Any) -> None:
         if split not in ('train', 'test'):
-            raise ValueError(f"Digits has the splits 'train' and 'test', not {split!r}.")
+            raise ValueError(f"Digits has the splits 'train' and 'test', not {reprlib.repr(split)}.")
         self.split = split
         super().__init__(pipeline=list(pipeline), **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import reprlib
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -29,9 +30,9 @@ def RandomSplit(dataset: dict | BaseDataset, part: str, *, fraction: float = 0.5
         TypeError: the data set does not derive from mmengine's BaseDataset (a wrapper, for instance).
     """
     if part not in ('A', 'B'):
-        raise ValueError(f"part must be 'A' or 'B', not {part!r}.")
+        raise ValueError(f"part must be 'A' or 'B', not {reprlib.repr(part)}.")
     if not 0 < fraction < 1:
-        raise ValueError(f'fraction must lie between 0 and 1, not {fraction}.')
+        raise ValueError(f'fraction must lie between 0 and 1, not {reprlib.repr(fraction)}.')
     if isinstance(dataset, dict):
         dataset = DATASETS.build(dataset)
     if not isinstance(dataset, BaseDataset):

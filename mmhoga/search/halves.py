@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,9 +38,9 @@ def halves(
         TypeError: an unknown wrapper, or an mmengine data set whose samples are not those of its annotation list.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-        raise ValueError(f'The fraction of a split must lie between 0 and 1, not {fraction!r}.')
+        raise ValueError(f'The fraction of a split must lie between 0 and 1, not {reprlib.repr(fraction)}.')
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f'The seed of a split must be an integer from 0 to 2**32 - 1, not {seed!r}.')
+        raise ValueError(f'The seed of a split must be an integer from 0 to 2**32 - 1, not {reprlib.repr(seed)}.')
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     found = list(leaves(dataset))

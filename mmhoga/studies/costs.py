@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 
 from torch import nn
@@ -26,6 +27,12 @@ class NetworkCost:
     name: str
     size: tuple[int, int]  # height, width
     device: str = 'cpu'
+
+    def __post_init__(self) -> None:
+        if self.name not in COSTS:
+            raise ValueError(f'The cost must be one of {", ".join(COSTS)}, not {reprlib.repr(self.name)}.')
+        if len(self.size) != 2 or any(type(number) is not int or number < 1 for number in self.size):
+            raise ValueError(f'The size must be a height and a width of at least 1, not {reprlib.repr(self.size)}.')
 
     def __call__(self, network: nn.Module) -> float:
         """The cost of a network.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mmhoga.genotype import (
     edge_name,
     known_primitives,
     num_edges,
+    require_num_groups,
     unknown_primitive,
 )
 
@@ -67,6 +69,9 @@ def sample_genotypes(
         mmhoga.genotype.GenotypeError: an unknown candidate.
     """
     names = derivable(primitives)
+    require_num_groups(num_groups)
+    if type(count) is not int or count < 0:
+        raise ValueError(f'The number of genotypes must be an integer of at least 0, not {reprlib.repr(count)}.')
     space = len(names) ** num_edges(num_groups)
     if count > space:
         raise ValueError(f'There are {space} genotypes with K = {num_groups} and {len(names)} candidates, not {count}.')

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
 
+from mmhoga.cli import search
 from mmhoga.cli.search import search_main
 from mmhoga.cli.train import train_main
 from mmhoga.genotype import Genotype
@@ -287,3 +288,11 @@ def test_two_processes(root, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count('Genotype after 1 epochs of search') == 1
     assert (tmp_path / 'work_dirs/toy-search/train/epoch_2.pth').exists()
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '{"epochs": []}', '{"format": "mmhoga.search_history", "version": 1}'])
+def test_a_spoilt_history(tmp_path, text):
+    """It does not say that the search has ended, so the search resumes and writes the file from its checkpoint."""
+    (tmp_path / 'train.py').touch()
+    (tmp_path / 'search_history.json').write_text(text)
+    assert not search._is_done(tmp_path, 1)

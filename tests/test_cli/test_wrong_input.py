@@ -156,3 +156,17 @@ def test_a_genotype_cannot_act_on_the_terminal(folder, capsys):
     assert main(['genotype', 'show', 'g.json']) == 0
     out = capsys.readouterr().out
     assert all(character.isprintable() or character == '\n' for character in out) and 'title' in out
+
+
+def test_the_table_of_faults_names_tests(root):
+    """Each row of docs/interruptions.md is held by a test that exists."""
+    table = (root / 'docs/interruptions.md').read_text().partition('| fault |')[2].partition('\n\n')[0]
+    rows = [row.split('|')[-2] for row in table.splitlines() if '---' not in row and 'exit code' not in row]
+    files = {path.name: path for path in (root / 'tests').rglob('test_*.py')}
+    for row in rows:
+        names = re.findall(r'`(test_\w+\.py)(?:::(\w+))?', row)
+        assert names, row
+        for file, name in names:
+            text = files[file].read_text()
+            assert not name or f'def {name}(' in text or f'class {name}' in text, (file, name)
+    assert len(rows) > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'kind', _OLD_NAMES.get(self.kind, self.kind))
         if self.kind not in KINDS:
-            raise ValueError(f'there is no kind {self.kind!r}. Choose from {", ".join(KINDS)}.')
+            raise ValueError(f'there is no kind {reprlib.repr(self.kind)}. Choose from {", ".join(KINDS)}.')
         if self.train < 1 or self.val < 1:
             raise ValueError(f'train={self.train}, val={self.val}: each split needs at least one image.')
         if not self.size:

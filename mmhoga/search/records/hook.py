@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class CollapseWatch:
 
     def __post_init__(self) -> None:
         if self.action not in ('warn', 'stop'):
-            raise ValueError(f"watch.action must be one of 'warn' and 'stop', not {self.action!r}.")
+            raise ValueError(f"watch.action must be one of 'warn' and 'stop', not {reprlib.repr(self.action)}.")
         limit = self.max_skips
         if limit is not None and (limit < 0 or (isinstance(limit, float) and limit > 1)):
             raise ValueError(f'watch.max_skips = {limit}; expected a share of the edges from 0.0 to 1.0, or an int.')

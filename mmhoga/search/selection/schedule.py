@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,10 +46,10 @@ class MixSchedule:
         if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or not 0 <= warmup_epochs < max_epochs:
             raise ValueError(
                 f'train_cfg.warmup_epochs must be an integer from 0 to max_epochs - 1 = {max_epochs - 1}, not '
-                f'{warmup_epochs!r}: alpha is trained in the epochs that follow.'
+                f'{reprlib.repr(warmup_epochs)}: alpha is trained in the epochs that follow.'
             )
         if sampling not in SAMPLINGS:
-            raise ValueError(f'train_cfg.sampling must be one of {SAMPLINGS}, not {sampling!r}.')
+            raise ValueError(f'train_cfg.sampling must be one of {SAMPLINGS}, not {reprlib.repr(sampling)}.')
         self.max_epochs = max_epochs
         self.warmup_epochs = warmup_epochs
         self.sampling = sampling
@@ -80,10 +81,10 @@ def _annealing(temperature: Any) -> tuple[float, float, str]:
     if set(settings) != {'start', 'end'} or not all(_is_positive(value) for value in values):
         raise ValueError(
             'train_cfg.temperature must be a positive number, or dict(start=..., end=..., schedule=...) with two of '
-            f'them, not {temperature!r}.'
+            f'them, not {reprlib.repr(temperature)}.'
         )
     if schedule not in SCHEDULES:
-        raise ValueError(f'train_cfg.temperature.schedule must be one of {SCHEDULES}, not {schedule!r}.')
+        raise ValueError(f'train_cfg.temperature.schedule must be one of {SCHEDULES}, not {reprlib.repr(schedule)}.')
     return float(settings['start']), float(settings['end']), schedule
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import random
+import reprlib
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -63,7 +64,7 @@ class Selection:
 
     def __init__(self, method: str = 'argmax', **options: Any) -> None:
         if method not in OPTIONS:
-            raise ValueError(f'train_cfg.selection.method must be one of {tuple(OPTIONS)}, not {method!r}.')
+            raise ValueError(f'train_cfg.selection.method must be one of {tuple(OPTIONS)}, not {reprlib.repr(method)}.')
         unknown = sorted(options.keys() - OPTIONS[method].keys())
         if unknown:
             raise ValueError(
@@ -73,14 +74,16 @@ class Selection:
         self.method = method
         self.options = {**OPTIONS[method], **options}
         if self.options.get('data', DATA[0]) not in DATA:
-            raise ValueError(f'train_cfg.selection.data must be one of {DATA}, not {options["data"]!r}.')
+            raise ValueError(f'train_cfg.selection.data must be one of {DATA}, not {reprlib.repr(options["data"])}.')
         for name in ('batches', 'candidates'):
             value = self.options.get(name)
             if value is not None and not value >= 1:
-                raise ValueError(f'train_cfg.selection.{name} must be at least 1, not {value!r}.')
+                raise ValueError(f'train_cfg.selection.{name} must be at least 1, not {reprlib.repr(value)}.')
         for name in ('norm_batches', 'tune_iterations', 'tune_lr'):
             if not self.options.get(name, 0) >= 0:
-                raise ValueError(f'train_cfg.selection.{name} must not be negative, but is {options[name]!r}.')
+                raise ValueError(
+                    f'train_cfg.selection.{name} must not be negative, but is {reprlib.repr(options[name])}.'
+                )
 
     def run(
         self, loop: SearchLoop, folder: str | Path | None = None, origin: str | Path | None = None
