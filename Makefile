@@ -32,7 +32,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DOCS := $(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs clean
+.PHONY: help demo test coverage check docs clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ ifeq ($(STACK),)
 else
 	$(BIN)/python tests/smoke.py $(STACK) $(ARGS)
 endif
+
+coverage: $(READY) ## Run every test, and print the lines of mmhoga that none of them runs
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 check: $(READY) ## Lint, check formatting and types, build the docs
 	$(BIN)/python -m ruff check .
