@@ -23,12 +23,8 @@ def make_data_main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('kinds', nargs='*', metavar='KIND', help=f'{" or ".join(KINDS)} (default: both)')
     parser.add_argument('--out', default='data', help='folder in which to create KIND (default: data)')
-    parser.add_argument(
-        '--train', type=positive(int), default=Recipe.train, help='training pictures (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--val', type=positive(int), default=Recipe.val, help='validation pictures (default: %(default)s)'
-    )
+    parser.add_argument('--train', type=int, default=Recipe.train, help='training pictures (default: %(default)s)')
+    parser.add_argument('--val', type=int, default=Recipe.val, help='validation pictures (default: %(default)s)')
     parser.add_argument('--size', type=positive(int), help='height and width in pixels (default: 96, people 128)')
     parser.add_argument('--seed', type=seed, default=0, help='(default: %(default)s)')
     args = parser.parse_args(argv)
