@@ -73,7 +73,7 @@ EXTRAS = {
     'tensorboard': ['tensorboard'],  # to watch a search there
     'deploy': ['onnx', 'onnxruntime', 'onnxscript'],
     'docs': ['furo', 'myst-parser', 'sphinx>=7.2', 'sphinx-copybutton'],
-    'dev': ['captum', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
+    'dev': ['captum', 'coverage>=7.10', 'hypothesis', 'mypy', 'pytest>=7', 'pytest-timeout', 'pytest-xdist', 'ruff'],
 }
 
 # Address of the repository, such as 'https://github.com/OWNER/mmhoga'. Set it when the repository becomes public: the
