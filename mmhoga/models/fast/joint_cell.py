@@ -187,7 +187,7 @@ def _messages(
     known = [i for i, own in enumerate(weights) if not own.operations]
     begun = [_begin(level[i].primitive, sources[i], weights[i].mlp) for i in known]
     gates = _sigmoid(run_stages([one.maps for one in begun], [weights[i].stages for i in known]))
-    ended = {i: _end(*pair) for i, *pair in zip(known, begun, gates)}
+    ended = {i: _end(one, gate) for i, one, gate in zip(known, begun, gates)}
     return [
         ended[i]
         if i in ended

@@ -6,8 +6,8 @@ nothing. Hooks, checks and the update of running statistics stay outside of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -85,7 +85,7 @@ class Function:
         own = FunctionType(code, cell.__globals__, name, None, cell.__closure__)
         self.compiled = torch.compile(own, dynamic=False, **options)
         self.dynamic = dynamic
-        self.shapes: set[torch.Size] = set()
+        self.seen: set[Hashable] = set()
 
     def __call__(self, x: Tensor, *weights: Any) -> Any:
         if not self.dynamic:
@@ -95,14 +95,30 @@ class Function:
         # Missing before torch 2.1. A size of 1 has a graph of its own either way.
         mark = getattr(torch._dynamo, 'maybe_mark_dynamic', torch._dynamo.mark_dynamic)
         mark(x, [i for i in (0, 2, 3) if x.size(i) > 1])
-        if x.shape in self.shapes:
+        state = (x.shape, x.stride(), x.dtype, x.device, x.requires_grad, torch.is_grad_enabled())
+        if state in self.seen:
             return self.compiled(x, *weights)
-        self.shapes.add(x.shape)
-        from torch.fx.experimental import _config
+        self.seen.add(state)
+        with _settings_for_dynamic_sizes():
+            return self.compiled(x, *weights)
 
-        # Otherwise a first image with equal sides makes a graph for such images only.
-        with _config.patch(use_duck_shape=False) if hasattr(_config, 'use_duck_shape') else nullcontext():
-            return self.compiled(x, *weights)
+
+@contextmanager
+def _settings_for_dynamic_sizes() -> Iterator[None]:
+    """Settings for a call that may compile.
+
+    - A first image with equal sides does not make a graph for such images only.
+    - The code generator of torch 2.14 fails on a view in channels_last that it keeps for the backward pass ("cannot
+      determine truth value of Relational"), unless outputs have exact strides.
+    """
+    from torch._inductor import config as inductor
+    from torch.fx.experimental import _config as shapes
+
+    with ExitStack() as stack:
+        for config, setting, value in ((shapes, 'use_duck_shape', False), (inductor, 'strict_output_strides', True)):
+            if hasattr(config, setting):
+                stack.enter_context(config.patch({setting: value}))
+        yield
 
 
 def _run(x: Tensor, structure: Structure, layers: Sequence[Layers], mlps: Any) -> tuple[Tensor, list[Tensor]]:
