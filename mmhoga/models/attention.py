@@ -92,11 +92,11 @@ class Attention(BaseModule):
     ) -> None:
         super().__init__()
         check_integers(in_channels=in_channels)
-        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         if name == 'se':  # timm rounds the squeezed width to multiples of 8; the paper of SE does not
             kwargs.setdefault('rd_divisor', 1)
         self.in_channels = in_channels
         self.layer = _with_norm(_build(name, in_channels, kwargs), norm_cfg)
+        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         self.start = start
         self._zeroed: list[str] = []
         self._factor = 1

@@ -90,7 +90,6 @@ class GroupAttention(BaseModule):
         self.num_groups = num_groups
         self.group_channels = in_channels // num_groups
         self.summary = summary
-        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         self.summary_attention = ChannelAttention(self.group_channels, reduction=summary_reduction)
         self.phi = nn.Sequential(
             PointwiseConv2d(in_channels + self.group_channels, in_channels, bias=False),
@@ -99,6 +98,7 @@ class GroupAttention(BaseModule):
             PointwiseConv2d(in_channels, in_channels, bias=False),
             build_norm(norm_cfg, in_channels),
         )
+        self.norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         self.start = start
         self._from_identity = check_start(start)
         output_attention = DoubledAttention if self._from_identity else ChannelAttention

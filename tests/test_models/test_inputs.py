@@ -1,6 +1,7 @@
 """What goes into a cell: empty batches, checkpointing, inputs and arguments that are wrong."""
 
 import copy
+import importlib.util
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from cells import randomize
 from torch.utils.checkpoint import checkpoint
 
-from mmhoga.models import HOGA, SearchableHOGA
+from mmhoga.models import HOGA, Attention, AugmentedConv2d, SearchableHOGA
 
 CELLS = {
     **{name: lambda name=name: HOGA(8, genotype=name) for name in ('autola', 'hog_se', 'hog_cbam')},
@@ -115,3 +116,21 @@ def test_messages_are_short_whatever_the_argument(kind):
         with pytest.raises(ValueError) as error:
             kind(**{'in_channels': 8, name: 'x' * 10_000})
         assert len(str(error.value)) < 300
+
+
+def test_the_other_attentions_check_their_arguments_too():
+    build = {
+        AugmentedConv2d: dict(in_channels=8, out_channels=32, kernel_size=3, padding=1, feat_size=8),
+        Attention: dict(in_channels=8, name='se'),
+    }
+    AugmentedConv2d(**build[AugmentedConv2d])
+    integers = ('in_channels', 'out_channels', 'feat_size', 'num_heads', 'min_head_channels', 'attention_stride')
+    wrong = [(AugmentedConv2d, name, value) for name in integers for value in INTEGERS]
+    shares = (-0.1, 1.5, True, math.nan, math.inf, '0.5', None)
+    wrong += [(AugmentedConv2d, name, value) for name in ('key_ratio', 'value_ratio') for value in shares]
+    wrong += [(Attention, 'in_channels', value) for value in INTEGERS]
+    if importlib.util.find_spec('timm'):
+        wrong += [(Attention, name, value) for name in ('name', 'start') for value in (None, 1, math.nan, 'Nodes', [])]
+    for kind, name, value in wrong:
+        with pytest.raises(ValueError, match=f'{name}|timm has no attention'):
+            kind(**{**build[kind], name: value})

@@ -58,3 +58,18 @@ def test_forward_mode(cell, x, training):
     inputs = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(cell(inputs), inputs, probe)
     torch.testing.assert_close((tangent * probe).sum(), (gradient * direction).sum())
+
+
+def test_a_hessian(cell, x):
+    """One row against the difference of two gradients."""
+    x = x[:1, :, :2, :2]
+    hessian = torch.func.hessian(lambda x: cell(x).square().sum())(x)
+    step = torch.zeros_like(x)
+    step[0, 3, 1, 1] = 1e-6
+
+    def gradient(x):
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(cell(x).square().sum(), x)[0]
+
+    expected = (gradient(x + step) - gradient(x - step)) / 2e-6
+    torch.testing.assert_close(hessian[0, 3, 1, 1].detach(), expected, rtol=1e-6, atol=1e-6)
