@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmhoga.registry import LOOPS
+from mmhoga.search.compiling import compile_cells
 from mmhoga.search.descent import (
     CHOICES,
     descend_alpha,
@@ -137,7 +138,7 @@ class SearchLoop(EpochBasedTrainLoop):
         self.selection = Selection(**(selection or {}))
         self._uses_graphs = cuda_graphs
         self._graphs: dict[str, CapturedGradients] = {}
-        self._compile_cells(runner, model)
+        compile_cells(runner, model, cuda_graphs=cuda_graphs, **self.settings)
         loaders = search_loaders(runner, dataloader, alpha_dataloader, split)
         super().__init__(runner, loaders[0], max_epochs, **kwargs)
         self.alpha_dataloader = loaders[1]
@@ -248,26 +249,6 @@ class SearchLoop(EpochBasedTrainLoop):
             and epoch >= self.val_begin
             and (epoch % self.val_interval == 0 or epoch == self._max_epochs)
         )
-
-    def _compile_cells(self, runner: Runner, model: SearchModel) -> None:
-        options = runner.cfg.pop('compile', False)  # otherwise mmengine compiles train_step
-        if options is False or options is None:
-            return
-        if options is not True and not isinstance(options, dict):
-            raise ValueError(f'compile must be True, False or a dict of options of torch.compile, not {options!r}.')
-        if self._uses_graphs:
-            raise ValueError(
-                'train_cfg.cuda_graphs=True captures the steps as they are, without compile. Set cuda_graphs=False; '
-                "compile=dict(mode='reduce-overhead') compiles the cells and uses CUDA graphs for them."
-            )
-        if self.settings['order'] == 2 and self.settings['hessian'] == 'exact':
-            raise ValueError(
-                "train_cfg.hessian='exact' differentiates twice, which torch.compile does not support: set "
-                "compile=False, or hessian='finite_difference'."
-            )
-        for cell in model.cells():
-            cell.compile(**({} if options is True else options))
-        runner.logger.info('The cells are compiled: the first iteration takes minutes.')
 
     def _capture(self, wrappers: OptimWrapperDict) -> None:
         model = unwrapped(self.runner.model)
