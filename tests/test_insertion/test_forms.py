@@ -5,7 +5,6 @@ The cells have random weights: that of an identity would hide a cell that is los
 
 import copy
 import importlib
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -23,7 +22,7 @@ from torch import nn
 
 import mmhoga
 from mmhoga.compat import import_hooks  # noqa: F401 (mmdet imports with mmcv-lite)
-from mmhoga.deploy import check_outputs, export_onnx, export_program, fuse, run_onnx
+from mmhoga.deploy import check_outputs, export_program, fuse
 from mmhoga.insertion import cells_of
 
 CELL = dict(type='mmhoga.HOGA', genotype=[['norm_3x3'], ['cbam', 'spatial_3x3']])
@@ -184,16 +183,6 @@ def test_compile_finds_no_graph_break(kind):
         output.square().mean().backward()
         results.append([output, *(parameter.grad.clone() for parameter in network.parameters())])
     torch.testing.assert_close(*results)
-
-
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ('onnx', 'onnxruntime', 'onnxscript')),
-    reason="onnx, onnxruntime and onnxscript are not installed: pip install 'mmhoga[deploy]'",
-)
-def test_onnx(tmp_path):
-    network = one_cell('maps')
-    export_onnx(network, IMAGES, tmp_path / 'network.onnx')
-    check_outputs(run_onnx(tmp_path / 'network.onnx', IMAGES[:1]), network(IMAGES[:1]), 1e-4)
 
 
 def test_a_symbolic_trace_has_the_cells_as_leaves():
