@@ -99,11 +99,18 @@ NOT_WEIGHTS = {
     'a list of weights': (weights(lambda state: [1]), ''),
     'weights that are text': (weights(lambda state: dict.fromkeys(state, 'x')), ''),
     'other keys': (weights(lambda state: {f'x.{key}': value for key, value in state.items()}), 'of another network'),
-    'other shapes': (weights(lambda state: {key: torch.zeros(3, 7) for key in state}), 'of another network'),
+    'other shapes': (
+        weights(lambda state: {key: torch.zeros(3, 7) for key in state}),
+        'of another network|is not one of this CIFARResNet',
+    ),
     'one NaN': (spoil(math.nan), r'1 of \d+ weights are not numbers .* the first is head\.fc\.weight'),
     'one infinity': (spoil(math.inf), 'not numbers'),
 }
 NOT_TO_RESUME = {
+    'another head': (
+        lambda content: content['state_dict'].update({'head.fc.weight': torch.zeros(7, 16)}),
+        r'lacks 1 of the \d+ weights, .* the first is head\.fc\.weight\. To start',
+    ),
     'half of the keys': (weights(lambda state: dict(list(state.items())[::2])), 'lacks .* use load_from'),
     'no logs': (lambda content: content.pop('message_hub') and None, ''),
     'meta is text': (lambda content: content.update(meta='x'), 'no epoch and iteration'),
@@ -114,7 +121,7 @@ NOT_TO_RESUME = {
 }
 CASES = [(name, 'test', *case) for name, case in (NOT_READ | NOT_WEIGHTS).items()]
 CASES += [(name, 'resume', *case) for name, case in NOT_TO_RESUME.items()]
-CASES += [(name, 'resume', *NOT_WEIGHTS[name]) for name in ('one NaN', 'other shapes')]
+CASES += [(name, 'resume', *NOT_WEIGHTS[name]) for name in ('one NaN', 'other keys')]
 CASES += [(name, 'load_from', *(NOT_READ | NOT_WEIGHTS)[name]) for name in ('text', 'one NaN', 'other keys')]
 CASES += [(name, 'Pretrained', *(NOT_READ | NOT_WEIGHTS)[name]) for name in ('cut to 0.5', 'one NaN')]
 CASES += [(name, 'publish', *NOT_WEIGHTS[name]) for name in ('empty', 'one NaN')]
