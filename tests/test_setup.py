@@ -168,6 +168,18 @@ def test_the_oldest_stack_has_the_lowest_versions_that_the_metadata_allow(metada
     assert 'Programming Language :: Python :: 3.9' in metadata and 'Python 3.9' in STACKS['oldest'].read_text()
 
 
+def test_the_compatibility_table_has_the_versions_of_the_pins():
+    rows = re.findall(r'^\| `(\w+)` \| (.+) \|$', (ROOT / 'docs' / 'faq.md').read_text(encoding='utf-8'), re.MULTILINE)
+    table = {name: [cell.strip() for cell in cells.split('|')] for name, cells in rows}
+    assert 'oldest' in table
+    for stack, (python, torch, numpy, hosts, tests) in table.items():
+        versions = exact_versions(STACKS[stack])
+        assert python.startswith(re.search(r'Python (3\.\d+)', STACKS[stack].read_text())[1])
+        assert (torch, numpy) == (versions['torch'], versions['numpy'])
+        assert dict(host.split() for host in hosts.split(', ')).items() <= versions.items()
+        assert ' 0 failed' in tests
+
+
 def make(checkout, *arguments):
     # Not as a part of the `make test` that this may run in.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
