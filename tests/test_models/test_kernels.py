@@ -80,3 +80,19 @@ def test_equal_maxima_share_the_gradient():
     x = torch.zeros(1, 1, 4, 2, 2, requires_grad=True)
     channel_pool(x)[:, :, 0].sum().backward()
     assert x.grad.unique().tolist() == [0.25]
+
+
+@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize('training', [True, False])
+def test_second_derivatives_before_a_batch_norm(images, training):
+    """Those of one image were wrong."""
+    double = dict(dtype=torch.float64)
+    x = torch.randn(images, 4, 3, 3, **double, requires_grad=True)
+    depthwise, pointwise = torch.randn(4, 1, 3, 3, **double), torch.randn(2, 4, 1, 1, **double)
+    mean, variance = torch.randn(2, **double), torch.rand(2, **double) + 0.5
+
+    def normalised(x):
+        y = separable(x, depthwise, pointwise)
+        return F.batch_norm(y, mean.clone(), variance.clone(), training=training).sigmoid()
+
+    assert torch.autograd.gradgradcheck(normalised, (x,))

@@ -181,6 +181,9 @@ def _pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
 
 
 def _pointwise_input_grad(grad: Tensor, weight: Tensor, groups: int) -> Tensor:
+    if len(grad) == 1 and torch.is_grad_enabled():
+        # Differentiated twice before a batch norm, the products below are wrong for one image (torch 2.14 on a CPU).
+        return F.conv_transpose2d(grad, weight, groups=groups)
     pixels = (_maps(grad, groups).mT @ _blocks(weight, groups)).transpose(1, 2)  # (N, H W, G, C / G)
     return pixels.reshape(len(grad), *grad.shape[2:], -1).permute(0, 3, 1, 2)
 
