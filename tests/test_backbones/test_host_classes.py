@@ -145,9 +145,9 @@ def test_the_keys_of_a_deep_stem_are_renamed_also_in_mmengine(host):
 
 def test_stochastic_depth_equals_that_of_mmpretrain():
     arguments = dict(depth=50, **NARROW, drop_path_rate=0.5)
-    ours, theirs = ResNet(**arguments), HOSTS['mmpretrain'].ResNet(**arguments)
+    ours, theirs = ResNet(**arguments).double(), HOSTS['mmpretrain'].ResNet(**arguments).double()
     ours.load_state_dict(randomize(theirs).state_dict())
-    x = torch.randn(4, 3, 32, 32)
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     results = []
     for network in (ours, theirs):
         network.train()
