@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 import os
 import random
 import sys
@@ -66,8 +67,9 @@ def managers(base=ManagerMixin):
 @pytest.fixture(autouse=True)
 def no_trace_of_runs():
     """Runs of a test leave no scope in which the next looks types up, and no log, as two may start in one second."""
-    before = {kind: dict(kind._instance_dict) for kind in managers()}
+    before, disabled = {kind: dict(kind._instance_dict) for kind in managers()}, logging.root.manager.disable
     yield
+    logging.disable(disabled)
     for kind in managers():
         kind._instance_dict.clear()
         kind._instance_dict.update(before.get(kind, {}))
