@@ -42,14 +42,14 @@ demo: $(READY) ## Search an attention on handwritten digits, train it and its ri
 
 test: $(READY) ## Run every test; ARGS='-k name' selects. STACK=oldest, py313 or onedl: the smoke suite with those versions
 ifeq ($(STACK),)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 else
 	$(BIN)/python tests/smoke.py $(STACK) $(ARGS)
 endif
 
 coverage: $(READY) ## Run every test, and print the lines of mmhoga that none of them runs
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 

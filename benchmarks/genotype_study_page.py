@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,18 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> str:
     return f'{np.mean(values) - np.mean(reference):+.2f} ({test.low:+.2f} to {test.high:+.2f})'
 
 
-def bootstrap(x: np.ndarray, y: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], float]) -> str:
-    generator = np.random.RandomState(0)
-    samples = (generator.randint(len(x), size=len(x)) for _ in range(10_000))
-    low, high = np.nanpercentile([statistic(x[i], y[i]) for i in samples], [2.5, 97.5])
-    return f'{statistic(x, y):+.2f} ({low:+.2f} to {high:+.2f})'
+def correlation_with_interval(x: np.ndarray, y: np.ndarray) -> str:
+    """Spearman's correlation of two vectors, with its bootstrap interval."""
+    chosen = np.random.RandomState(0).randint(len(x), size=(10_000, len(x)))
+    low, high = np.nanpercentile(spearman(x[chosen], y[chosen]), [2.5, 97.5])
+    return f'{spearman(x, y):+.2f} ({low:+.2f} to {high:+.2f})'
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    ranks = [stats.rankdata(values) for values in (x, y)]
-    return float(np.corrcoef(*ranks)[0, 1])
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation along the last axis; NaN where all values are equal."""
+    x, y = (stats.rankdata(values, axis=-1) - (x.shape[-1] + 1) / 2 for values in (x, y))
+    with np.errstate(invalid='ignore'):
+        return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -131,9 +133,9 @@ def correlation_table(random: Rows, scores: Rows) -> str:
     for way, searches in columns.items():
         for search, values in searches.items():
             x, y = (np.array([source[g] for g in values]) for source in (values, trained))
-            lines.append([way, search, bootstrap(x, y, spearman)])
+            lines.append([way, search, correlation_with_interval(x, y)])
         x = np.array([np.mean([values[g] for values in searches.values()]) for g in trained])
-        lines.append([way, 'mean score', bootstrap(x, np.array(list(trained.values())), spearman)])
+        lines.append([way, 'mean score', correlation_with_interval(x, np.array(list(trained.values())))])
     return table(['supernet', 'search', "Spearman's rank correlation"], lines)
 
 

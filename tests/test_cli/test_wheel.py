@@ -14,7 +14,6 @@ import pytest
 from mmhoga.cli.demo import search_job, training_jobs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CONFIG = 'hoga-resnet8_1xb96-8e_digits'
 
 
 @pytest.fixture(scope='module')
@@ -79,13 +78,6 @@ def test_demo(mmhoga):
     assert all(job.done() for job in (search_job(folder, 1), *trainings)), 'a second call would repeat nothing'
     mmhoga('test', 'resnet8_1xb96-8e_digits', 'work_dirs/demo/plain-seed0/epoch_1.pth', '--out', 'metrics.json')
     assert 'accuracy/top1' in json.loads((mmhoga.folder / 'metrics.json').read_text())
-
-
-def test_random_search(mmhoga):
-    out = mmhoga('random-search', f'{CONFIG}.py', '--trials', '1', '--cfg-options', 'train_cfg.max_epochs=1')
-    assert '1 of 1 trials are done' in out
-    folder = mmhoga.folder / f'work_dirs/{CONFIG}_random/trial_000'
-    assert (folder / 'genotype.json').is_file() and (folder / 'config.py').is_file()
 
 
 def test_make_data(mmhoga):
