@@ -28,7 +28,8 @@ def quicken_runs():
     import mmengine.runner.runner
 
     mmengine.config.config.FormatCode = lambda text, **_: (text, False)
-    mmengine.runner.runner.collect_env = dict
+    environment = mmengine.runner.runner.collect_env()
+    mmengine.runner.runner.collect_env = environment.copy
 
 
 def stand_in():

@@ -55,7 +55,7 @@ def test_shapes_and_image_channels():
 
 def test_one_plugin_in_chosen_stages():
     plugins = [dict(cfg=dict(type='mmhoga.HOGA'), position='after_conv2', stages=(False, True, True))]
-    model = MODELS.build(dict(type='CIFARResNet', depth=14, base_channels=4, plugins=plugins))
+    model = MODELS.build(dict(type='mmhoga.CIFARResNet', depth=14, base_channels=4, plugins=plugins))
     cells = [name for name, _ in model.named_modules() if name.endswith('.hoga')]
     assert cells == ['layer2.0.hoga', 'layer2.1.hoga', 'layer3.0.hoga', 'layer3.1.hoga']
 
