@@ -25,7 +25,7 @@ CONSTANTS = {'TopK': 1, 'Slice': 3, 'Squeeze': 1, 'Unsqueeze': 1}
 
 
 def unsupported(file: bytes) -> set[str]:
-    """What in an ONNX file is not in the table: operators, and inputs that are not constants."""
+    """The operators of an ONNX file, and its inputs that are not constants, that the table does not have."""
     import onnx
 
     graph = onnx.load_from_string(file).graph

@@ -63,7 +63,7 @@ class Detector(nn.Module):
         return found.boxes * used.unsqueeze(2), found.scores.clamp(min=0), labels
 
     def maps(self, x: Tensor) -> list[Any]:
-        """What the layers compute, without the choice of boxes: smooth in the weights, so that rounding stays small."""
+        """The outputs of the layers, without the choice of boxes. Rounding changes them little."""
         features = self.model.extract_feat(x)
         if not self._has_roi_head():
             return [features, self.model.bbox_head(features)]

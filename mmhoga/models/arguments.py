@@ -18,10 +18,3 @@ def check_shares(**values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f'{name} must be a number from 0 to 1, not {reprlib.repr(value)}.')
-
-
-def check_flags(**values: Any) -> None:
-    """ValueError unless each value is True or False."""
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise ValueError(f'{name} must be True or False, not {reprlib.repr(value)}.')

@@ -166,7 +166,7 @@ def require_capturable(wrappers: OptimWrapperDict, alpha: Tensor, order: int) ->
 
 
 def _form(value: Any, tensors: list[Tensor]) -> Any:
-    """What must be equal for two batches to run the same kernels. Appends the tensors of the batch to a list."""
+    """A key that is equal for two batches if they run the same kernels. Appends the tensors of the batch to a list."""
     if isinstance(value, Tensor):
         tensors.append(value)
         return 'tensor', tuple(value.shape), value.dtype, value.stride()

@@ -40,7 +40,7 @@ class CellWeights(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """What cells of one genotype, width and set of options have in common."""
+    """The structure that cells of one genotype, width and set of options share."""
 
     levels: tuple[tuple[Batch, ...], ...]  # see schedule.py
     stages: tuple[int, ...]  # the number of stages of each batch

@@ -60,7 +60,7 @@ class Layers(NamedTuple):
 
 
 class ConvLayer(NamedTuple):
-    """What :func:`live` reads of a convolution. With the next three, a cell without its modules."""
+    """The part of a convolution that :func:`live` reads. With the next three, a cell without its modules."""
 
     weight: Tensor
     bias: Tensor | None
@@ -72,7 +72,7 @@ class ConvLayer(NamedTuple):
 
 
 class NormLayer(NamedTuple):
-    """What :func:`live` reads of a batch norm."""
+    """The part of a batch norm that :func:`live` reads."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -85,7 +85,7 @@ class NormLayer(NamedTuple):
 
 
 class MlpLayers(NamedTuple):
-    """What :func:`live` reads of a channel attention."""
+    """The part of a channel attention that :func:`live` reads."""
 
     squeeze: ConvLayer
     excite: ConvLayer
