@@ -1,4 +1,4 @@
-"""What can be measured of mmhoga on a GPU, by one command of at most 8 minutes.
+"""Measurements of mmhoga on a GPU, by one command that stops after 8 minutes.
 
     python benchmarks/gpu.py                          # every section that has no result yet
     python benchmarks/gpu.py --sections networks      # these sections, again
