@@ -1,5 +1,6 @@
 """What all tests share: threads, seeds, isolation, and the recorded numbers of the authors' code."""
 
+import functools
 import gc
 import logging
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from entry_points import quicken_runs
+from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,9 +53,24 @@ def managers(base=ManagerMixin):
     return {base}.union(*map(managers, base.__subclasses__()))
 
 
+def forget_runs(init=Runner.__init__):
+    """A Runner finds no log, scope or hub of an earlier one, whose name is the same if they start in one second."""
+
+    @functools.wraps(init)
+    def forgetful(self, *args, **kwargs):
+        for kind in managers():
+            kind._instance_dict.clear()
+        init(self, *args, **kwargs)
+
+    Runner.__init__ = forgetful
+
+
+forget_runs()
+
+
 @pytest.fixture(autouse=True)
 def no_trace_of_runs():
-    """Runs of a test leave no scope in which the next looks types up, and no log, as two may start in one second."""
+    """Runs of a test leave no scope in which the next looks types up, and no log."""
     before, disabled = {kind: dict(kind._instance_dict) for kind in managers()}, logging.root.manager.disable
     yield
     logging.disable(disabled)

@@ -7,6 +7,7 @@ Without ``-S``, a ``.pth`` file of the development environment imports mmhoga at
 """
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -23,11 +24,17 @@ TESTS = Path(__file__).resolve().parent
 
 
 def quicken_runs():
-    """Leave out what mmengine does at every start of a run: it formats the config, and asks compilers for versions."""
+    """Leave out what mmengine does at every start of a run: it formats the config, and asks compilers for versions.
+
+    And read the model zoos of the hosts once, not for each config of a host that a config names.
+    """
     import mmengine.config.config
+    import mmengine.config.utils
     import mmengine.runner.runner
 
     mmengine.config.config.FormatCode = lambda text, **_: (text, False)
+    mmengine.config.config.is_installed = functools.cache(mmengine.config.config.is_installed)
+    mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
     environment = mmengine.runner.runner.collect_env()
     mmengine.runner.runner.collect_env = environment.copy
 

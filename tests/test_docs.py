@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from warm_python import warm_python
 
 import mmhoga
 from mmhoga.cli.main import COMMANDS
@@ -95,7 +95,7 @@ def test_transcripts(page, transcript, tmp_path):
         name, *arguments = shlex.split(command)
         assert name == 'mmhoga', f'only mmhoga commands belong in a console block: {command}'
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *arguments],
+            [warm_python(), '-W', 'ignore', '-m', 'mmhoga', *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

@@ -4,13 +4,13 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from warm_python import warm_python
 
 from mmhoga.datasets.synthetic.coco_files import Recipe, write_coco
 
@@ -55,7 +55,7 @@ def test_the_snippet_in_mmdets_own_faster_rcnn(tmp_path):
     )
     (tmp_path / 'coco.json').write_text(json.dumps(coco))
     (tmp_path / 'my_faster_rcnn.py').write_text(CONFIG)
-    run = subprocess.run([sys.executable, '-c', SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run([warm_python(), '-c', SCRIPT], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     result = next(line for line in run.stdout.splitlines() if line.startswith('RESULT')).split()
     # mmdet's own ResNet; 16 blocks. Its frozen stem and first stage (3 blocks) do not move.
@@ -135,7 +135,7 @@ def test_a_users_config_in_the_hosts_own_train_script(host, tmp_path):
     (tmp_path / 'mine.py').write_text(USERS[host] + 'randomness = dict(seed=0)\n')
     script = Path(importlib.util.find_spec(host).origin).parent / '.mim' / 'tools' / 'train.py'
     run = subprocess.run(
-        [sys.executable, script, 'mine.py', '--work-dir', 'out'],
+        [warm_python(), script, 'mine.py', '--work-dir', 'out'],
         cwd=tmp_path,
         env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'},
         capture_output=True,

@@ -4,10 +4,10 @@ import base64
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 pytest.importorskip('sklearn')
 pytest.importorskip('matplotlib')
@@ -53,7 +53,7 @@ def test_the_notebook_runs(tmp_path):
     assert text.count(FULL) == 1
     (folder / NOTEBOOK.name).write_text(text.replace(FULL, QUICK), encoding='utf-8')
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', EXECUTE, NOTEBOOK.name],
+        [warm_python(), '-W', 'ignore', EXECUTE, NOTEBOOK.name],
         cwd=folder,
         env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MPLCONFIGDIR': str(tmp_path)},
         capture_output=True,

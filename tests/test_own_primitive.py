@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 from mmhoga.genotype import Genotype, GenotypeError
 
@@ -17,7 +17,7 @@ EXAMPLE = 'docs/examples/own_primitive'
 def mmhoga(*arguments):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *map(str, arguments)],
+        [warm_python(), '-W', 'ignore', '-m', 'mmhoga', *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,

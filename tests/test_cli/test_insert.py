@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from small_configs import CLASSIFIER, DETECTOR, TWO_STAGE
 from torch import nn
+from warm_python import warm_python
 
 import mmhoga
 from mmhoga.cli.insert import insert_main
@@ -137,7 +137,7 @@ def test_a_shipped_config_is_trained_as_it_was_written(folder, capsys):
     assert insert(DIGITS, 'plain.pth', '--out', 'hoga.pth', *arguments) == 0
     output = capsys.readouterr().out
     assert 'for 3 images of the data (Digits): 0.' in output
-    command = [sys.executable, '-W', 'ignore', '-m', *output.splitlines()[-1].split()]
+    command = [warm_python(), '-W', 'ignore', '-m', *output.splitlines()[-1].split()]
     command += ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=288']
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -1,9 +1,6 @@
 """grad-cam, attention-maps, selectivity and tsne on checkpoints of every host: output files and messages."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import torch
 from made_up_runs import train_row, write_run_log
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from processes import in_two_processes
 from small_configs import CLASSIFIER, DETECTOR, PLUGIN, POSE, TWO_STAGE
 
 from mmhoga.cli.looks.features import selectivity_main, tsne_main
@@ -175,19 +173,10 @@ def test_selectivity_is_the_same_for_every_batch_size_and_number_of_processes(mo
     for key, value in selectivity([*both, '--batch-size', '7'], tmp_path / 'b.png')[0].items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-4, atol=1e-6)
 
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command = [*launch, f'--master_port={port}', '-m', 'mmhoga', 'selectivity', '--launcher', 'pytorch', *both[-4:]]
-    environment = {**os.environ, 'PYTHONPATH': str(root), 'CUDA_VISIBLE_DEVICES': '-1'}
     out = tmp_path / 'two.png'
-    result = subprocess.run(
-        [*command, '--out', str(out), '--device', 'cpu'],
-        env=environment, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count('two.png') == 1
+    command = ['-m', 'mmhoga', 'selectivity', '--launcher', 'pytorch', *both[-4:], '--out', out, '--device', 'cpu']
+    first, second = in_two_processes(*command, PYTHONPATH=str(root))
+    assert first.count('two.png') == 1 and 'two.png' not in second
     arrays, facts = read(out)
     assert facts['results'][0]['images'] == 120
     layers = [key for key in expected if key.startswith('HOGA/')]

@@ -1,5 +1,6 @@
 """``mmhoga`` and the help of every command."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module

@@ -1,10 +1,6 @@
 """``mmhoga search``: one command from a training config to a trained network."""
 
-import os
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
+from processes import in_two_processes
 
 from mmhoga.cli import search
 from mmhoga.cli.search import search_main
@@ -271,22 +268,21 @@ def test_two_processes(root, tmp_path):
     """Both stages run in one process group; one process writes the files between them."""
     text = TRAINING.replace("custom_hooks = [dict(type='InterruptedHook')]\n", '')
     (tmp_path / 'toy.py').write_text(text)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc-per-node', '2']
-    command += ['--master-port', str(port), '-m', 'mmhoga', 'search', 'toy.py', '--launcher', 'pytorch', *CHOICES]
-    environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
-    done = subprocess.run(
-        [*command, '--epochs', '1', '--then', 'train'],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count('Genotype after 1 epochs of search') == 1
+    command = [
+        '-m',
+        'mmhoga',
+        'search',
+        'toy.py',
+        '--launcher',
+        'pytorch',
+        *CHOICES,
+        '--epochs',
+        '1',
+        '--then',
+        'train',
+    ]
+    first, second = in_two_processes(*command, folder=tmp_path, PYTHONPATH=str(root))
+    assert first.count('Genotype after 1 epochs of search') == 1 and 'Genotype after' not in second
     assert (tmp_path / 'work_dirs/toy-search/train/epoch_2.pth').exists()
 
 

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from warm_python import start_server
 
 from mmhoga.cli.demo import search_job, training_jobs
 
@@ -34,17 +35,23 @@ def site_packages(tmp_path_factory):
     return unpacked
 
 
+@pytest.fixture(scope='module')
+def warm(site_packages):
+    """A server that has imported the wheel."""
+    return start_server(site_packages, hosts=['mmpretrain'])
+
+
 @pytest.fixture
-def mmhoga(site_packages, tmp_path):
+def mmhoga(site_packages, tmp_path, warm):
     """Run ``mmhoga`` from the wheel in an empty folder whose name has a blank and a comma."""
     folder = tmp_path / 'my runs, new'
     folder.mkdir()
 
-    def run(*arguments):
+    def run(*arguments, python=warm):
         result = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', 'mmhoga', *map(str, arguments)],
+            [python, '-W', 'ignore', '-m', 'mmhoga', *map(str, arguments)],
             cwd=folder,
-            env={**os.environ, 'PYTHONPATH': str(site_packages), 'CUDA_VISIBLE_DEVICES': '-1'},
+            env={**os.environ, 'PYTHONPATH': str(site_packages), 'CUDA_VISIBLE_DEVICES': '-1', 'WARM_PYTHON': 'all'},
             capture_output=True,
             text=True,
             check=False,
@@ -56,8 +63,9 @@ def mmhoga(site_packages, tmp_path):
     return run
 
 
-def test_the_wheel_is_what_runs(mmhoga, site_packages):
-    report = json.loads(mmhoga('doctor', '--json'))
+@pytest.mark.parametrize('start', ['cold', 'warm'])
+def test_the_wheel_is_what_runs(mmhoga, site_packages, warm, start):
+    report = json.loads(mmhoga('doctor', '--json', python=warm if start == 'warm' else sys.executable))
     assert Path(report['package']) == site_packages / 'mmhoga'
     assert all(check['ok'] for check in report['checks'])
 

@@ -19,6 +19,7 @@ from mmengine.model import ExponentialMovingAverage, revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import nn
+from warm_python import warm_python
 
 import mmhoga
 from mmhoga.compat import import_hooks  # noqa: F401 (mmdet imports with mmcv-lite)
@@ -330,7 +331,7 @@ def test_a_runner_with_averaged_weights_resumes(tmp_path):
 
 def test_two_processes_train_the_cells_as_one_does(tmp_path):
     """DistributedDataParallel with ``find_unused_parameters=False``: every trained parameter is used in each step."""
-    command = [sys.executable, str(Path(__file__).with_name('two_processes_train_cells.py')), str(tmp_path / 'group')]
+    command = [warm_python(), str(Path(__file__).with_name('two_processes_train_cells.py')), str(tmp_path / 'group')]
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}
     processes = [
         subprocess.Popen([*command, rank], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

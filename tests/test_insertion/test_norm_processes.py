@@ -1,14 +1,11 @@
 """Two processes that train together, compared with one process on the batches of both."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import in_two_processes
 
 from mmhoga.insertion import estimate_norms
 
@@ -21,24 +18,7 @@ spec.loader.exec_module(two_processes)
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('processes')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    shared = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='-1')
-    shared['PYTHONPATH'] = str(SCRIPT.parent.parent.parent)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', SCRIPT, folder],
-            env={**os.environ, **shared, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    for process, output in zip(processes, outputs):
-        assert process.returncode == 0, output
+    in_two_processes(SCRIPT, folder, PYTHONPATH=str(SCRIPT.parent.parent.parent))
     return folder
 
 

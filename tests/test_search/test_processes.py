@@ -3,13 +3,11 @@
 import importlib.util
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import in_two_processes
 
 SCRIPT = Path(__file__).with_name('two_processes.py')
 spec = importlib.util.spec_from_file_location('two_processes', SCRIPT)
@@ -21,24 +19,7 @@ spec.loader.exec_module(two_processes)
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp('processes')
     root = SCRIPT.parent.parent.parent
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    shared = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='-1')
-    path = os.pathsep.join([str(root), str(root / 'tests')])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', SCRIPT, folder],
-            env={**os.environ, **shared, 'PYTHONPATH': path, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    for process, output in zip(processes, outputs):
-        assert process.returncode == 0, output
+    in_two_processes(SCRIPT, folder, PYTHONPATH=os.pathsep.join([str(root), str(root / 'tests')]))
     ranks = [torch.load(folder / f'rank{rank}.pth') for rank in (0, 1)]
     for method in ('score', 'perturbation'):
         genotype = json.loads((folder / method / 'genotype.json').read_text(encoding='utf-8'))
