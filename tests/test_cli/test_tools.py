@@ -5,13 +5,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from warm_python import warm_python
 
 from mmhoga.hosts import import_mmpretrain, load_config
 
@@ -102,7 +102,7 @@ def start(root, workspace):
 
     def start(tool, *arguments, **environment):
         path = str(root / 'tools' / tool)
-        python = [sys.executable, '-W', 'ignore']
+        python = [warm_python(), '-W', 'ignore']
         module = [] if tool == '-m' else ['-m', 'mmhoga']
         command = [path] if tool.endswith('.sh') else [*python, *([path] if '.' in tool else [*module, tool])]
         process = subprocess.Popen(
@@ -111,7 +111,8 @@ def start(root, workspace):
             env={
                 **os.environ,
                 'PYTHONPATH': f'{root}{os.pathsep}{workspace}',
-                'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+                'PATH': f'{Path(warm_python()).parent}{os.pathsep}{os.environ["PATH"]}',
+                'WARM_PYTHON': 'all',
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -281,7 +282,7 @@ def test_a_port_in_use(root):
         assert port_in_use([*arguments[:1], '--node_rank=1', f'--master_port={port}', 'train.py']) is None
         result = subprocess.run(
             [root / 'tools/dist_train.sh', 'any.py', '1'],
-            env={**os.environ, 'PORT': str(port), 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'},
+            env={**os.environ, 'PORT': str(port), 'PATH': f'{Path(warm_python()).parent}:{os.environ["PATH"]}'},
             capture_output=True,
             text=True,
             check=False,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from warm_python import warm_python
 
 from mmhoga.cli.run.jobs import Job
 from mmhoga.cli.trials import random_search_main, repeat_search_main
@@ -118,7 +119,7 @@ def test_a_repeated_search_compares_its_genotypes(tmp_path, fake, capsys, monkey
 def test_killed_and_resumed(tmp_path):
     """SIGKILL to the command ends its training too. The same command ends with a ranked table, in ``my runs, new``."""
     command = [
-        sys.executable, '-W', 'ignore', '-m', 'mmhoga', 'random-search', Path(TRAIN).stem, '--trials', '2',
+        warm_python(), '-W', 'ignore', '-m', 'mmhoga', 'random-search', Path(TRAIN).stem, '--trials', '2',
         '--work-dir', 'rand', '--primitives', 'se', 'skip_connect', '--cfg-options', 'train_cfg.max_epochs=2',
     ]  # fmt: skip
     folder = tmp_path / 'my runs, new'
@@ -133,6 +134,7 @@ def test_killed_and_resumed(tmp_path):
     while (lock := lock_file(folder / 'rand/trial_000/.lock')) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     lock.close()
+    environment['WARM_PYTHON'] = 'all'
     second = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
     table = second.stdout[second.stdout.index('rank  trial') :].splitlines()
