@@ -26,12 +26,15 @@ TESTS = Path(__file__).resolve().parent
 def quicken_runs():
     """Leave out what mmengine does at every start of a run: it formats the config, and asks compilers for versions.
 
-    And read the model zoos of the hosts once, not for each config of a host that a config names.
+    And read the model zoos of the hosts once, not for each config of a host that a config names. And wait 0.2 s, not 5,
+    for each worker of a data loader that was abandoned, as after an error in a run.
     """
     import mmengine.config.config
     import mmengine.config.utils
     import mmengine.runner.runner
+    import torch.utils.data
 
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.2
     mmengine.config.config.FormatCode = lambda text, **_: (text, False)
     mmengine.config.config.is_installed = functools.cache(mmengine.config.config.is_installed)
     mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
