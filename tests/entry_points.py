@@ -1,8 +1,9 @@
 """Loads checkpoints through a host's functions, each in a process that has imported the host but not mmhoga.
 
-    python -S entry_points.py SITE_PACKAGES HOST [--import-mmhoga] < REQUESTS
+    python -S entry_points.py SITE_PACKAGES HOST < REQUESTS
 
-REQUESTS is JSON: a list of (entry point, config, checkpoint). Prints JSON: 'ok' or the error for each.
+REQUESTS is JSON: two lists of (entry point, config, checkpoint); for the second, the processes have imported mmhoga
+too. Prints JSON: 'ok' or the error for each.
 Without ``-S``, a ``.pth`` file of the development environment imports mmhoga at the start of every process.
 """
 
@@ -163,16 +164,15 @@ def main():
     assert 'mmhoga' not in sys.modules
     quicken_runs()
     gc.freeze()
-    if '--import-mmhoga' in sys.argv:
-        import mmhoga  # noqa: F401
-    print(
-        json.dumps(
-            [
-                in_a_child(ENTRY_POINTS[host][entry], config, checkpoint)
-                for entry, config, checkpoint in json.load(sys.stdin)
-            ]
-        )
-    )
+
+    def outcomes(requests):
+        return [in_a_child(ENTRY_POINTS[host][entry], config, checkpoint) for entry, config, checkpoint in requests]
+
+    without, with_mmhoga = json.load(sys.stdin)
+    results = outcomes(without)
+    import mmhoga  # noqa: F401
+
+    print(json.dumps([results, outcomes(with_mmhoga)]))
 
 
 if __name__ == '__main__':

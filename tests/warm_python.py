@@ -202,8 +202,8 @@ def become(folder, request, files):
     os.environ.update(request['environment'])
     if os.environ.get('WARM_PYTHON') == 'all':
         sys.executable = f'{folder}/python'
-    parent = request['parent']
-    os.getppid = lambda: parent
+    this, parent, getppid = os.getpid(), request['parent'], os.getppid
+    os.getppid = lambda: parent if os.getpid() == this else getppid()  # processes of a data loader watch their parent
     unbuffered = '-u' in request['options'] or 'PYTHONUNBUFFERED' in os.environ
     sys.stdin = sys.__stdin__ = open(0, encoding='utf-8', closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
