@@ -157,8 +157,9 @@ def test_a_classifiers_checkpoint_starts_a_detector(tmp_path, log, detector):
         init_default_scope(cfg.default_scope)
         model = MODELS.build(cfg.model)
         model.init_weights()
+        started = model.backbone.state_dict()
         for key, value in backbones[name].items():
-            torch.testing.assert_close(model.backbone.state_dict()[key], value)
+            torch.testing.assert_close(started[key], value)
     from_hoga, from_plain = log
     count = [sum('num_batches_tracked' not in key for key in state) for state in backbones.values()]
     cells = count[0] - count[1]

@@ -168,5 +168,6 @@ def test_weights_of_a_search_load_as_before(training):
     source, model = SearchModel(training), SearchModel(training)
     model.load_state_dict(source.state_dict())
     assert torch.equal(source.alpha, model.alpha)
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in source.state_dict().items())
+    state = model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in source.state_dict().items())
     assert all(isinstance(cell, SearchableHOGA) for cell in model.cells())

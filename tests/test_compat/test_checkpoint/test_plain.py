@@ -85,8 +85,9 @@ def run(work_dir, epochs, **options):
 
 
 def same_run(left, right):
+    state = right.model.state_dict()
     for key, value in left.model.state_dict().items():
-        assert torch.equal(right.model.state_dict()[key], value)
+        assert torch.equal(state[key], value)
     for key, buffer in left.message_hub.log_scalars.items():
         if 'time' not in key:
             for ours, theirs in zip(buffer.data, right.message_hub.get_scalar(key).data):

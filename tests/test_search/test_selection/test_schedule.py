@@ -187,8 +187,9 @@ def test_a_resumed_search_ends_like_an_uninterrupted_one(search_config, monkeypa
         patch.setattr(SearchLoop, 'run_iter', run_and_stop)
         run(search_config)
     resumed = run(search_config, resume=True)
+    state = resumed.model.state_dict()
     for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
+        assert torch.equal(value, state[name]), name
     assert resumed.model.mixings[0].temperature.item() == pytest.approx(0.1)
 
 
