@@ -90,12 +90,14 @@ def test_train_resume_test(folder, name):
     """One epoch, a second one after a resume, and the checkpoint's metrics once more by the test command."""
     config, work_dir = str(DEMO / f'{name}.py'), folder / 'work'
     arguments = [config, '--work-dir', str(work_dir), '--cfg-options', 'train_dataloader.batch_size=2', *eager(name)]
+    before, lines = [], []
     for epochs, resume in ((1, []), (2, ['--resume'])):
         # One process keeps a visualizer, and the files it writes, for as long as its name lives.
         options = [f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=1', f'visualizer.name={folder}{epochs}']
         assert train_main([*arguments, *options, *resume]) == 0
-    last = sorted(work_dir.glob('*/vis_data/scalars.json'))[-1]
-    scalars = [json.loads(line) for line in last.read_text().splitlines()]
+        files = sorted(work_dir.glob('*/vis_data/scalars.json'))  # only one if both start in the same second
+        before, lines = lines, [line for file in files for line in file.read_text().splitlines()]
+    scalars = [json.loads(line) for line in lines[len(before) :]]
     assert {line['epoch'] for line in scalars if 'epoch' in line} == {2}  # the first is not repeated
     value = next(line[METRICS[name]] for line in scalars if METRICS[name] in line)
 
