@@ -285,9 +285,10 @@ class KillWorker(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         import multiprocessing
+        import time
 
         multiprocessing.active_children()[0].kill()
-        multiprocessing.active_children()
+        time.sleep(5)  # until the signal of its end, for which torch raises an error
 
 
 def test_a_killed_worker(trained, tmp_path, monkeypatch, capsys):
