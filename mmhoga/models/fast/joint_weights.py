@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.operations import CBAM, AttentionOperation, ChannelAttention
 
 
@@ -41,15 +42,6 @@ class Stage(NamedTuple):
 
     convs: list[Conv]
     norm: Norm | None = None
-
-
-class Mlp(NamedTuple):
-    """The layers of channel attention for E edges: weights ``(E, outputs, inputs)``, biases ``(E, 1, outputs)``."""
-
-    squeeze: Tensor
-    squeeze_bias: Tensor | None
-    excite: Tensor
-    excite_bias: Tensor | None
 
 
 class Layers(NamedTuple):
