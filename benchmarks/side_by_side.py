@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 # Operators that only allocate memory.
@@ -43,7 +46,9 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 class Calls(TorchDispatchMode):
-    """Counts operator calls below autograd, without views and allocations.
+    """Counts operator calls below autograd, without views and allocations, and launches of kernels in Triton.
+
+    Launches are counted in Triton's interpreter only (``TRITON_INTERPRET=1``), and their bytes are not.
 
     Attributes:
         count: the number of calls.
@@ -53,6 +58,24 @@ class Calls(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.count = self.bytes = 0
+        self._launches = ExitStack()
+
+    def __enter__(self) -> Calls:
+        interpreter = sys.modules.get('triton.runtime.interpreter')
+        if interpreter is not None:
+            launch = interpreter.GridExecutor.__call__
+
+            def counted(*args: Any, **kwargs: Any) -> Any:
+                self.count += 1
+                with _disable_current_modes():  # the interpreter calls operators, which a GPU does not
+                    return launch(*args, **kwargs)
+
+            self._launches.enter_context(mock.patch.object(interpreter.GridExecutor, '__call__', counted))
+        return super().__enter__()
+
+    def __exit__(self, *args: Any) -> Any:
+        self._launches.close()
+        return super().__exit__(*args)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     'mmhoga.models.complexity': {'torch', 'mmengine', 'mmhoga.models.hooks'},
     'mmhoga.models.fast': {'torch', 'mmhoga.genotype', 'mmhoga.models.operations'},
     'mmhoga.models.fast.kernels': {'torch'},
+    'mmhoga.models.fast.triton': {'torch', 'triton', 'mmhoga.models.fast.kernels'},
     'mmhoga.models.norms': {'torch', 'mmengine', 'mmhoga.registry', 'mmhoga.models.fast.kernels'},
     'mmhoga.models.operations': {'torch', 'mmhoga.models.fast.kernels', 'mmhoga.models.norms'},
     'mmhoga.insertion': {

@@ -15,6 +15,7 @@ from torch.fx import Proxy
 from mmhoga.genotype import Genotype, edge_list, edge_name
 from mmhoga.models.arguments import check_integers
 from mmhoga.models.fast import joint_cell as joint
+from mmhoga.models.fast.choice import check_triton
 from mmhoga.models.fast.folding import fold_norms
 from mmhoga.models.fast.joint import FusedWeights, JointForm
 from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
@@ -193,10 +194,14 @@ class HOGA(GroupAttention):
             (:class:`mmhoga.models.fast.region.Region`). Cells of one genotype, width and set of options share what is
             compiled, and so do all image sizes. A compiled cell cannot be differentiated twice. A cell with hooks,
             with other layers than it was built with, or with a primitive that is not mmhoga's is not compiled.
+        triton: run the cell's gates, poolings and MLPs by kernels in Triton where the input is on a GPU, and by plain
+            operators elsewhere, in float64, and while an export or ``torch.compile`` records. The kernels have been
+            tested in Triton's interpreter, and have not been measured on a GPU.
 
     Raises:
         mmhoga.genotype.GenotypeError: the genotype cannot be read.
-        ValueError: its number of groups does not divide ``in_channels``; an unknown mode of ``compile``.
+        ValueError: its number of groups does not divide ``in_channels``; an unknown mode of ``compile``;
+            ``triton=True`` without Triton.
 
     Example:
         >>> import torch
@@ -205,9 +210,10 @@ class HOGA(GroupAttention):
         torch.Size([2, 64, 7, 7])
     """
 
-    # Cells pickled by earlier versions have neither.
+    # Cells pickled by earlier versions have none of these.
     _joint: JointForm | None = None
     _region: Region | None = None
+    triton = False
 
     def __init__(
         self,
@@ -221,6 +227,7 @@ class HOGA(GroupAttention):
         start: str = 'random',
         norm_cfg: Mapping[str, Any] | None = None,
         compile: bool | str | dict = False,
+        triton: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         genotype = Genotype.from_config(genotype)
@@ -242,6 +249,7 @@ class HOGA(GroupAttention):
                 genotype.operation(j, k), self.group_channels, reduction=operation_reduction, norm_cfg=norm_cfg
             )
 
+        self.triton = check_triton(triton)
         self._joint = JointForm(self)
         self._region = Region.of(compile)
 

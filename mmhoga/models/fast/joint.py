@@ -93,6 +93,7 @@ class JointForm:
             num_groups=cell.num_groups,
             summary=cell.summary,
             factor=2 if isinstance(cell.output_attention, DoubledAttention) else 1,
+            triton=cell.triton,
         )
         self.compilable = all(built_in)
         modules = [module for own in self.layers for same in (*own.convs, own.norms) for module in same]

@@ -1,0 +1,223 @@
+"""Sums of gated inputs and channel attention in Triton equal the plain forms; run by Triton's interpreter."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+pytest.importorskip('triton', reason='kernels in Triton need Triton')
+if os.environ.get('TRITON_INTERPRET') != '1':
+    pytest.skip('needs TRITON_INTERPRET=1 from the start; test_interpreter.py runs it so', allow_module_level=True)
+
+from mmhoga.models.fast.kernels import mlps
+from mmhoga.models.fast.kernels.gates import Message
+from mmhoga.models.fast.kernels.mlps import Mlp
+from mmhoga.models.fast.triton import attention, gates
+
+FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
+
+
+def leaf(*shape, memory=torch.contiguous_format, dtype=torch.float32):
+    return torch.randn(shape).to(dtype=dtype, memory_format=memory).requires_grad_()
+
+
+def messages_of(kinds, channels, memory, dtype=torch.float32, size=(5, 7)):
+    """Leaves, and a function that makes messages on slices of them, as a cell does."""
+    count = len(kinds)
+    x = leaf(2, count * channels, *size, memory=memory, dtype=dtype)
+    full = leaf(2, count * channels, *size, memory=memory, dtype=dtype)
+    pixel = leaf(2, count, *size, memory=memory, dtype=dtype)
+    channel = leaf(2, count, channels, dtype=dtype)
+
+    def messages(x, full, pixel, channel):
+        parts = zip(x.chunk(count, 1), full.chunk(count, 1), pixel.chunk(count, 1), channel.unbind(1))
+        made = {
+            'skip': lambda x, full, pixel, channel: Message(x),
+            'channel': lambda x, full, pixel, channel: Message(x, channel[..., None, None]),
+            'pixel': lambda x, full, pixel, channel: Message(x, pixel),
+            'full': lambda x, full, pixel, channel: Message(x, full),
+            'both': lambda x, full, pixel, channel: Message(x, pixel, channel[..., None, None]),
+        }
+        return [made[kind](*tensors) for kind, tensors in zip(kinds, parts)]
+
+    return (x, full, pixel, channel), messages
+
+
+def plain_sum(messages):
+    total = 0
+    for x, *logits in messages:
+        for gate in logits:
+            x = x if gate is None else x * gate.sigmoid()
+        total = total + x
+    return total
+
+
+def kernel_sum(messages):
+    return gates.gated_sum(messages, messages[0].x)
+
+
+def agree(kernel, plain, inputs, tolerance=1e-5, second=True):
+    """Compare values, gradients and, if wanted, second derivatives."""
+    close = dict(rtol=tolerance, atol=tolerance)
+    expected = plain(*inputs)
+    torch.testing.assert_close(kernel(*inputs), expected, **close)
+    probe = torch.randn_like(expected).requires_grad_()
+    wanted = dict(allow_unused=True)
+    firsts = [torch.autograd.grad(f(*inputs), inputs, probe, **wanted) for f in (kernel, plain)]
+    torch.testing.assert_close(
+        [g for g in firsts[0] if g is not None], [g for g in firsts[1] if g is not None], **close
+    )
+    assert [g is None for g in firsts[0]] == [g is None for g in firsts[1]]
+    if second:
+        sums = [
+            sum(
+                g.square().sum()
+                for g in torch.autograd.grad(f(*inputs), inputs, probe, create_graph=True, **wanted)
+                if g is not None
+            )
+            for f in (kernel, plain)
+        ]
+        seconds = [torch.autograd.grad(total, (*inputs, probe), allow_unused=True) for total in sums]
+        for actual, reference in zip(*seconds):
+            assert (actual is None) == (reference is None)
+            if actual is not None:
+                torch.testing.assert_close(actual, reference, rtol=1e-4, atol=1e-4)
+
+
+SUMS = [
+    ['channel'],
+    ['skip', 'skip'],
+    ['skip', 'channel', 'pixel', 'full'],
+    ['both', 'full', 'skip', 'both'],
+    ['channel', 'both', 'channel', 'pixel', 'full', 'skip', 'pixel', 'both'],
+]
+
+
+@pytest.mark.parametrize('memory', FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize('kinds', SUMS, ids=['-'.join(kinds) for kinds in SUMS])
+@pytest.mark.parametrize('channels', [1, 3, 8])
+def test_gated_sum(kinds, channels, memory):
+    inputs, messages = messages_of(kinds, channels, memory)
+    agree(lambda *t: kernel_sum(messages(*t)), lambda *t: plain_sum(messages(*t)), inputs, second=channels == 3)
+
+
+@pytest.mark.parametrize('memory', FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize('size', [(1, 1), (1, 5), (6, 1), (20, 30)])
+def test_sizes_of_maps(size, memory):
+    inputs, messages = messages_of(['skip', 'channel', 'pixel', 'both'], 6, memory, size=size)
+    agree(lambda *t: kernel_sum(messages(*t)), lambda *t: plain_sum(messages(*t)), inputs, 1e-4, second=False)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    """Computed in single precision and rounded once; the plain form rounds after each operator."""
+    inputs, messages = messages_of(['skip', 'channel', 'pixel', 'full'], 8, torch.channels_last, dtype)
+    y = kernel_sum(messages(*inputs))
+    assert y.dtype == dtype
+    exact = plain_sum(messages(*(tensor.float() for tensor in inputs)))
+    torch.testing.assert_close(y, exact.to(dtype), rtol=0, atol=torch.finfo(dtype).eps * 4)
+    tolerance = 8 * torch.finfo(dtype).eps
+    agree(lambda *t: kernel_sum(messages(*t)), lambda *t: plain_sum(messages(*t)), inputs, tolerance, second=False)
+
+
+def test_gates_of_another_type():
+    """As under autocast: maps in single precision, logits of convolutions in half precision."""
+    x, logits = leaf(2, 4, 3, 3), leaf(2, 4, 3, 3, dtype=torch.bfloat16)
+    y = kernel_sum([Message(x, logits), Message(logits)])
+    assert y.dtype == torch.float32
+    dx, dlogits = torch.autograd.grad(y.sum(), (x, logits))
+    assert (dx.dtype, dlogits.dtype) == (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize('memory', FORMATS.values(), ids=FORMATS)
+def test_the_sum_is_written_where_it_belongs(memory):
+    inputs, messages = messages_of(['skip', 'both', 'full', 'channel', 'pixel'], 4, memory)
+    joined = torch.zeros(2, 12, 5, 7).to(memory_format=memory)
+    with torch.no_grad():
+        made = messages(*inputs)
+        gates.gated_sum(made, made[0].x, joined[:, 4:8])
+        torch.testing.assert_close(joined[:, 4:8], plain_sum(made))
+        gates.gated_sum(made[:1], made[0].x, joined[:, :4])
+        gates.gated_sum([], made[0].x, joined[:, 8:])
+    assert torch.equal(joined[:, :4], made[0].x)
+    assert not joined[:, 8:].any()
+
+
+def mlp(channels, hidden, biases):
+    return (
+        leaf(1, hidden, channels),
+        leaf(1, 1, hidden) if biases else None,
+        leaf(1, channels, hidden),
+        leaf(1, 1, channels) if biases else None,
+    )
+
+
+@pytest.mark.parametrize('memory', FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize(('channels', 'factor', 'biases'), [(3, 1, True), (70, 2, False)])
+def test_attend(channels, factor, biases, memory):
+    weights = mlp(channels, 2, biases)
+    present = [weight for weight in weights if weight is not None]
+
+    def run(attend):
+        def forward(x, *present):
+            rest = iter(present)
+            return attend(x, Mlp(*(None if weight is None else next(rest) for weight in weights)), factor)
+
+        return forward
+
+    x = leaf(2, channels, 9, 6, memory=memory)
+    kernel = run(lambda *args: attention.attend(mlps.channel_logits, *args))
+    agree(kernel, run(mlps.attend), (x, *present), 1e-4)
+    assert kernel(x, *present).stride() == x.stride()
+    kernel(x.detach(), *present).sum().backward()  # x without a gradient
+
+
+@pytest.mark.parametrize('memory', FORMATS.values(), ids=FORMATS)
+def test_attend_with_a_shift(memory):
+    x, shift, weights = leaf(2, 6, 4, 5, memory=memory), leaf(6), Mlp(*mlp(6, 2, True))
+    out = torch.empty(2, 9, 4, 5).to(memory_format=memory)[:, 3:]
+    with torch.no_grad():
+        expected = mlps.attend(x, weights, 2, shift)
+        torch.testing.assert_close(attention.attend(mlps.channel_logits, x, weights, 2, shift), expected)
+        attention.attend(mlps.channel_logits, x, weights, 2, shift, out)
+    torch.testing.assert_close(out, expected)
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from mmhoga.models.fast.triton.attention import logits_kernel, scale_kernel
+from mmhoga.models.fast.triton.gates import gradient_kernel, sum_kernel
+
+NUMBERS = ('width', 'out_width', 'grad_width', 'C', 'HW')
+
+
+def compile(kernel, capability, dtype, **constants):
+    signature = {}
+    for name in kernel.arg_names:
+        number = name in NUMBERS or name.lstrip('gc').startswith('w')
+        signature[name] = 'constexpr' if name in constants else 'i32' if number else f'*{dtype}'
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    return len(triton.compile(source, target=GPUTarget('cuda', capability, 32)).asm['cubin'])
+
+
+for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'fp32', True)):
+    for kernel in (sum_kernel, gradient_kernel):
+        for kinds in ((1, 2, 3, 4), (4, 0, -1, -1)):
+            kinds = dict(zip(('K0', 'K1', 'K2', 'K3'), kinds))
+            assert compile(kernel, capability, dtype, LAST=last, BP=128, BC=16, **kinds)
+    for added in (0, 1, 2):
+        assert compile(scale_kernel, capability, dtype, FACTOR=2, ADDED=added, LAST=last, BP=32, BC=64)
+    assert compile(logits_kernel, capability, dtype, FACTOR=1, LAST=last, BP=32, BC=64)
+"""
+
+
+def test_the_kernels_compile_for_gpus():
+    environment = {key: value for key, value in os.environ.items() if key != 'TRITON_INTERPRET'}
+    result = subprocess.run(
+        [sys.executable, '-c', COMPILE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
