@@ -61,7 +61,11 @@ def maps(x: Tensor) -> Maps:
 def gradients(
     plain: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
-    """The gradients of plain operators, for a backward pass that is itself differentiated."""
+    """The gradients of plain operators, for a backward pass that is itself differentiated.
+
+    An input may have been computed from another one. Views of them keep the gradient from taking that way.
+    """
+    inputs = [None if x is None else x.view_as(x) for x in inputs]
     wanted = [x for x, need in zip(inputs, needed) if need and x is not None]
     found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=True))
     return [next(found) if need and x is not None else None for x, need in zip(inputs, needed)]
