@@ -5,6 +5,7 @@
     python benchmarks/derived_cell.py --threads 2 --regions    # also HOGA with compile=True: cells by region
     python benchmarks/derived_cell.py --threads 2 --profile    # the time per operator instead
     python benchmarks/derived_cell.py --count --batch 2        # operator calls, also of SE and CBAM, instead
+    TRITON_INTERPRET=1 python benchmarks/derived_cell.py --count --batch 2 --size 64    # also of HOGA with Triton
     python benchmarks/derived_cell.py --count --batch 2 --compile    # with compiled kernels: takes half an hour
 
 Each side is measured in both memory formats, in turns, and the table shows the faster one. Compiled sides run in
@@ -27,6 +28,7 @@ from torch import nn
 
 from mmhoga.backbones import ResNet
 from mmhoga.deploy import fuse
+from mmhoga.models.fast.triton import launch
 
 FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
 
@@ -117,6 +119,8 @@ def counts(depth: int, hoga: dict, x: torch.Tensor, compiled: bool) -> list[tupl
     attention = {name: dict(type='mmhoga.Attention', name=name) for name in ('se', 'cbam')}
     sides: dict[str, list | None] = {'plain': None, 'HOGA': [hoga]}
     sides |= {name: [dict(cfg=cfg, position='after_conv3')] for name, cfg in attention.items()}
+    if launch.installed() and launch.interpreted():
+        sides['HOGA, Triton'] = [dict(hoga, cfg=dict(hoga['cfg'], triton=True))]
     for name, plugins in sides.items():
         counters = {}
         for run in (inference, training, fused):
@@ -125,7 +129,8 @@ def counts(depth: int, hoga: dict, x: torch.Tensor, compiled: bool) -> list[tupl
             with Calls() as counters[run.__name__]:
                 run(model, x)
         row = [name, *(str(counter.count) for counter in counters.values())]
-        row += [f'{counters[key].bytes / 1e9:.2f}' for key in ('inference', 'training')]
+        known = name != 'HOGA, Triton'  # the bytes of launches are not counted
+        row += [f'{counters[key].bytes / 1e9:.2f}' if known else '' for key in ('inference', 'training')]
         if compiled:
             model = torch.compile(network(inference, plugins, depth, x[:1]).to(memory_format=torch.channels_last))
             start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, Callable, NamedTuple
 
 from torch import Tensor
@@ -40,7 +40,7 @@ def chosen(x: Tensor, triton: bool) -> Kernels:
     Args:
         triton: whether kernels in Triton are wanted. Where they cannot run on ``x``, plain operators do.
     """
-    return _triton() if triton and launch.usable(x) else PLAIN
+    return triton_form() if triton and launch.usable(x) else PLAIN
 
 
 def check_triton(wanted: Any) -> bool:
@@ -60,7 +60,12 @@ def check_triton(wanted: Any) -> bool:
 
 
 @cache
-def _triton() -> Kernels:
-    from mmhoga.models.fast.triton.kernels import TRITON  # not at the top: it imports Triton
+def triton_form() -> Kernels:
+    from mmhoga.models.fast.triton import attention, gates  # not at the top: they import Triton
 
-    return TRITON
+    return PLAIN._replace(
+        begin_cbam=gates.begin_cbam,
+        messages=gates.messages,
+        gated_sum=gates.gated_sum,
+        attend=partial(attention.attend, PLAIN.channel_logits),
+    )

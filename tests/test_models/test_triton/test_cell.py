@@ -16,8 +16,7 @@ from cells import randomize
 
 from mmhoga.genotype import Genotype
 from mmhoga.models import HOGA
-from mmhoga.models.fast.choice import PLAIN, chosen
-from mmhoga.models.fast.triton.kernels import TRITON
+from mmhoga.models.fast.choice import PLAIN, chosen, triton_form
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / 'benchmarks'))
 from side_by_side import calls
@@ -110,7 +109,7 @@ def test_a_second_derivative():
 
 def test_the_form_depends_on_the_input():
     x = torch.randn(1, 4, 3, 3)
-    assert chosen(x, True) is TRITON
+    assert chosen(x, True) is triton_form()
     assert chosen(x.double(), True) is PLAIN
     assert chosen(x, False) is PLAIN
     torch.func.vmap(lambda x: x if chosen(x, True) is PLAIN else 1 / 0)(x)

@@ -69,7 +69,7 @@ def attend(
         return _Attend.apply(channel_logits, factor, x, *mlp)
     last = is_last(x)
     logits = channel_logits(_mean(x), mlp, 1).contiguous()
-    return _scale(x, logits, factor, last, *((shift, 1) if shift is not None else (None, 0)), out)
+    return _scale(x, logits, factor, last, shift, 0 if shift is None else 1, out)
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -225,7 +225,9 @@ class _GatedSum(Function):
         if not ctx.gated:
             return tuple(found)
         if torch.is_grad_enabled():
-            own = gradients(_plain_sum, inputs, [ctx.needs_input_grad[i + j] for i in ctx.gated for j in range(3)], grad)
+            own = gradients(
+                _plain_sum, inputs, [ctx.needs_input_grad[i + j] for i in ctx.gated for j in range(3)], grad
+            )
         else:
             own = _launch_gradients(inputs, grad)
         for place, i in enumerate(ctx.gated):
