@@ -14,6 +14,7 @@ from mmhoga.models.fast.triton import launch
 class Kernels(NamedTuple):
     """One form of each function; see :data:`PLAIN` for what they do."""
 
+    shared: Callable[[Tensor, int], list[Tensor]]
     channel_maps: Callable[..., Tensor]
     pixel_pool: Callable[..., Tensor]
     channel_logits: Callable[..., Tensor]
@@ -24,6 +25,7 @@ class Kernels(NamedTuple):
 
 
 PLAIN = Kernels(
+    shared=lambda x, uses: [x] * uses,
     channel_maps=pools.channel_maps,
     pixel_pool=pools.pixel_pool,
     channel_logits=mlps.channel_logits,
@@ -64,6 +66,7 @@ def triton_form() -> Kernels:
     from mmhoga.models.fast.triton import attention, gates  # not at the top: they import Triton
 
     return PLAIN._replace(
+        shared=gates.shared,
         begin_cbam=gates.begin_cbam,
         messages=gates.messages,
         gated_sum=gates.gated_sum,

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +55,9 @@ class Structure(NamedTuple):
     triton: bool = False  # whether kernels in Triton run where they can
 
 
+Pair = tuple[Tensor, Tensor]
+
+
 def forward(x: Tensor, structure: Structure, weights: CellWeights) -> Tensor:
     """The output of a cell, ``(N, C, H, W)``."""
     kernels = chosen(x, structure.triton)
@@ -91,21 +94,24 @@ def _nodes(
 ) -> list[Tensor]:
     """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``, as new tensors or in ``outputs``."""
     messages: list[list[Message]] = [[] for _ in groups]
-    done: dict[int, Tensor] = {}
+    uses = 2 * len(groups) + 1  # of a node, at most: two by each edge, and one in Eq. (3)
+    inputs = [kernels.shared(group, uses) for group in groups]
+    done: dict[int, list[Tensor]] = {}
 
     def source(edge: tuple[int, int]) -> Tensor:
         j, k = edge
-        return groups[k] if j == k else node(j)
+        return inputs[k].pop() if j == k else node(j)
 
     def node(k: int) -> Tensor:
         if k not in done:
             direct = [Message(source(edge)) for edge in structure.skips if edge[1] == k]
-            done[k] = kernels.gated_sum([*direct, *messages[k]], groups[k], outputs[k] if outputs else None)
-        return done[k]
+            total = kernels.gated_sum([*direct, *messages[k]], groups[k], outputs[k] if outputs else None)
+            done[k] = kernels.shared(total, uses)
+        return done[k].pop()
 
     for level, own in zip(structure.levels, weights):
-        sources = [[source(edge) for edge in batch.edges] for batch in level]
-        for batch, received in zip(level, _messages(level, sources, own, kernels)):
+        pairs = [[(source(edge), source(edge)) for edge in batch.edges] for batch in level]
+        for batch, received in zip(level, _messages(level, pairs, own, kernels)):
             for (_, k), message in zip(batch.edges, received):
                 messages[k].append(message)
     return [node(k) for k in range(len(groups))]
@@ -161,25 +167,30 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _messages(
-    level: Sequence[Batch], sources: Sequence[Sequence[Tensor]], weights: Sequence[Weights], kernels: Kernels
+    level: Sequence[Batch], pairs: Sequence[Sequence[Pair]], weights: Sequence[Weights], kernels: Kernels
 ) -> list[list[Message]]:
-    """The messages of each batch of a level."""
+    """The messages of each batch of a level. Each edge has its input twice, for its maps and for its gate."""
     known = [i for i, own in enumerate(weights) if not own.operations]
-    begun = [_begin(level[i].primitive, sources[i], weights[i].mlp, kernels) for i in known]
+    begun = [_begin(level[i], pairs[i], weights[i].mlp, kernels) for i in known]
     logits = run_stages([one.maps for one in begun], [weights[i].stages for i in known])
     ended = dict(zip(known, kernels.messages(begun, logits)))
     return [
         ended[i]
         if i in ended
-        else [Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1)) for operation, x in zip(own.operations, xs)]
-        for i, (own, xs) in enumerate(zip(weights, sources))
+        else [
+            Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1))
+            for operation, (x, _) in zip(own.operations, own_pairs)
+        ]
+        for i, (own, own_pairs) in enumerate(zip(weights, pairs))
     ]
 
 
-def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None, kernels: Kernels) -> Begun:
+def _begin(batch: Batch, pairs: Sequence[Pair], mlp: Mlp | None, kernels: Kernels) -> Begun:
+    primitive = batch.primitive
+    inputs, xs = zip(*pairs)
     if primitive.startswith('norm'):
-        return Begun(xs, xs[0] if len(xs) == 1 else torch.cat(list(xs), 1))
-    x = _stacked(xs)
+        return Begun(xs, inputs[0] if len(xs) == 1 else torch.cat(inputs, 1))
+    x = _stacked(inputs, {edge if edge[0] == edge[1] else edge[0] for edge in batch.edges})
     if primitive.startswith('spatial'):
         maps = kernels.channel_maps(x)
         return Begun(xs, maps if x.size(1) == len(xs) else maps.repeat(1, len(xs), 1, 1))
@@ -189,8 +200,8 @@ def _begin(primitive: str, xs: Sequence[Tensor], mlp: Mlp | None, kernels: Kerne
     return kernels.begin_cbam(xs, x, logits) if primitive == 'cbam' else Begun(xs, logits)
 
 
-def _stacked(xs: Sequence[Tensor]) -> Tensor:
+def _stacked(xs: Sequence[Tensor], sources: Set[Any]) -> Tensor:
     """``(N, E, C, H, W)``; ``(N, 1, C, H, W)`` if all edges have one input."""
-    if all(x is xs[0] for x in xs):
+    if len(sources) == 1 or all(x is xs[0] for x in xs):
         return xs[0].unsqueeze(1)
     return split_edges(torch.cat(list(xs), 1), len(xs))

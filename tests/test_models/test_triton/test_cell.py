@@ -139,7 +139,7 @@ def test_calls():
             cell(x)
 
     step()
-    assert calls(step) <= 177
+    assert calls(step) <= 171
     cell.eval()
     assert calls(infer) <= 49
     cell.fuse()

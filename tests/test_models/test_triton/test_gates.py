@@ -190,7 +190,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from mmhoga.models.fast.triton.attention import logits_kernel, scale_kernel
-from mmhoga.models.fast.triton.gates import gradient_kernel, sum_kernel
+from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
 
 NUMBERS = ('width', 'out_width', 'grad_width', 'C', 'HW')
 

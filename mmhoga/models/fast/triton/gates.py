@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import Function
 
 from mmhoga.models.fast.kernels import gates as plain
 from mmhoga.models.fast.kernels.gates import Begun, Message
 from mmhoga.models.fast.kernels.pools import channel_maps
+from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
 from mmhoga.models.fast.triton.launch import gradients
-from mmhoga.models.fast.triton.slices import blocks, channel_gate, empty, is_last, maps, pixel_gate, sliced
+from mmhoga.models.fast.triton.slices import blocks, empty, is_last, sliced
 
 # Kinds of gates: none, (N, C, 1, 1), (N, 1, H, W), (N, C, H, W), and the first two together.
 SKIP, CHANNEL, PIXEL, FULL, BOTH = range(5)
@@ -23,99 +22,21 @@ _AT_ONCE = 4  # messages in one launch
 _NO_MESSAGE = (None, 0, None, 0, None, 0)
 
 
-@triton.jit
-def sum_kernel(
-    out, out_width, x0, w0, g0, gw0, c0, cw0, x1, w1, g1, gw1, c1, cw1, x2, w2, g2, gw2, c2, cw2,
-    x3, w3, g3, gw3, c3, cw3, C, HW,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, K3: tl.constexpr,
-    LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """``out = x0 gate0 + x1 gate1 + ...`` for a block of pixels of one image; K: kinds, -1 for no message."""
-    n = tl.program_id(0).to(tl.int64)
-    p = tl.program_id(1) * BP + tl.arange(0, BP)
-    c = tl.arange(0, BC)
-    mask = (p < HW)[:, None] & (c < C)[None, :]
-    total = _product(x0, w0, g0, gw0, c0, cw0, n, p, c, C, HW, K0, LAST)
-    if K1 >= 0:
-        total += _product(x1, w1, g1, gw1, c1, cw1, n, p, c, C, HW, K1, LAST)
-    if K2 >= 0:
-        total += _product(x2, w2, g2, gw2, c2, cw2, n, p, c, C, HW, K2, LAST)
-    if K3 >= 0:
-        total += _product(x3, w3, g3, gw3, c3, cw3, n, p, c, C, HW, K3, LAST)
-    tl.store(maps(out, out_width, n, p, c, HW, LAST), total.to(out.dtype.element_ty), mask=mask)
+def shared(x: Tensor, uses: int) -> list[Tensor]:
+    """The same tensor for several uses, whose gradients are added in one launch. Not all need be used."""
+    return list(_Shared.apply(x, uses)) if torch.is_grad_enabled() and x.requires_grad else [x] * uses
 
 
-@triton.jit
-def gradient_kernel(
-    grad, grad_width, x0, w0, g0, gw0, c0, cw0, x1, w1, g1, gw1, c1, cw1, x2, w2, g2, gw2, c2, cw2,
-    x3, w3, g3, gw3, c3, cw3,
-    dx0, dg0, dc0, dx1, dg1, dc1, dx2, dg2, dc2, dx3, dg3, dc3, C, HW,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, K3: tl.constexpr,
-    LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """The gradients of gated messages. Those of channel gates are sums over one block of pixels."""
-    n = tl.program_id(0).to(tl.int64)
-    p = tl.program_id(1) * BP + tl.arange(0, BP)
-    c = tl.arange(0, BC)
-    mask = (p < HW)[:, None] & (c < C)[None, :]
-    dy = tl.load(maps(grad, grad_width, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
-    _gradients(dy, x0, w0, g0, gw0, c0, cw0, dx0, dg0, dc0, n, p, c, C, HW, K0, LAST)
-    if K1 > 0:
-        _gradients(dy, x1, w1, g1, gw1, c1, cw1, dx1, dg1, dc1, n, p, c, C, HW, K1, LAST)
-    if K2 > 0:
-        _gradients(dy, x2, w2, g2, gw2, c2, cw2, dx2, dg2, dc2, n, p, c, C, HW, K2, LAST)
-    if K3 > 0:
-        _gradients(dy, x3, w3, g3, gw3, c3, cw3, dx3, dg3, dc3, n, p, c, C, HW, K3, LAST)
+class _Shared(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, uses: int) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(x.view_as(x) for _ in range(uses))
 
-
-@triton.jit
-def _product(
-    x, width, gate, gate_width, channel, channel_width, n, p, c, C, HW, KIND: tl.constexpr, LAST: tl.constexpr
-):
-    mask = (p < HW)[:, None] & (c < C)[None, :]
-    value = tl.load(maps(x, width, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
-    if KIND == 1:
-        value *= channel_gate(gate, gate_width, n, c, C)[None, :]
-    if KIND == 2 or KIND == 4:
-        value *= pixel_gate(gate, gate_width, n, p, HW, LAST)[:, None]
-    if KIND == 3:
-        logits = tl.load(maps(gate, gate_width, n, p, c, HW, LAST), mask=mask, other=0.0)
-        value *= tl.sigmoid(logits.to(tl.float32))
-    if KIND == 4:
-        value *= channel_gate(channel, channel_width, n, c, C)[None, :]
-    return value
-
-
-@triton.jit
-def _gradients(
-    dy, x, width, gate, gate_width, channel, channel_width, dx, dgate, dchannel, n, p, c, C, HW,
-    KIND: tl.constexpr, LAST: tl.constexpr,
-):  # fmt: skip
-    """With s the sigmoid of a logit, its gradient is dy x s (1 - s), times the other gate if there is one."""
-    mask = (p < HW)[:, None] & (c < C)[None, :]
-    value = tl.load(maps(x, width, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32) * dy
-    dx_value = dy
-    row = (tl.program_id(1) * tl.num_programs(0) + n) * C + c
-    if KIND == 1:
-        s = channel_gate(gate, gate_width, n, c, C)
-        tl.store(dgate + row, tl.sum(value, 0) * s * (1 - s), mask=c < C)
-        dx_value *= s[None, :]
-    if KIND == 2:
-        s = pixel_gate(gate, gate_width, n, p, HW, LAST)
-        tl.store(dgate + n * HW + p, (tl.sum(value, 1) * s * (1 - s)).to(dgate.dtype.element_ty), mask=p < HW)
-        dx_value *= s[:, None]
-    if KIND == 3:
-        s = tl.sigmoid(tl.load(maps(gate, gate_width, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32))
-        tl.store(maps(dgate, C, n, p, c, HW, LAST), (value * s * (1 - s)).to(dgate.dtype.element_ty), mask=mask)
-        dx_value *= s
-    if KIND == 4:
-        s = pixel_gate(gate, gate_width, n, p, HW, LAST)
-        t = channel_gate(channel, channel_width, n, c, C)
-        by_pixel = tl.sum(value * t[None, :], 1) * s * (1 - s)
-        tl.store(dgate + n * HW + p, by_pixel.to(dgate.dtype.element_ty), mask=p < HW)
-        tl.store(dchannel + row, tl.sum(value * s[:, None], 0) * t * (1 - t), mask=c < C)
-        dx_value *= s[:, None] * t[None, :]
-    tl.store(maps(dx, C, n, p, c, HW, LAST), dx_value.to(dx.dtype.element_ty), mask=mask)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        parts = [Message(grad) for grad in grads if grad is not None]
+        return (gated_sum(parts, parts[0].x) if parts else None), None
 
 
 def begin_cbam(xs: Sequence[Tensor], x: Tensor, logits: Tensor) -> Begun:
