@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import Any, Callable, NamedTuple
 
 from torch import Tensor
 
-from mmhoga.models.fast.kernels import gates, mlps, pools
+from mmhoga.models.fast.kernels import gates, mlps
 from mmhoga.models.fast.triton import launch
 
 
@@ -15,9 +15,6 @@ class Kernels(NamedTuple):
     """One form of each function; see :data:`PLAIN` for what they do."""
 
     shared: Callable[[Tensor, int], list[Tensor]]
-    channel_maps: Callable[..., Tensor]
-    pixel_pool: Callable[..., Tensor]
-    channel_logits: Callable[..., Tensor]
     begin_cbam: Callable[..., gates.Begun]
     messages: Callable[..., list[list[gates.Message]]]
     gated_sum: Callable[..., Tensor]
@@ -26,9 +23,6 @@ class Kernels(NamedTuple):
 
 PLAIN = Kernels(
     shared=lambda x, uses: [x] * uses,
-    channel_maps=pools.channel_maps,
-    pixel_pool=pools.pixel_pool,
-    channel_logits=mlps.channel_logits,
     begin_cbam=gates.begin_cbam,
     messages=gates.messages,
     gated_sum=gates.gated_sum,
@@ -65,10 +59,10 @@ def check_triton(wanted: Any) -> bool:
 def triton_form() -> Kernels:
     from mmhoga.models.fast.triton import attention, gates  # not at the top: they import Triton
 
-    return PLAIN._replace(
+    return Kernels(
         shared=gates.shared,
         begin_cbam=gates.begin_cbam,
         messages=gates.messages,
         gated_sum=gates.gated_sum,
-        attend=partial(attention.attend, PLAIN.channel_logits),
+        attend=attention.attend,
     )

@@ -168,7 +168,7 @@ def test_attend(channels, factor, biases, memory):
         return forward
 
     x = leaf(2, channels, 9, 6, memory=memory)
-    kernel = run(lambda *args: attention.attend(mlps.channel_logits, *args))
+    kernel = run(attention.attend)
     agree(kernel, run(mlps.attend), (x, *present), 1e-4)
     assert kernel(x, *present).stride() == x.stride()
     kernel(x.detach(), *present).sum().backward()  # x without a gradient
@@ -180,8 +180,8 @@ def test_attend_with_a_shift(memory):
     out = torch.empty(2, 9, 4, 5).to(memory_format=memory)[:, 3:]
     with torch.no_grad():
         expected = mlps.attend(x, weights, 2, shift)
-        torch.testing.assert_close(attention.attend(mlps.channel_logits, x, weights, 2, shift), expected)
-        attention.attend(mlps.channel_logits, x, weights, 2, shift, out)
+        torch.testing.assert_close(attention.attend(x, weights, 2, shift), expected)
+        attention.attend(x, weights, 2, shift, out)
     torch.testing.assert_close(out, expected)
 
 

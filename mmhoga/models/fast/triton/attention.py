@@ -55,20 +55,13 @@ def logits_kernel(
     tl.store(partial + row + c, tl.sum(value, 0) * (FACTOR * s * (1 - s)), mask=c < C)
 
 
-def attend(
-    channel_logits: Callable[..., Tensor],
-    x: Tensor,
-    mlp: Mlp,
-    factor: int = 1,
-    shift: Tensor | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
-    """As the plain form, with a function for the MLP. ``shift`` and ``out`` are for use without gradients."""
+def attend(x: Tensor, mlp: Mlp, factor: int = 1, shift: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """As the plain form. ``shift`` and ``out`` are for use without gradients."""
     if torch.is_grad_enabled():
         assert shift is None and out is None
-        return _Attend.apply(channel_logits, factor, x, *mlp)
+        return _Attend.apply(factor, x, *mlp)
     last = is_last(x)
-    logits = channel_logits(_mean(x), mlp, 1).contiguous()
+    logits = plain.channel_logits(_mean(x), mlp, 1).contiguous()
     return _scale(x, logits, factor, last, shift, 0 if shift is None else 1, out)
 
 
@@ -103,11 +96,11 @@ class _Attend(Function):
     """The MLP has a graph of its own, so that its backward pass runs between the two launches of this one."""
 
     @staticmethod
-    def forward(ctx: Any, channel_logits: Callable[..., Tensor], factor: int, x: Tensor, *mlp: Tensor | None) -> Tensor:
+    def forward(ctx: Any, factor: int, x: Tensor, *mlp: Tensor | None) -> Tensor:
         inner = [None if weight is None else weight.detach().requires_grad_(weight.requires_grad) for weight in mlp]
         pooled = _mean(x).requires_grad_()
         with torch.enable_grad():
-            logits = channel_logits(pooled, Mlp(*inner), 1)  # type: ignore[arg-type]
+            logits = plain.channel_logits(pooled, Mlp(*inner), 1)  # type: ignore[arg-type]
         ctx.save_for_backward(x, *mlp)
         ctx.inner = pooled, inner, logits
         ctx.factor, ctx.last = factor, is_last(x)
@@ -116,9 +109,9 @@ class _Attend(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         inputs = ctx.saved_tensors
-        needed = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
-            return None, None, *gradients(_plain(ctx.factor), inputs, needed, grad)
+            return None, *gradients(_plain(ctx.factor), inputs, needed, grad)
         x, last = inputs[0], ctx.last
         pooled, inner, logits = ctx.inner
         values = logits.detach().contiguous()
@@ -136,4 +129,4 @@ class _Attend(Function):
         rest = iter(found)
         weights = [next(rest) if weight is not None and weight.requires_grad else None for weight in inner]
         dx = _scale(grad, values, ctx.factor, last, dpooled.contiguous(), 2) if needed[0] else None
-        return None, None, dx, *weights
+        return None, dx, *weights
