@@ -22,6 +22,7 @@ from mmhoga.cli.main import main
 from mmhoga.cli.run import errors
 from mmhoga.cli.run.annotations import require_numbers
 from mmhoga.cli.run.errors import LONGEST
+from mmhoga.cli.run.faults import fault
 from mmhoga.cli.run.pictures import name_pictures
 from mmhoga.cli.run.weights import not_numbers
 from mmhoga.hosts import LaunchError
@@ -302,3 +303,24 @@ def test_a_killed_worker(trained, tmp_path, monkeypatch, capsys):
     message = capsys.readouterr().err.rpartition('error: ')[2]
     assert 'DataLoader worker' in message and 'num_workers' in message and 'The last checkpoint is none.' in message
     assert message.count('\n') == 1
+
+
+def test_a_worker_that_was_killed_while_it_sent_a_batch(trained, tmp_path, monkeypatch, capsys):
+    """Then the loader gets the error of its connection. One of another connection keeps its traceback."""
+    folder, _ = trained
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def reset(*_):
+        raise ConnectionResetError(104, 'Connection reset by peer')
+
+    iterator = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+    calls = iter([iterator._try_get_data])
+    monkeypatch.setattr(iterator, '_try_get_data', lambda *arguments: next(calls, reset)(*arguments))
+    options = ['--cfg-options', 'train_dataloader.num_workers=1', 'train_dataloader.batch_size=1']
+    assert main(['train', str(folder / 'tiny.py'), '--work-dir', 'run', *options]) == 2
+    message = capsys.readouterr().err.rpartition('error: ')[2]
+    assert message.startswith('A DataLoader worker has ended (ConnectionResetError: ') and '--resume' in message
+    with pytest.raises(ConnectionResetError) as caught:
+        reset()
+    assert fault('run', caught.value) is None

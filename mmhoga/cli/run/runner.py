@@ -6,7 +6,6 @@ Functions named ``set_...`` apply a flag to the config in place. Some return a n
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from mmhoga.cli.run import distributed
 from mmhoga.cli.run.annotations import require_numbers
 from mmhoga.cli.run.arguments import add_config_options, command_parser
 from mmhoga.cli.run.errors import explained, keep_traceback
+from mmhoga.cli.run.faults import fault
 from mmhoga.cli.run.pictures import name_pictures
 from mmhoga.cli.run.resume import TrainingFilesHook
 from mmhoga.cli.run.weights import WeightsHook
@@ -29,14 +29,11 @@ from mmhoga.hosts import (
     LaunchError,
     import_mmpretrain,
     load_config,
-    one_paragraph,
     require_model,
     set_preprocessor,
     walk,
 )
 from mmhoga.search.resume.state import SearchError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_parser(purpose: str, example: str, work_dir: str = 'work_dirs/CONFIG') -> argparse.ArgumentParser:
@@ -96,7 +93,7 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
     except LaunchError:
         raise
     except Exception as error:
-        if problem := _fault(cfg.work_dir, error):
+        if problem := fault(cfg.work_dir, error):
             raise LaunchError(problem) from error
         if first_step.reached:
             keep_traceback(error)
@@ -104,22 +101,6 @@ def run_config(cfg: Config, parts: Sequence[str], action: Callable[[Runner], Non
     finally:
         if last:
             distributed.leave()
-
-
-def _fault(work_dir: str, error: Exception) -> str | None:
-    """The message for a full disk and for a killed worker, at any time; None for other exceptions."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        problem, remedy = f'{error.filename or work_dir}: {error.strerror}.', 'Free disk space'
-    elif isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker'):
-        problem = one_paragraph(error)
-        remedy = 'If memory ran out, set fewer num_workers or a smaller batch_size,'
-    else:
-        return None
-    try:
-        last = last_checkpoint(work_dir) or 'none'
-    except FileNotFoundError:
-        last = 'none that is whole'
-    return f'{problem} The last checkpoint is {last}. {remedy} and continue with --resume.'
 
 
 class FirstStepHook(Hook):
