@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 
 from torch import Tensor
 
-from mmhoga.models.fast.kernels import gates, mlps
+from mmhoga.models.fast.kernels import gates, mlps, pools
 from mmhoga.models.fast.triton import launch
 
 
@@ -15,6 +15,9 @@ class Kernels(NamedTuple):
     """One form of each function; see :data:`PLAIN` for what they do."""
 
     shared: Callable[[Tensor, int], list[Tensor]]
+    channel_maps: Callable[..., Tensor]
+    pixel_pool: Callable[..., Tensor]
+    channel_logits: Callable[..., Tensor]
     begin_cbam: Callable[..., gates.Begun]
     messages: Callable[..., list[list[gates.Message]]]
     gated_sum: Callable[..., Tensor]
@@ -23,6 +26,9 @@ class Kernels(NamedTuple):
 
 PLAIN = Kernels(
     shared=lambda x, uses: [x] * uses,
+    channel_maps=pools.channel_maps,
+    pixel_pool=pools.pixel_pool,
+    channel_logits=mlps.channel_logits,
     begin_cbam=gates.begin_cbam,
     messages=gates.messages,
     gated_sum=gates.gated_sum,
@@ -57,10 +63,13 @@ def check_triton(wanted: Any) -> bool:
 
 @cache
 def triton_form() -> Kernels:
-    from mmhoga.models.fast.triton import attention, gates  # not at the top: they import Triton
+    from mmhoga.models.fast.triton import attention, gates, mlps, pools  # not at the top: they import Triton
 
     return Kernels(
         shared=gates.shared,
+        channel_maps=pools.channel_maps,
+        pixel_pool=pools.pixel_pool,
+        channel_logits=mlps.channel_logits,
         begin_cbam=gates.begin_cbam,
         messages=gates.messages,
         gated_sum=gates.gated_sum,

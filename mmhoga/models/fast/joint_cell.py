@@ -17,9 +17,9 @@ from mmhoga.models.fast.choice import Kernels, chosen
 from mmhoga.models.fast.joint_weights import Stage
 from mmhoga.models.fast.kernels.convolutions import convolve
 from mmhoga.models.fast.kernels.gates import Begun, Message, relu
-from mmhoga.models.fast.kernels.mlps import Mlp, channel_logits
+from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.fast.kernels.modes import is_channels_last, traced
-from mmhoga.models.fast.kernels.pools import channel_maps, group_sum, pixel_mean, pixel_pool
+from mmhoga.models.fast.kernels.pools import group_sum, pixel_mean
 from mmhoga.models.fast.schedule import Batch
 from mmhoga.models.operations import EdgeInput, split_edges
 
@@ -192,11 +192,11 @@ def _begin(batch: Batch, pairs: Sequence[Pair], mlp: Mlp | None, kernels: Kernel
         return Begun(xs, inputs[0] if len(xs) == 1 else torch.cat(inputs, 1))
     x = _stacked(inputs, {edge if edge[0] == edge[1] else edge[0] for edge in batch.edges})
     if primitive.startswith('spatial'):
-        maps = channel_maps(x)
+        maps = kernels.channel_maps(x)
         return Begun(xs, maps if x.size(1) == len(xs) else maps.repeat(1, len(xs), 1, 1))
     assert mlp is not None
-    pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else pixel_pool(x)  # (N, E or 1, P, C)
-    logits = channel_logits(pooled, mlp, 1 if primitive == 'se' else 2)[..., None, None]  # (N, E, C, 1, 1)
+    pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else kernels.pixel_pool(x)  # (N, E or 1, P, C)
+    logits = kernels.channel_logits(pooled, mlp, 1 if primitive == 'se' else 2)[..., None, None]  # (N, E, C, 1, 1)
     return kernels.begin_cbam(xs, x, logits) if primitive == 'cbam' else Begun(xs, logits)
 
 

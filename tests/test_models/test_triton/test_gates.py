@@ -11,16 +11,12 @@ pytest.importorskip('triton', reason='kernels in Triton need Triton')
 if os.environ.get('TRITON_INTERPRET') != '1':
     pytest.skip('needs TRITON_INTERPRET=1 from the start; test_interpreter.py runs it so', allow_module_level=True)
 
+from triton_forms import FORMATS, agree, leaf
+
 from mmhoga.models.fast.kernels import mlps
 from mmhoga.models.fast.kernels.gates import Message
 from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.fast.triton import attention, gates
-
-FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
-
-
-def leaf(*shape, memory=torch.contiguous_format, dtype=torch.float32):
-    return torch.randn(shape).to(dtype=dtype, memory_format=memory).requires_grad_()
 
 
 def messages_of(kinds, channels, memory, dtype=torch.float32, size=(5, 7)):
@@ -56,34 +52,6 @@ def plain_sum(messages):
 
 def kernel_sum(messages):
     return gates.gated_sum(messages, messages[0].x)
-
-
-def agree(kernel, plain, inputs, tolerance=1e-5, second=True):
-    """Compare values, gradients and, if wanted, second derivatives."""
-    close = dict(rtol=tolerance, atol=tolerance)
-    expected = plain(*inputs)
-    torch.testing.assert_close(kernel(*inputs), expected, **close)
-    probe = torch.randn_like(expected).requires_grad_()
-    wanted = dict(allow_unused=True)
-    firsts = [torch.autograd.grad(f(*inputs), inputs, probe, **wanted) for f in (kernel, plain)]
-    torch.testing.assert_close(
-        [g for g in firsts[0] if g is not None], [g for g in firsts[1] if g is not None], **close
-    )
-    assert [g is None for g in firsts[0]] == [g is None for g in firsts[1]]
-    if second:
-        sums = [
-            sum(
-                g.square().sum()
-                for g in torch.autograd.grad(f(*inputs), inputs, probe, create_graph=True, **wanted)
-                if g is not None
-            )
-            for f in (kernel, plain)
-        ]
-        seconds = [torch.autograd.grad(total, (*inputs, probe), allow_unused=True) for total in sums]
-        for actual, reference in zip(*seconds):
-            assert (actual is None) == (reference is None)
-            if actual is not None:
-                torch.testing.assert_close(actual, reference, rtol=1e-4, atol=1e-4)
 
 
 SUMS = [
@@ -191,14 +159,18 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from mmhoga.models.fast.triton.attention import logits_kernel, scale_kernel
 from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
+from mmhoga.models.fast.triton.mlps import forward_kernel, input_gradient_kernel, weight_gradient_kernel
+from mmhoga.models.fast.triton.pools import (
+    channel_gradient_kernel, channel_pool_kernel, pixel_gradient_kernel, pixel_pool_kernel
+)
 
-NUMBERS = ('width', 'out_width', 'grad_width', 'C', 'HW')
+NUMBERS = ('width', 'out_width', 'grad_width', 'channels', 'stride', 'C', 'HW', 'H', 'N')
 
 
 def compile(kernel, capability, dtype, **constants):
     signature = {}
     for name in kernel.arg_names:
-        number = name in NUMBERS or name.lstrip('gc').startswith('w')
+        number = name in NUMBERS or name.lstrip('gc')[:2] in ('w0', 'w1', 'w2', 'w3')
         signature[name] = 'constexpr' if name in constants else 'i32' if number else f'*{dtype}'
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     return len(triton.compile(source, target=GPUTarget('cuda', capability, 32)).asm['cubin'])
@@ -212,6 +184,13 @@ for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'f
     for added in (0, 1, 2):
         assert compile(scale_kernel, capability, dtype, FACTOR=2, ADDED=added, LAST=last, BP=32, BC=64)
     assert compile(logits_kernel, capability, dtype, FACTOR=1, LAST=last, BP=32, BC=64)
+    for kernel in (channel_pool_kernel, channel_gradient_kernel):
+        assert compile(kernel, capability, dtype, STEP=16, GATED=last, LAST=last, BP=128, BC=16)
+    for kernel in (pixel_pool_kernel, pixel_gradient_kernel):
+        assert compile(kernel, capability, dtype, LAST=last, BP=128, BC=16)
+    assert compile(input_gradient_kernel, capability, dtype, P=2, BH=16, BC=64)
+    for kernel in (forward_kernel, weight_gradient_kernel):
+        assert compile(kernel, capability, dtype, SHARED=last, B1=last, B2=True, P=2, BH=16, BC=64)
 """
 
 

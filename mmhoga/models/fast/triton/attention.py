@@ -13,6 +13,7 @@ from torch.autograd.function import Function
 from mmhoga.models.fast.kernels import mlps as plain
 from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.fast.triton.launch import gradients
+from mmhoga.models.fast.triton.mlps import channel_logits
 from mmhoga.models.fast.triton.slices import blocks, channel_gate, empty, is_last, maps, sliced
 
 _CHANNELS = 64  # of a block at most
@@ -61,7 +62,7 @@ def attend(x: Tensor, mlp: Mlp, factor: int = 1, shift: Tensor | None = None, ou
         assert shift is None and out is None
         return _Attend.apply(factor, x, *mlp)
     last = is_last(x)
-    logits = plain.channel_logits(_mean(x), mlp, 1).contiguous()
+    logits = channel_logits(_mean(x), mlp, 1).contiguous()
     return _scale(x, logits, factor, last, shift, 0 if shift is None else 1, out)
 
 
@@ -100,7 +101,7 @@ class _Attend(Function):
         inner = [None if weight is None else weight.detach().requires_grad_(weight.requires_grad) for weight in mlp]
         pooled = _mean(x).requires_grad_()
         with torch.enable_grad():
-            logits = plain.channel_logits(pooled, Mlp(*inner), 1)  # type: ignore[arg-type]
+            logits = channel_logits(pooled, Mlp(*inner), 1)  # type: ignore[arg-type]
         ctx.save_for_backward(x, *mlp)
         ctx.inner = pooled, inner, logits
         ctx.factor, ctx.last = factor, is_last(x)

@@ -11,9 +11,9 @@ from torch.autograd.function import Function
 
 from mmhoga.models.fast.kernels import gates as plain
 from mmhoga.models.fast.kernels.gates import Begun, Message
-from mmhoga.models.fast.kernels.pools import channel_maps
 from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
 from mmhoga.models.fast.triton.launch import gradients
+from mmhoga.models.fast.triton.pools import channel_maps
 from mmhoga.models.fast.triton.slices import blocks, empty, is_last, sliced
 
 # Kinds of gates: none, (N, C, 1, 1), (N, 1, H, W), (N, C, H, W), and the first two together.
@@ -41,8 +41,7 @@ class _Shared(Function):
 
 def begin_cbam(xs: Sequence[Tensor], x: Tensor, logits: Tensor) -> Begun:
     """As the plain form, without the scaled copy of x."""
-    maps = channel_maps(x * logits.sigmoid())
-    return Begun(xs, maps, logits)
+    return Begun(xs, channel_maps(x, logits), logits)
 
 
 def messages(begun: Sequence[Begun], logits: list[Tensor]) -> list[list[Message]]:

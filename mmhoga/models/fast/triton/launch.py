@@ -1,4 +1,4 @@
-"""When kernels run, how they read feature maps, and what they do when a backward pass is differentiated."""
+"""When kernels run, and what they do when a backward pass is differentiated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,22 +39,6 @@ def interpreted() -> bool:
 @cache
 def installed() -> bool:
     return find_spec('triton') is not None
-
-
-class Maps(NamedTuple):
-    """A tensor ``(N, C, H, W)`` for a kernel, which reads element (n, c, p) at ``n batch + c channel + p pixel``."""
-
-    tensor: Tensor
-    batch: int
-    channel: int
-    pixel: int
-
-
-def maps(x: Tensor) -> Maps:
-    """The strides of ``(N, C, H, W)``, with H and W as one dimension; a copy where they cannot be one."""
-    if x.size(2) > 1 and x.stride(2) != x.size(3) * x.stride(3):
-        x = x.contiguous()
-    return Maps(x, x.stride(0), x.stride(1), x.stride(3) if x.size(3) > 1 else x.stride(2))
 
 
 def gradients(
