@@ -22,6 +22,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+HOST_PARTS = ('apis', 'models', 'datasets', 'evaluation', 'engine', 'visualization')
 
 
 def quicken_runs():
@@ -159,7 +160,7 @@ def main():
 
     torch.set_num_threads(1)
     host = sys.argv[2]
-    for part in ('apis', 'models', 'datasets', 'evaluation', 'engine', 'visualization'):
+    for part in HOST_PARTS:
         import_module(f'{host}.{part}')
     assert 'mmhoga' not in sys.modules
     quicken_runs()

@@ -22,7 +22,6 @@ LIBRARIES = (
     'matplotlib.backends.backend_agg',
     'torch.distributed.run',
 )
-HOST_PARTS = ('apis', 'models', 'datasets', 'evaluation', 'engine', 'visualization')
 
 
 def start_server(path=None, hosts=('mmpretrain', 'mmdet', 'mmpose')):
@@ -118,7 +117,7 @@ def serve(folder, hosts):
 
     import entry_points
 
-    for name in (*LIBRARIES, *(f'{host}.{part}' for host in hosts for part in HOST_PARTS)):
+    for name in (*LIBRARIES, *(f'{host}.{part}' for host in hosts for part in entry_points.HOST_PARTS)):
         import_module(name)
     entry_points.quicken_runs()
     gc.collect()
@@ -235,7 +234,7 @@ def become(folder, request, files):
 
 
 def run(kind, *rest):
-    """What Python does with its arguments."""
+    """Run a module, code or a script, as Python does."""
     import runpy
     import types
 

@@ -87,8 +87,10 @@ def test_the_wider_type():
 
 
 def test_large_maps_have_the_plain_form():
-    x = torch.randn(1, 1, 1, 200, 100)
+    x = torch.randn(1, 1, 1, 200, 100, requires_grad=True)
     torch.testing.assert_close(pools.pixel_pool(x), pixel_pools_of(x))
+    assert type(pools.pixel_pool(x).grad_fn) is type(plain_pools.pixel_pool(x).grad_fn)
+    assert type(pools.pixel_pool(x[..., :9]).grad_fn) is not type(plain_pools.pixel_pool(x).grad_fn)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])

@@ -44,7 +44,7 @@ def channel_pool_kernel(
     two = tl.arange(0, 2)
     both = tl.where(two[None, :] == 0, top[:, None], mean[:, None])
     pointers = maps(out, 2 * edges, n, p, 2 * e + two, HW, LAST)
-    tl.store(pointers, both.to(out.dtype.element_ty), mask=(p < HW)[:, None] & (two < 2)[None, :])
+    tl.store(pointers, both.to(out.dtype.element_ty), mask=(p < HW)[:, None])
 
 
 @triton.jit
@@ -141,6 +141,13 @@ def pixel_pool(x: Tensor) -> Tensor:
     return plain.pixel_pool(x) if x.size(-1) * x.size(-2) > _MOST_PIXELS else _PixelPool.apply(x)
 
 
+def _flat(x: Tensor) -> tuple[Tensor, int, bool]:
+    """``(N, E * C, H, W)``, its width, and whether it is read as channels_last."""
+    flat = x.flatten(1, 2)
+    last = is_last(flat)
+    return *sliced(flat, last), last
+
+
 def _plain_maps(x: Tensor, logits: Tensor | None) -> Tensor:
     return plain.channel_maps(x if logits is None else x * logits.sigmoid())
 
@@ -150,9 +157,7 @@ class _ChannelMaps(Function):
     def forward(ctx: Any, x: Tensor, logits: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, logits)
         images, edges, channels, height, width = x.shape
-        flat = x.flatten(1, 2)
-        last = is_last(flat)
-        flat, total = sliced(flat, last)
+        flat, total, last = _flat(x)
         values = None if logits is None else logits.contiguous()
         count = edges if values is None else values.size(1)
         pixels = height * width
@@ -173,9 +178,7 @@ class _ChannelMaps(Function):
         if torch.is_grad_enabled():
             return tuple(gradients(_plain_maps, (x, logits), ctx.needs_input_grad, grad))
         images, edges, channels, height, width = x.shape
-        flat = x.flatten(1, 2)
-        last = is_last(flat)
-        flat, total = sliced(flat, last)
+        flat, total, last = _flat(x)
         grad, grad_width = sliced(grad, last)
         values = None if logits is None else logits.contiguous()
         count = edges if values is None else values.size(1)
@@ -196,9 +199,7 @@ class _PixelPool(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         images, edges, channels, height, width = x.shape
-        flat = x.flatten(1, 2)
-        last = is_last(flat)
-        flat, total = sliced(flat, last)
+        flat, total, last = _flat(x)
         out = x.new_empty((images, edges, 2, channels))
         counts = x.new_empty((images, edges * channels), dtype=torch.float32)
         high, wide, _ = blocks(min(edges * channels, 16), height * width)
@@ -215,9 +216,7 @@ class _PixelPool(Function):
         if torch.is_grad_enabled():
             return gradients(plain.pixel_pool, (x,), (True,), grad)[0]
         images, edges, channels, height, width = x.shape
-        flat = x.flatten(1, 2)
-        last = is_last(flat)
-        flat, total = sliced(flat, last)
+        flat, total, last = _flat(x)
         high, wide, along = blocks(min(edges * channels, 64), height * width)
         dx = empty(flat, last)
         pixel_gradient_kernel[(images, along, triton.cdiv(edges * channels, wide))](
