@@ -268,7 +268,8 @@ def test_two_processes(root, tmp_path):
     """Both stages run in one process group; one process writes the files between them."""
     text = TRAINING.replace("custom_hooks = [dict(type='InterruptedHook')]\n", '')
     (tmp_path / 'toy.py').write_text(text)
-    command = '-m mmhoga search toy.py --launcher pytorch --epochs 1 --then train'.split() + CHOICES
+    options = ['--launcher', 'pytorch', *CHOICES, '--epochs', '1', '--then', 'train']
+    command = ['-m', 'mmhoga', 'search', 'toy.py', *options]
     first, second = in_two_processes(*command, folder=tmp_path, PYTHONPATH=str(root))
     assert first.count('Genotype after 1 epochs of search') == 1 and 'Genotype after' not in second
     assert (tmp_path / 'work_dirs/toy-search/train/epoch_2.pth').exists()
