@@ -27,7 +27,9 @@ ARGS ?=
 # arbitrary. The hash includes the directory, because a virtual environment breaks when it is moved.
 READY := $(VENV)/.ready-$(shell (pwd; cat $(PINS)) | sha256sum | cut -c1-16)
 
+# pip compiles on one core and takes most of its time for that; compileall uses them all.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --no-compile
 # -E: pages depend on code (docstrings, --help), so they are always built anew. -W: a warning is an error.
 DOCS := $(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
 
@@ -42,14 +44,14 @@ demo: $(READY) ## Search an attention on handwritten digits, train it and its ri
 
 test: $(READY) ## Run every test; ARGS='-k name' selects. STACK=oldest, py313 or onedl: the smoke suite with those versions
 ifeq ($(STACK),)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 else
 	$(BIN)/python tests/smoke.py $(STACK) $(ARGS)
 endif
 
 coverage: $(READY) ## Run every test, and print the lines of mmhoga that none of them runs
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
@@ -81,20 +83,22 @@ $(READY):
 	@if [ -e $(VENV)/.incomplete ]; then echo "== An earlier set-up was interrupted: starting afresh."; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && rm -f $(VENV)/.ready-* && touch $(VENV)/.incomplete
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade 'pip>=25'
 ifeq ($(STACK),)
 	@echo "== 1/3 torch, the OpenMMLab hosts and the tools"
-	$(PIP) install -r requirements/pinned.txt -c requirements/constraints.txt
+	$(INSTALL) -r requirements/pinned.txt -c requirements/constraints.txt
 	@echo "== 2/3 mmpose, without chumpy, which does not build"
-	$(PIP) install --no-deps -r requirements/no-deps.txt
+	$(INSTALL) --no-deps -r requirements/no-deps.txt
 else
 	@echo "== 1/3 torch, the hosts and the tools: a complete list, so without requirements"
-	$(PIP) install --no-deps -r requirements/stacks/$(STACK).txt
+	$(INSTALL) --no-deps -r requirements/stacks/$(STACK).txt
 	@echo "== 2/3 xtcocotools, with the numpy that is installed now; it has no wheel for Python 3.12 and newer"
-	$(PIP) install --no-deps --no-build-isolation -r requirements/stacks/built.txt
+	$(INSTALL) --no-deps --no-build-isolation -r requirements/stacks/built.txt
 endif
 	@echo "== 3/3 mmhoga itself, editable"
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@# This environment has mmcv-lite, so hosts must work in it whichever package is imported first.
 	@$(BIN)/python -c "import sysconfig; open(sysconfig.get_path('purelib') + '/mmhoga_stand_in.pth', 'w').write('import mmhoga\n')"
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # packages bring files that are not for this Python
 	@rm $(VENV)/.incomplete && touch $@
 	@echo "== $(VENV) is ready."

@@ -1,11 +1,9 @@
 """What all tests share: threads, seeds, isolation, and the recorded numbers of the authors' code."""
 
 import functools
-import gc
 import logging
 import os
 import random
-import sys
 from pathlib import Path
 
 # Each worker of pytest-xdist is a process; two of them with all cores each would wait for one another. Set
@@ -20,6 +18,22 @@ from entry_points import quicken_runs
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 
+# Files that take longest, which start first, so that no process of the tests waits for another one at the end.
+SLOWEST = (
+    'test_interpreter',
+    'test_configs',
+    'test_wheel',
+    'test_export',
+    'test_compile',
+    'test_entry_points',
+    'test_insert',
+    'test_families',
+    'test_downstream',
+    'test_tools',
+    'test_resume',
+    'test_without_openmmlab',
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT.parent / 'shared' / 'golden'
 
@@ -27,17 +41,11 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)
 
 quicken_runs()  # half of the time of a small training
-frozen = {'modules': 0}
 
 
-@pytest.fixture(autouse=True)
-def quick_garbage_collection():
-    """Each data set of mmengine collects garbage, and so visits every object of the hosts, unless these are frozen."""
-    yield
-    if len(sys.modules) > frozen['modules'] + 100:
-        frozen['modules'] = len(sys.modules)
-        gc.collect()
-        gc.freeze()
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(autouse=True)

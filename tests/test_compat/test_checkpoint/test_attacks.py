@@ -186,8 +186,10 @@ def served(folder):
     handler.log_message = lambda *_: None
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}'
-        server.shutdown()
+        try:
+            yield f'http://127.0.0.1:{server.server_port}'
+        finally:  # or its thread reads the closed socket again and again, to the end of all tests
+            server.shutdown()
 
 
 def by_resuming(path):
