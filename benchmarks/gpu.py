@@ -43,6 +43,7 @@ SECTIONS = {
     'search_epoch': 110,
     'distributed': 75,
     'detector': 75,
+    'triton_kernels': 240,
     'compiled': 240,
     'predicted': 60,
 }

@@ -57,6 +57,12 @@ def test_networks(gpu, tmp_path, monkeypatch):
     assert len(calls) == 4 + 4 + 2 and all(row['ms'] == 750 and row['ratio'] == 1 for row in rows(tmp_path, 'networks'))
 
 
+def test_without_a_gpu_triton_is_not_measured(gpu, tmp_path):
+    assert gpu.run_here('triton_kernels', tmp_path, toy=True) == 0
+    (row,) = rows(tmp_path, 'triton_kernels')
+    assert 'neither a GPU nor its interpreter' in row['skipped']
+
+
 @pytest.mark.parametrize(
     ('end', 'limit', 'status'),
     [('', 60, 'done'), ('sys.exit(3)', 60, 'failed with exit code 3'), ('time.sleep(60)', 2, 'stopped after 2 s')],

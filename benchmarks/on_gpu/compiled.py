@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from on_gpu.measure import Run, seconds, times, work
-from on_gpu.networks import images, inference, network, training
+from on_gpu.networks import NETWORKS, images, inference, network, training
 from on_gpu.results import Results
 from on_gpu.search_step import both_steps
 from search_step import Classifier, alpha_step, weight_step
@@ -54,7 +54,9 @@ def compare(results: Results, name: str, task: str, run, compiler, x: torch.Tens
     labels = dict(task=f'{task}, batch {len(x)}', form=', '.join(filter(None, (name, extra))))
     with results.attempt(**labels):
         torch._dynamo.reset()
-        eager = network(name.partition(',')[0], results, stages=1 if results.toy else 4).train(run is training)
+        eager = network(NETWORKS[name.partition(',')[0]], results, stages=1 if results.toy else 4).train(
+            run is training
+        )
         compiled = compiler(copy.deepcopy(eager))
         expected = run(eager, x)
         start = time.monotonic()

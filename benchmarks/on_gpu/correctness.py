@@ -6,7 +6,7 @@ A number is the relative error in the Euclidean norm: of the output / of the gra
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
 
 import torch
@@ -32,7 +32,12 @@ ON_CPU = ('fp32', 'bf16', 'fp32 NHWC')
 
 
 def measure(results: Results) -> None:
-    for name, build in cells(16 if results.toy else 64):
+    measure_cells(results, cells(16 if results.toy else 64))
+
+
+def measure_cells(results: Results, cells: Iterable[tuple[str, Callable[[], nn.Module]]]) -> None:
+    """A row for each cell, which counts as an error if a number is above its limit."""
+    for name, build in cells:
         with results.attempt(cell=name):
             torch.manual_seed(0)
             cell = build()

@@ -6,6 +6,7 @@ forward and the backward pass, without an optimizer. Ratios are to the plain net
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -27,10 +28,16 @@ NETWORKS: dict[str, Any] = {
 
 
 def measure(results: Results) -> None:
+    measure_networks(results, NETWORKS)
+
+
+def measure_networks(results: Results, plugins: Mapping[str, Any]) -> None:
+    """Compare networks, by the plugins of their backbones. One is 'plain'; that and cells of HOGA are fused, too."""
     networks: dict[str, nn.Module] = {}
-    for name in (*NETWORKS, 'plain fused', 'HOGA fused'):
+    for name in (*plugins, *(f'{name} fused' for name in plugins if name.startswith(('plain', 'HOGA')))):
         with results.attempt(task='build', network=name):
-            networks[name] = network(name.removesuffix(' fused'), results, fused=name.endswith('fused'))
+            own = plugins[name.removesuffix(' fused')]
+            networks[name] = network(own, results, fused=name.endswith('fused'))
     for name, model, batch in (('inference', inference, 1), ('inference', inference, 32), ('training', training, 64)):
         x = images(2 if results.toy and batch > 1 else batch, results)
         sides = {}
@@ -62,11 +69,11 @@ def compare(results: Results, sides: dict[str, Run], **labels: str) -> None:
                 results.row(**labels, network=name, **times(taken[name], base), **work(working[name], results.device))
 
 
-def network(name: str, results: Results, *, fused: bool = False, stages: int = 4) -> nn.Module:
-    """On the device, in channels_last. Weights are random."""
+def network(plugins: Any, results: Results, *, fused: bool = False, stages: int = 4) -> nn.Module:
+    """ResNet-50 on the device, in channels_last. Weights are random."""
     torch.manual_seed(0)
     small: dict[str, Any] = dict(stem_channels=8, base_channels=8) if results.toy else {}
-    model = ResNet(50, num_stages=stages, out_indices=(stages - 1,), **small, plugins=NETWORKS[name])
+    model = ResNet(50, num_stages=stages, out_indices=(stages - 1,), **small, plugins=plugins)
     if fused:
         model = fuse(model, torch.randn(1, 3, 64, 64))
     return model.to(results.device, memory_format=torch.channels_last)
