@@ -99,6 +99,6 @@ endif
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	@# This environment has mmcv-lite, so hosts must work in it whichever package is imported first.
 	@$(BIN)/python -c "import sysconfig; open(sysconfig.get_path('purelib') + '/mmhoga_stand_in.pth', 'w').write('import mmhoga\n')"
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # packages bring files that are not for this Python
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true  # packages bring files that are not for this Python
 	@rm $(VENV)/.incomplete && touch $@
 	@echo "== $(VENV) is ready."
