@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 # Operators that only allocate memory.
@@ -48,7 +48,8 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 class Calls(TorchDispatchMode):
     """Counts operator calls below autograd, without views and allocations, and launches of kernels in Triton.
 
-    Launches are counted in Triton's interpreter only (``TRITON_INTERPRET=1``), and their bytes are not.
+    Launches are counted where Triton's interpreter is on (``TRITON_INTERPRET=1``), and not run, which would take long:
+    what they compute has any values.
 
     Attributes:
         count: the number of calls.
@@ -63,12 +64,9 @@ class Calls(TorchDispatchMode):
     def __enter__(self) -> Calls:
         interpreter = sys.modules.get('triton.runtime.interpreter')
         if interpreter is not None:
-            launch = interpreter.GridExecutor.__call__
 
-            def counted(*args: Any, **kwargs: Any) -> Any:
-                self.count += 1
-                with _disable_current_modes():  # the interpreter calls operators, which a GPU does not
-                    return launch(*args, **kwargs)
+            def counted(_: Any, *args: Any, **kwargs: Any) -> None:
+                self._add(args, kwargs)
 
             self._launches.enter_context(mock.patch.object(interpreter.GridExecutor, '__call__', counted))
         return super().__enter__()
@@ -81,11 +79,14 @@ class Calls(TorchDispatchMode):
         is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
         result = func(*args, **(kwargs or {}))
         if not is_view and not str(func).startswith(ALLOCATE):
-            self.count += 1
             read = {name: value for name, value in (kwargs or {}).items() if name != 'out'}  # out is the result
-            tensors = [leaf for leaf in tree_leaves((args, read, result)) if isinstance(leaf, Tensor)]
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self._add(args, read, result)
         return result
+
+    def _add(self, *values: Any) -> None:
+        self.count += 1
+        tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+        self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def calls(run: Callable[[], Any]) -> int:
