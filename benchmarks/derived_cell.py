@@ -3,6 +3,7 @@
     python benchmarks/derived_cell.py --threads 2
     python benchmarks/derived_cell.py --threads 2 --compile    # also both sides compiled: takes 10 minutes
     python benchmarks/derived_cell.py --threads 2 --regions    # also HOGA with compile=True: cells by region
+    python benchmarks/derived_cell.py --threads 2 --regions static    # the same for one image size
     python benchmarks/derived_cell.py --threads 2 --profile    # the time per operator instead
     python benchmarks/derived_cell.py --count --batch 2        # operator calls, also of SE and CBAM, instead
     TRITON_INTERPRET=1 python benchmarks/derived_cell.py --count --batch 2    # also of HOGA with Triton
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--compile', action='store_true', help='also measure both sides compiled')
-    parser.add_argument('--regions', action='store_true', help='also measure HOGA with its cells compiled')
+    parser.add_argument(
+        '--regions', nargs='?', const='dynamic', choices=('dynamic', 'static'), help='also HOGA with its cells compiled'
+    )
     parser.add_argument('--profile', action='store_true', help='print the time per operator, in channels_last, instead')
     parser.add_argument('--count', action='store_true', help='print operator calls and bytes instead, in channels_last')
     parser.add_argument('--only', choices=('inference', 'fused', 'training'), help='run one of the three')
@@ -94,13 +96,16 @@ def main() -> None:
                     compiled = torch.compile(model, dynamic=False)
                     sides[f'compiled {side} {name}'] = partial(run, compiled, x.to(memory_format=memory))
         if args.regions:
-            regions = [dict(plugin, cfg=dict(plugin['cfg'], compile=True))]
-            model = network(run, regions, args.depth, x[:1]).to(memory_format=torch.channels_last)
-            sides['regions HOGA NHWC'] = partial(run, model, x.to(memory_format=torch.channels_last))
-            start = os.times()
-            sides['regions HOGA NHWC']()
-            spent = sum(after - before for after, before in zip(os.times()[:4], start[:4]))
-            print(f'{run.__name__}: compiling the cells took {spent:.0f} s of CPU time')
+            setting = True if args.regions == 'dynamic' else dict(dynamic=False)
+            regions = [dict(plugin, cfg=dict(plugin['cfg'], compile=setting))]
+            nhwc = x.to(memory_format=torch.channels_last)
+            models = [network(run, plugins, args.depth, x[:1]) for plugins in (None, regions)]
+            plain, cells = (model.to(memory_format=torch.channels_last) for model in models)
+            sides['regions HOGA NHWC'] = partial(run, cells, nhwc)
+            for name, model in (('the plain network', torch.compile(plain)), ('the cells of HOGA', cells)):
+                start = time.perf_counter()
+                run(model, nhwc)
+                print(f'{run.__name__}: compiling {name} took {time.perf_counter() - start:.0f} s', flush=True)
         seconds = alternate(sides, args.rounds)
         rows.append(row(run.__name__, 'plain', 'HOGA', seconds))
         if args.regions:
