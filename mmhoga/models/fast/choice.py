@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Callable, NamedTuple
 
@@ -14,24 +15,25 @@ from mmhoga.models.fast.triton import launch
 class Kernels(NamedTuple):
     """One form of each function; see :data:`PLAIN` for what they do."""
 
-    shared: Callable[[Tensor, int], list[Tensor]]
+    split: Callable[[Tensor, Sequence[int]], tuple[Tensor, list[list[Tensor]]]]
     channel_maps: Callable[..., Tensor]
     pixel_pool: Callable[..., Tensor]
     channel_logits: Callable[..., Tensor]
     begin_cbam: Callable[..., gates.Begun]
     messages: Callable[..., list[list[gates.Message]]]
-    gated_sum: Callable[..., Tensor]
+    gated_sum: Callable[..., list[Tensor]]
     attend: Callable[..., Tensor]
+    join: Callable[..., Tensor] | None = None
 
 
 PLAIN = Kernels(
-    shared=lambda x, uses: [x] * uses,
+    split=lambda x, uses: (x, [[part] * count for part, count in zip(x.split(x.size(1) // len(uses), 1), uses)]),
     channel_maps=pools.channel_maps,
     pixel_pool=pools.pixel_pool,
     channel_logits=mlps.channel_logits,
     begin_cbam=gates.begin_cbam,
     messages=gates.messages,
-    gated_sum=gates.gated_sum,
+    gated_sum=lambda messages, like, out=None, uses=1: [gates.gated_sum(messages, like, out)] * uses,
     attend=mlps.attend,
 )
 
@@ -63,10 +65,10 @@ def check_triton(wanted: Any) -> bool:
 
 @cache
 def triton_form() -> Kernels:
-    from mmhoga.models.fast.triton import attention, gates, mlps, pools  # not at the top: they import Triton
+    from mmhoga.models.fast.triton import attention, gates, groups, mlps, pools  # not at the top: they import Triton
 
     return Kernels(
-        shared=gates.shared,
+        split=groups.split,
         channel_maps=pools.channel_maps,
         pixel_pool=pools.pixel_pool,
         channel_logits=mlps.channel_logits,
@@ -74,4 +76,5 @@ def triton_form() -> Kernels:
         messages=gates.messages,
         gated_sum=gates.gated_sum,
         attend=attention.attend,
+        join=attention.join,
     )

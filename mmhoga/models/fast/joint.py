@@ -28,6 +28,7 @@ from mmhoga.models.fast.kernels.convolutions import PointwiseConv2d
 from mmhoga.models.fast.kernels.modes import traced
 from mmhoga.models.fast.kernels.norms import NarrowBatchNorm2d
 from mmhoga.models.fast.schedule import schedule
+from mmhoga.models.fast.uses import count_uses
 from mmhoga.models.operations import OPERATIONS, DoubledAttention
 
 # The layers of a cell as it was built. A cell with others, such as SyncBatchNorm, runs module by module.
@@ -85,14 +86,16 @@ class JointForm:
         mlps = [channel_mlps(own) if known else [] for own, known in zip(self.operations, built_in)]
         self.mlps = [own for own in (*mlps, [cell.summary_attention], [cell.output_attention]) if own]
         self.folder = Folder(self.layers, self.mlps)
+        skips = tuple(edge for edge in edges if cell.genotype.operation(*edge) == 'skip_connect')
         self.structure = Structure(
             levels=levels,
             stages=tuple(len(own) for own in stages),
             mlps=tuple(bool(own) for own in mlps),
-            skips=tuple(edge for edge in edges if cell.genotype.operation(*edge) == 'skip_connect'),
+            skips=skips,
             num_groups=cell.num_groups,
             summary=cell.summary,
             factor=2 if isinstance(cell.output_attention, DoubledAttention) else 1,
+            uses=count_uses(levels, skips, cell.num_groups, cell.summary == 'inputs'),
             triton=cell.triton,
         )
         self.compilable = all(built_in)

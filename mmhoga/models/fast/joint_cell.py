@@ -21,6 +21,7 @@ from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.fast.kernels.modes import is_channels_last, traced
 from mmhoga.models.fast.kernels.pools import group_sum, pixel_mean
 from mmhoga.models.fast.schedule import Batch
+from mmhoga.models.fast.uses import Uses, uses_of
 from mmhoga.models.operations import EdgeInput, split_edges
 
 
@@ -52,69 +53,86 @@ class Structure(NamedTuple):
     num_groups: int
     summary: str
     factor: int  # of the gate at the end
+    uses: Uses
     triton: bool = False  # whether kernels in Triton run where they can
-
-
-Pair = tuple[Tensor, Tensor]
 
 
 def forward(x: Tensor, structure: Structure, weights: CellWeights) -> Tensor:
     """The output of a cell, ``(N, C, H, W)``."""
     kernels = chosen(x, structure.triton)
-    joined = _joined(x, structure, weights, kernels)
+    joined, x = _joined(x, structure, weights, kernels)
     if _is_aggregate_applicable(x, weights):
         return _aggregate(joined, x, weights, structure.factor, kernels)
-    return kernels.attend(run_stages([joined], [weights.phi])[0] + x, weights.output, structure.factor)
+    return kernels.attend(run_stages([joined], [weights.phi])[0], weights.output, structure.factor, residual=x)
 
 
-def _joined(x: Tensor, structure: Structure, weights: CellWeights, kernels: Kernels) -> Tensor:
-    """[U_0; ...; U_{K-1}; SE(summary)]. Without gradients its parts are written where they belong, not copied there."""
+def _joined(x: Tensor, structure: Structure, weights: CellWeights, kernels: Kernels) -> tuple[Tensor, Tensor]:
+    """[U_0; ...; U_{K-1}; SE(summary)], and x for its next use.
+
+    Its parts are written where they belong, except by plain operators with gradients: these make copies.
+    """
     channels = x.size(1) // structure.num_groups
-    groups = x.split(channels, dim=1)
-    if torch.is_grad_enabled() or traced():
-        maps = torch.cat(_nodes(groups, structure, weights.batches, kernels), dim=1)
+    whole, inputs = kernels.split(x, structure.uses.counts[: structure.num_groups])
+    if kernels.join is None and (torch.is_grad_enabled() or traced()):
+        maps = torch.cat(_nodes(inputs, structure, weights.batches, kernels)[0], dim=1)
         summed = group_sum(x if structure.summary == 'inputs' else maps, structure.num_groups)
-        return torch.cat((maps, kernels.attend(summed, weights.summary)), dim=1)
+        return torch.cat((maps, kernels.attend(summed, weights.summary)), dim=1), whole
     memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     shape = (x.size(0), x.size(1) + channels, *x.shape[2:])
     joined = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
-    maps, summary = joined.split((x.size(1), channels), dim=1)
-    _nodes(groups, structure, weights.batches, kernels, maps.split(channels, dim=1))
-    summed = group_sum(x if structure.summary == 'inputs' else maps, structure.num_groups)
+    *places, summary = joined.split(channels, dim=1)
+    nodes, terms = _nodes(inputs, structure, weights.batches, kernels, places)
+    if kernels.join is not None:
+        terms_of = x if structure.summary == 'inputs' else joined
+        return kernels.join(joined, nodes, terms, terms_of, weights.summary), whole
+    for i, (node, place) in enumerate(zip(nodes, places), start=structure.num_groups):
+        if structure.uses.origins[i] != i:
+            place.copy_(node)
+    summed = group_sum(x if structure.summary == 'inputs' else joined[:, : x.size(1)], structure.num_groups)
     kernels.attend(summed, weights.summary, out=summary)
-    return joined
+    return joined, whole
 
 
 def _nodes(
-    groups: Sequence[Tensor],
+    inputs: Sequence[list[Tensor]],
     structure: Structure,
     weights: Sequence[Sequence[Weights]],
     kernels: Kernels,
     outputs: Sequence[Tensor] | None = None,
-) -> list[Tensor]:
-    """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``, as new tensors or in ``outputs``."""
-    messages: list[list[Message]] = [[] for _ in groups]
-    uses = 2 * len(groups) + 1  # of a node, at most: two by each edge, and one in Eq. (3)
-    inputs = [kernels.shared(group, uses) for group in groups]
-    done: dict[int, list[Tensor]] = {}
+) -> tuple[list[Tensor], list[Tensor]]:
+    """U_0 to U_{K-1} from F_0 to F_{K-1}, each ``(N, C / K, H, W)``, and the terms of the summary.
+
+    Args:
+        inputs: each as often as it is used.
+        outputs: where to write the nodes, but for those that are inputs.
+    """
+    count = len(inputs)
+    messages: list[list[Message]] = [[] for _ in inputs]
+    likes = [own[0] for own in inputs]
+    pools: dict[int, list[Tensor]] = dict(enumerate(inputs))  # for each input and node, its uses to come
 
     def source(edge: tuple[int, int]) -> Tensor:
         j, k = edge
-        return inputs[k].pop() if j == k else node(j)
+        return pools[k].pop() if j == k else node(j)
 
     def node(k: int) -> Tensor:
-        if k not in done:
+        index = structure.uses.origins[count + k]
+        if index not in pools:
+            k = index - count
             direct = [Message(source(edge)) for edge in structure.skips if edge[1] == k]
-            total = kernels.gated_sum([*direct, *messages[k]], groups[k], outputs[k] if outputs else None)
-            done[k] = kernels.shared(total, uses)
-        return done[k].pop()
+            out = outputs[k] if outputs else None
+            pools[index] = kernels.gated_sum([*direct, *messages[k]], likes[k], out, structure.uses.counts[index])
+        return pools[index].pop()
 
     for level, own in zip(structure.levels, weights):
-        pairs = [[(source(edge), source(edge)) for edge in batch.edges] for batch in level]
-        for batch, received in zip(level, _messages(level, pairs, own, kernels)):
+        read = [
+            [tuple(source(edge) for _ in range(uses_of(batch.primitive))) for edge in batch.edges] for batch in level
+        ]
+        for batch, received in zip(level, _messages(level, read, own, kernels)):
             for (_, k), message in zip(batch.edges, received):
                 messages[k].append(message)
-    return [node(k) for k in range(len(groups))]
+    nodes = [node(k) for k in range(count)]
+    return nodes, [pools[k].pop() if structure.summary == 'inputs' else node(k) for k in range(count)]
 
 
 def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> list[Tensor]:
@@ -167,11 +185,11 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _messages(
-    level: Sequence[Batch], pairs: Sequence[Sequence[Pair]], weights: Sequence[Weights], kernels: Kernels
+    level: Sequence[Batch], inputs: Sequence[Sequence[tuple[Tensor, ...]]], weights: Sequence[Weights], kernels: Kernels
 ) -> list[list[Message]]:
-    """The messages of each batch of a level. Each edge has its input twice, for its maps and for its gate."""
+    """The messages of each batch of a level. Each edge has its input as often as it is used."""
     known = [i for i, own in enumerate(weights) if not own.operations]
-    begun = [_begin(level[i], pairs[i], weights[i].mlp, kernels) for i in known]
+    begun = [_begin(level[i], inputs[i], weights[i].mlp, kernels) for i in known]
     logits = run_stages([one.maps for one in begun], [weights[i].stages for i in known])
     ended = dict(zip(known, kernels.messages(begun, logits)))
     return [
@@ -179,25 +197,29 @@ def _messages(
         if i in ended
         else [
             Message(operation(EdgeInput(x.unsqueeze(1))).squeeze(1))
-            for operation, (x, _) in zip(own.operations, own_pairs)
+            for operation, (x, *_) in zip(own.operations, own_inputs)
         ]
-        for i, (own, own_pairs) in enumerate(zip(weights, pairs))
+        for i, (own, own_inputs) in enumerate(zip(weights, inputs))
     ]
 
 
-def _begin(batch: Batch, pairs: Sequence[Pair], mlp: Mlp | None, kernels: Kernels) -> Begun:
+def _begin(batch: Batch, pairs: Sequence[tuple[Tensor, ...]], mlp: Mlp | None, kernels: Kernels) -> Begun:
     primitive = batch.primitive
-    inputs, xs = zip(*pairs)
+    inputs, xs, *again = zip(*pairs)
     if primitive.startswith('norm'):
         return Begun(xs, inputs[0] if len(xs) == 1 else torch.cat(inputs, 1))
-    x = _stacked(inputs, {edge if edge[0] == edge[1] else edge[0] for edge in batch.edges})
+    sources = {edge if edge[0] == edge[1] else edge[0] for edge in batch.edges}
+    x = _stacked(inputs, sources)
     if primitive.startswith('spatial'):
         maps = kernels.channel_maps(x)
         return Begun(xs, maps if x.size(1) == len(xs) else maps.repeat(1, len(xs), 1, 1))
     assert mlp is not None
     pooled = pixel_mean(x).flatten(2).unsqueeze(2) if primitive == 'se' else kernels.pixel_pool(x)  # (N, E or 1, P, C)
     logits = kernels.channel_logits(pooled, mlp, 1 if primitive == 'se' else 2)[..., None, None]  # (N, E, C, 1, 1)
-    return kernels.begin_cbam(xs, x, logits) if primitive == 'cbam' else Begun(xs, logits)
+    if primitive != 'cbam':
+        return Begun(xs, logits)
+    is_view = x.size(1) == 1 and again[0][0] is not inputs[0]  # then another use adds no call
+    return kernels.begin_cbam(xs, _stacked(again[0], sources) if is_view else x, logits)
 
 
 def _stacked(xs: Sequence[Tensor], sources: Set[Any]) -> Tensor:

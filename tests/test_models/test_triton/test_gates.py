@@ -51,7 +51,7 @@ def plain_sum(messages):
 
 
 def kernel_sum(messages):
-    return gates.gated_sum(messages, messages[0].x)
+    return gates.gated_sum(messages, messages[0].x)[0]
 
 
 SUMS = [
@@ -153,34 +153,39 @@ def test_attend_with_a_shift(memory):
     torch.testing.assert_close(out, expected)
 
 
-COMPILE = """
+COMPILE = r"""
+import re
+
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from mmhoga.models.fast.triton.attention import logits_kernel, scale_kernel
 from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
+from mmhoga.models.fast.triton.groups import group_kernel
 from mmhoga.models.fast.triton.mlps import forward_kernel, input_gradient_kernel, weight_gradient_kernel
 from mmhoga.models.fast.triton.pools import (
     channel_gradient_kernel, channel_pool_kernel, pixel_gradient_kernel, pixel_pool_kernel
 )
 
-NUMBERS = ('width', 'out_width', 'grad_width', 'channels', 'stride', 'C', 'HW', 'H', 'N')
+NUMBERS = ('width', 'out_width', 'grad_width', 'copy_width', 'channels', 'stride', 'parts', 'C', 'HW', 'H', 'N')
 
 
 def compile(kernel, capability, dtype, **constants):
     signature = {}
     for name in kernel.arg_names:
-        number = name in NUMBERS or name.lstrip('gc')[:2] in ('w0', 'w1', 'w2', 'w3')
+        number = name in NUMBERS or re.fullmatch(r'[cdg]?w\d+', name) is not None
         signature[name] = 'constexpr' if name in constants else 'i32' if number else f'*{dtype}'
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     return len(triton.compile(source, target=GPUTarget('cuda', capability, 32)).asm['cubin'])
 
 
 for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'fp32', True)):
-    for kernel in (sum_kernel, gradient_kernel):
+    for kernel, options in ((sum_kernel, dict(COPY=last, POOL=last)), (gradient_kernel, dict(USES=6 if last else 1))):
         for kinds in ((1, 2, 3, 4), (4, 0, -1, -1)):
             kinds = dict(zip(('K0', 'K1', 'K2', 'K3'), kinds))
-            assert compile(kernel, capability, dtype, LAST=last, BP=128, BC=16, **kinds)
+            assert compile(kernel, capability, dtype, LAST=last, BP=128, BC=16, **kinds, **options)
+    places = {f'G{i}': group for i, group in enumerate([-2, 0, 1, 1, 3, *[-1] * 11])}
+    assert compile(group_kernel, capability, dtype, LAST=last, BP=128, BC=16, **places)
     for added in (0, 1, 2):
         assert compile(scale_kernel, capability, dtype, FACTOR=2, ADDED=added, LAST=last, BP=32, BC=64)
     assert compile(logits_kernel, capability, dtype, FACTOR=1, LAST=last, BP=32, BC=64)
@@ -188,9 +193,9 @@ for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'f
         assert compile(kernel, capability, dtype, STEP=16, GATED=last, LAST=last, BP=128, BC=16)
     for kernel in (pixel_pool_kernel, pixel_gradient_kernel):
         assert compile(kernel, capability, dtype, LAST=last, BP=128, BC=16)
-    assert compile(input_gradient_kernel, capability, dtype, P=2, BH=16, BC=64)
-    for kernel in (forward_kernel, weight_gradient_kernel):
-        assert compile(kernel, capability, dtype, SHARED=last, B1=last, B2=True, P=2, BH=16, BC=64)
+    assert compile(input_gradient_kernel, capability, dtype, PARTS=last, P=2, BH=16, BC=64)
+    for kernel, options in ((forward_kernel, dict(PARTS=last)), (weight_gradient_kernel, {})):
+        assert compile(kernel, capability, dtype, SHARED=last, B1=last, B2=True, P=2, BH=16, BC=64, **options)
 """
 
 

@@ -51,13 +51,22 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, times: int = 1) -> 
     return (x.mm(weight) if bias is None else torch.addmm(bias.squeeze(0), x, weight, beta=times)).unsqueeze(0)
 
 
-def attend(x: Tensor, mlp: Mlp, factor: int = 1, shift: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+def attend(
+    x: Tensor,
+    mlp: Mlp,
+    factor: int = 1,
+    shift: Tensor | None = None,
+    out: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
     """Channel attention, Eq. (4): ``factor * gate(x) * (x + shift)``, a new tensor or in ``out``.
 
     Args:
         x: ``(N, C, H, W)``.
         shift: ``(C,)``; the gate does not see it.
+        residual: ``(N, C, H, W)``, added to x before all else.
     """
+    x = x if residual is None else x + residual
     gate = channel_logits(pixel_mean(x).flatten(1)[:, None, None], mlp).sigmoid().squeeze(1)[..., None, None]
     gate = gate if factor == 1 else factor * gate
     if shift is None:

@@ -14,16 +14,21 @@ from mmhoga.models.fast.triton.slices import channel_gate, maps, pixel_gate
 @triton.jit
 def sum_kernel(
     out, out_width, x0, w0, g0, gw0, c0, cw0, x1, w1, g1, gw1, c1, cw1, x2, w2, g2, gw2, c2, cw2,
-    x3, w3, g3, gw3, c3, cw3, C, HW,
+    x3, w3, g3, gw3, c3, cw3, copy, copy_width, partial, C, HW,
     K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, K3: tl.constexpr,
-    LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    COPY: tl.constexpr, POOL: tl.constexpr, LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """``out = x0 gate0 + x1 gate1 + ...`` for a block of pixels of one image; K: kinds, -1 for no message."""
+    """``out = x0 gate0 + x1 gate1 + ...`` for a block of pixels of one image; K: kinds, -1 for no message.
+
+    COPY: also write the first product alone. POOL: also write the part of this block in the mean over pixels.
+    """
     n = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * BP + tl.arange(0, BP)
     c = tl.arange(0, BC)
     mask = (p < HW)[:, None] & (c < C)[None, :]
     total = _product(x0, w0, g0, gw0, c0, cw0, n, p, c, C, HW, K0, LAST)
+    if COPY:
+        tl.store(maps(copy, copy_width, n, p, c, HW, LAST), total.to(copy.dtype.element_ty), mask=mask)
     if K1 >= 0:
         total += _product(x1, w1, g1, gw1, c1, cw1, n, p, c, C, HW, K1, LAST)
     if K2 >= 0:
@@ -31,28 +36,44 @@ def sum_kernel(
     if K3 >= 0:
         total += _product(x3, w3, g3, gw3, c3, cw3, n, p, c, C, HW, K3, LAST)
     tl.store(maps(out, out_width, n, p, c, HW, LAST), total.to(out.dtype.element_ty), mask=mask)
+    if POOL:
+        row = (tl.program_id(1) * tl.num_programs(0) + n) * C
+        tl.store(partial + row + c, tl.sum(total, 0) / HW, mask=c < C)
 
 
 @triton.jit
 def gradient_kernel(
-    grad, grad_width, x0, w0, g0, gw0, c0, cw0, x1, w1, g1, gw1, c1, cw1, x2, w2, g2, gw2, c2, cw2,
-    x3, w3, g3, gw3, c3, cw3,
-    dx0, dg0, dc0, dx1, dg1, dc1, dx2, dg2, dc2, dx3, dg3, dc3, C, HW,
+    d0, dw0, d1, dw1, d2, dw2, d3, dw3, d4, dw4, d5, dw5,
+    x0, w0, g0, gw0, c0, cw0, x1, w1, g1, gw1, c1, cw1, x2, w2, g2, gw2, c2, cw2, x3, w3, g3, gw3, c3, cw3,
+    dx0, dg0, dc0, dx1, dg1, dc1, dx2, dg2, dc2, dx3, dg3, dc3, C, HW, USES: tl.constexpr,
     K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, K3: tl.constexpr,
     LAST: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of gated messages. Those of channel gates are sums over one block of pixels."""
+    """The gradients of gated messages. Those of channel gates are sums over one block of pixels.
+
+    That of the sum is ``d0 + d1 + ...``, from its USES.
+    """
     n = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * BP + tl.arange(0, BP)
     c = tl.arange(0, BC)
     mask = (p < HW)[:, None] & (c < C)[None, :]
-    dy = tl.load(maps(grad, grad_width, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    dy = tl.load(maps(d0, dw0, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    if USES > 1:
+        dy += tl.load(maps(d1, dw1, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    if USES > 2:
+        dy += tl.load(maps(d2, dw2, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    if USES > 3:
+        dy += tl.load(maps(d3, dw3, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    if USES > 4:
+        dy += tl.load(maps(d4, dw4, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
+    if USES > 5:
+        dy += tl.load(maps(d5, dw5, n, p, c, HW, LAST), mask=mask, other=0.0).to(tl.float32)
     _gradients(dy, x0, w0, g0, gw0, c0, cw0, dx0, dg0, dc0, n, p, c, C, HW, K0, LAST)
-    if K1 > 0:
+    if K1 >= 0:
         _gradients(dy, x1, w1, g1, gw1, c1, cw1, dx1, dg1, dc1, n, p, c, C, HW, K1, LAST)
-    if K2 > 0:
+    if K2 >= 0:
         _gradients(dy, x2, w2, g2, gw2, c2, cw2, dx2, dg2, dc2, n, p, c, C, HW, K2, LAST)
-    if K3 > 0:
+    if K3 >= 0:
         _gradients(dy, x3, w3, g3, gw3, c3, cw3, dx3, dg3, dc3, n, p, c, C, HW, K3, LAST)
 
 

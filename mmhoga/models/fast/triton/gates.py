@@ -18,25 +18,9 @@ from mmhoga.models.fast.triton.slices import blocks, empty, is_last, sliced
 
 # Kinds of gates: none, (N, C, 1, 1), (N, 1, H, W), (N, C, H, W), and the first two together.
 SKIP, CHANNEL, PIXEL, FULL, BOTH = range(5)
-_AT_ONCE = 4  # messages in one launch
+AT_ONCE = 4  # messages in one launch
+_USES = 6  # of their sum, whose gradients one launch adds
 _NO_MESSAGE = (None, 0, None, 0, None, 0)
-
-
-def shared(x: Tensor, uses: int) -> list[Tensor]:
-    """The same tensor for several uses, whose gradients are added in one launch. Not all need be used."""
-    return list(_Shared.apply(x, uses)) if torch.is_grad_enabled() and x.requires_grad else [x] * uses
-
-
-class _Shared(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, uses: int) -> tuple[Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        return tuple(x.view_as(x) for _ in range(uses))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        parts = [Message(grad) for grad in grads if grad is not None]
-        return (gated_sum(parts, parts[0].x) if parts else None), None
 
 
 def begin_cbam(xs: Sequence[Tensor], x: Tensor, logits: Tensor) -> Begun:
@@ -56,22 +40,37 @@ def _with_logits(begun: Begun, logits: Tensor) -> list[Message]:
     return [Message(*parts) for parts in zip(begun.xs, parts, channels)]
 
 
-def gated_sum(messages: Sequence[Message], like: Tensor, out: Tensor | None = None) -> Tensor:
-    """As the plain form, with logits for gates."""
-    if not messages or (len(messages) == 1 and messages[0].gate is None):
-        return plain.gated_sum(messages, like, out)
+def gated_sum(messages: Sequence[Message], like: Tensor, out: Tensor | None = None, uses: int = 1) -> list[Tensor]:
+    """As the plain form, with logits for gates: the same tensor for each of its uses.
+
+    The gradients of the uses are added in the launch for those of the messages.
+    """
+    if not messages:
+        return [plain.gated_sum(messages, like, out)] * uses
     messages = list(messages)
-    while len(messages) > _AT_ONCE:
-        messages[:_AT_ONCE] = [Message(_sum(messages[:_AT_ONCE]))]
-    return _sum(messages, out)
+    while len(messages) > AT_ONCE:
+        messages[:AT_ONCE] = [Message(*_sum(messages[:AT_ONCE]))]
+    return _sum(messages, out, uses)
 
 
-def _sum(messages: Sequence[Message], out: Tensor | None = None) -> Tensor:
+def _sum(messages: Sequence[Message], out: Tensor | None = None, uses: int = 1) -> list[Tensor]:
     tensors = [tensor for message in messages for tensor in message]
-    return _launch_sum(tensors, out) if out is not None else _GatedSum.apply(*tensors)
+    if torch.is_grad_enabled():
+        return list(_GatedSum.apply((out, uses), *tensors))
+    return [launch_sum(tensors, out)] * uses
 
 
-def _launch_sum(tensors: Sequence[Tensor | None], out: Tensor | None = None) -> Tensor:
+def launch_sum(
+    tensors: Sequence[Tensor | None], out: Tensor | None = None, copy: Tensor | None = None, pool: bool = False
+) -> Any:
+    """The sum of at most 4 gated inputs.
+
+    Args:
+        tensors: of all messages, one after the other.
+        out: the result.
+        copy: where the first message is also written.
+        pool: return the sum and its means over pixels, in parts: ``(blocks, N, 1, 1, C)``.
+    """
     x: Any = tensors[0]
     last = is_last(x if out is None else out)
     if out is None:
@@ -85,9 +84,14 @@ def _launch_sum(tensors: Sequence[Tensor | None], out: Tensor | None = None) -> 
     high, wide, count = blocks(x.size(1), pixels)
     target, width = sliced(out, last)
     assert target is out
-    grid = (x.size(0), count)
-    sum_kernel[grid](out, width, *arguments, x.size(1), pixels, *kinds, LAST=last, BP=high, BC=wide)
-    return out
+    copies = (None, 0) if copy is None else sliced(copy, last)
+    assert copies[0] is copy
+    parts = x.new_empty((count, x.size(0), 1, 1, x.size(1)), dtype=torch.float32) if pool else None
+    sum_kernel[(x.size(0), count)](
+        out, width, *arguments, *copies, parts, x.size(1), pixels, *kinds,
+        COPY=copy is not None, POOL=pool, LAST=last, BP=high, BC=wide,
+    )  # fmt: skip
+    return (out, parts) if pool else out
 
 
 def _arguments(tensors: Sequence[Tensor | None], last: bool) -> tuple[list[Any], list[int]]:
@@ -101,7 +105,7 @@ def _arguments(tensors: Sequence[Tensor | None], last: bool) -> tuple[list[Any],
         kinds.append(kind)
         for tensor, in_format in ((x, last), (gate, last if kind != CHANNEL else True), (channel, True)):
             arguments += (None, 0) if tensor is None else sliced(tensor, in_format)
-    missing = _AT_ONCE - len(kinds)
+    missing = AT_ONCE - len(kinds)
     return arguments + list(_NO_MESSAGE) * missing, kinds + [-1] * missing
 
 
@@ -128,37 +132,52 @@ def _plain_sum(*tensors: Tensor | None) -> Tensor:
 
 class _GatedSum(Function):
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, target: tuple[Tensor | None, int], *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        out, uses = target
+        ctx.set_materialize_grads(False)
         gated = [i for i in range(0, len(tensors), 3) if tensors[i + 1] is not None]
         ctx.gated = gated
         ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in tensors]
         ctx.save_for_backward(*(tensor for i in gated for tensor in tensors[i : i + 3]))
-        return _launch_sum(tensors)
+        total = launch_sum(tensors, out)
+        return tuple(total.data for _ in range(uses))  # not views: the rest of a larger tensor is written later
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
         inputs = ctx.saved_tensors
+        parts = [grad for grad in grads if grad is not None]
+        if not parts:
+            return (None,) * (1 + len(ctx.dtypes))
+        own: list[Tensor | None] = []
+        grad: Any = parts[0]
+        if torch.is_grad_enabled() or not ctx.gated:
+            grad = grad if len(parts) == 1 else _added(parts)
+            if ctx.gated:
+                needed = [ctx.needs_input_grad[1 + i + j] for i in ctx.gated for j in range(3)]
+                own = gradients(_plain_sum, inputs, needed, grad)
+        else:
+            skips = 3 * len(ctx.gated) < len(ctx.dtypes) and len(parts) > 1
+            own = _launch_gradients([*inputs, grad, None, None] if skips else inputs, parts)
+            grad = own[-3] if skips else grad
         found: list[Tensor | None] = [
-            grad.to(dtype) if dtype is not None and i % 3 == 0 and ctx.needs_input_grad[i] else None
+            grad.to(dtype) if dtype is not None and i % 3 == 0 and ctx.needs_input_grad[1 + i] else None
             for i, dtype in enumerate(ctx.dtypes)
         ]
-        if not ctx.gated:
-            return tuple(found)
-        if torch.is_grad_enabled():
-            own = gradients(
-                _plain_sum, inputs, [ctx.needs_input_grad[i + j] for i in ctx.gated for j in range(3)], grad
-            )
-        else:
-            own = _launch_gradients(inputs, grad)
         for place, i in enumerate(ctx.gated):
             found[i : i + 3] = own[3 * place : 3 * place + 3]
-        return tuple(found)
+        return None, *found
 
 
-def _launch_gradients(inputs: Sequence[Tensor | None], grad: Tensor) -> list[Tensor | None]:
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    return gated_sum([Message(part) for part in parts], parts[0])[0]
+
+
+def _launch_gradients(inputs: Sequence[Tensor | None], grads: Sequence[Tensor]) -> list[Tensor | None]:
     x: Any = inputs[0]
     last = is_last(x)
-    grad, grad_width = sliced(grad, last)
+    if len(grads) > _USES:
+        grads = [_added(grads[: 1 - _USES]), *grads[1 - _USES :]]
+    uses = [argument for grad in grads for argument in sliced(grad, last)] + [None, 0] * (_USES - len(grads))
     arguments, kinds = _arguments(inputs, last)
     pixels = x.size(2) * x.size(3)
     high, wide, count = blocks(x.size(1), pixels)
@@ -170,10 +189,9 @@ def _launch_gradients(inputs: Sequence[Tensor | None], grad: Tensor) -> list[Ten
     targets = list(found)
     for place, i in enumerate(by_channel):
         targets[3 * i + (1 if kinds[i] == CHANNEL else 2)] = partial[place]
-    targets += [None] * (3 * _AT_ONCE - len(targets))
-    grid = (x.size(0), count)
-    gradient_kernel[grid](
-        grad, grad_width, *arguments, *targets, x.size(1), pixels, *kinds, LAST=last, BP=high, BC=wide
+    targets += [None] * (3 * AT_ONCE - len(targets))
+    gradient_kernel[(x.size(0), count)](
+        *uses, *arguments, *targets, x.size(1), pixels, len(grads), *kinds, LAST=last, BP=high, BC=wide
     )
     if by_channel:
         sums = partial.sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,20 +16,36 @@ from mmhoga.models.fast.kernels.mlps import Mlp
 from mmhoga.models.fast.triton.launch import gradients
 
 _CHANNELS = 64  # of a block
+_MOST_PARTS = 512  # that a kernel adds; more are added before
+
+
+@triton.jit
+def _sum_of_parts(x, row, rows, parts, c, C, PARTS: tl.constexpr):
+    """Channels c of a row of ``(parts, rows, C)``, added over the parts if there are several (PARTS)."""
+    if PARTS:
+        total = tl.zeros_like(c).to(tl.float32)
+        for start in range(0, parts, 32):
+            b = start + tl.arange(0, 32)
+            mask = (b < parts)[:, None] & (c < C)[None, :]
+            total += tl.sum(tl.load(x + (b[:, None] * rows + row) * C + c[None, :], mask=mask, other=0.0), 0)
+    else:
+        total = tl.load(x + row * C + c, mask=c < C, other=0.0).to(tl.float32)
+    return total
 
 
 @triton.jit
 def forward_kernel(
-    pooled, squeeze, squeeze_bias, excite, excite_bias, hidden, out, C, H, stride,
+    pooled, squeeze, squeeze_bias, excite, excite_bias, means, hidden, out, C, H, stride, parts, PARTS: tl.constexpr,
     SHARED: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, P: tl.constexpr, BH: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """The logits of one edge of one image, and its hidden layer for each pooling. A row of excite has ``stride``.
 
-    B1, B2: whether the layers have biases.
+    PARTS: whether pooled has several parts, whose sums are stored in means. B1, B2: whether the layers have biases.
     """
     n, e, edges = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     h = tl.arange(0, BH)
     source = n if SHARED else n * edges + e
+    sources = tl.num_programs(0) * (1 if SHARED else edges)
     total = tl.zeros((BH,), tl.float32)
     for q in tl.static_range(P):
         value = tl.zeros((BH,), tl.float32)
@@ -36,7 +53,9 @@ def forward_kernel(
             c = start + tl.arange(0, BC)
             mask = (h < H)[:, None] & (c < C)[None, :]
             w = tl.load(squeeze + (e * H + h)[:, None] * C + c[None, :], mask=mask, other=0.0).to(tl.float32)
-            x = tl.load(pooled + (source * P + q) * C + c, mask=c < C, other=0.0).to(tl.float32)
+            x = _sum_of_parts(pooled, source * P + q, sources * P, parts, c, C, PARTS)
+            if PARTS:
+                tl.store(means + (source * P + q) * C + c, x, mask=c < C)
             value += tl.sum(w * x[None, :], 1)
         if B1:
             value += tl.load(squeeze_bias + e * H + h, mask=h < H, other=0.0).to(tl.float32)
@@ -55,9 +74,13 @@ def forward_kernel(
 
 @triton.jit
 def input_gradient_kernel(
-    grad, squeeze, excite, hidden, dhidden, dpooled, C, H, P: tl.constexpr, BH: tl.constexpr, BC: tl.constexpr
-):
-    """The gradients of the hidden layer before its ReLU, and of the pooled features, for one edge of one image."""
+    grad, squeeze, excite, hidden, sums, dhidden, dpooled, C, H, parts,
+    PARTS: tl.constexpr, P: tl.constexpr, BH: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """The gradients of the hidden layer before its ReLU, and of the pooled features, for one edge of one image.
+
+    PARTS: whether grad has several parts, whose sums are stored.
+    """
     n, e, edges = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     row = n * edges + e
     h = tl.arange(0, BH)
@@ -66,7 +89,9 @@ def input_gradient_kernel(
         c = start + tl.arange(0, BC)
         mask = (c < C)[:, None] & (h < H)[None, :]
         w = tl.load(excite + (e * C + c)[:, None] * H + h[None, :], mask=mask, other=0.0).to(tl.float32)
-        dy = tl.load(grad + row * C + c, mask=c < C, other=0.0).to(tl.float32)
+        dy = _sum_of_parts(grad, row, tl.num_programs(0) * edges, parts, c, C, PARTS)
+        if PARTS:
+            tl.store(sums + row * C + c, dy, mask=c < C)
         total += tl.sum(w * dy[:, None], 0)
     for q in tl.static_range(P):
         value = tl.load(hidden + (row * P + q) * H + h, mask=h < H, other=0.0)
@@ -130,16 +155,8 @@ class _Logits(Function):
     @staticmethod
     def forward(ctx: Any, poolings: int, pooled: Tensor, *weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(pooled, *weights)
-        pooled, mlp = pooled.contiguous(), _contiguous(weights)
-        images, (edges, units, channels) = pooled.size(0), mlp.squeeze.shape
-        hidden = pooled.new_empty((images, edges, poolings, units), dtype=torch.float32)
-        out = pooled.new_empty((images, edges, channels))
-        forward_kernel[(images, edges)](
-            pooled, *mlp, hidden, out, channels, units, mlp.excite.size(2),
-            SHARED=pooled.size(1) != edges, P=poolings, **_biases(mlp), **_blocks(units, channels),
-        )  # fmt: skip
-        ctx.hidden = hidden
-        return out
+        logits, ctx.hidden, _ = run(pooled[None], weights)
+        return logits
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -151,21 +168,58 @@ class _Logits(Function):
                 return plain.channel_logits(pooled, Mlp(*weights), poolings)
 
             return None, *gradients(logits, (pooled, *weights), ctx.needs_input_grad[1:], grad)
-        shape, pooled, grad, mlp = pooled.shape, pooled.contiguous(), grad.contiguous(), _contiguous(weights)
-        images, (edges, units, channels) = pooled.size(0), mlp.squeeze.shape
-        dhidden = torch.empty_like(ctx.hidden)
-        dpooled = pooled.new_empty((images, edges, poolings, channels))
-        sizes, parts = (channels, units), _blocks(units, channels)
-        input_gradient_kernel[(images, edges)](
-            grad, mlp.squeeze, mlp.excite, ctx.hidden, dhidden, dpooled, *sizes, P=poolings, **parts
-        )
-        dweights = [None if weight is None else torch.empty_like(weight) for weight in mlp]
-        if any(ctx.needs_input_grad[2:]):
-            weight_gradient_kernel[(edges, triton.cdiv(channels, parts['BC']))](
-                grad, pooled, ctx.hidden, dhidden, *dweights, images, *sizes,
-                SHARED=shape[1] != edges, P=poolings, **_biases(mlp), **parts,
-            )  # fmt: skip
-        return None, dpooled if shape[1] == edges else dpooled.sum(1, keepdim=True), *dweights
+        return None, *run_backward(grad[None], pooled, ctx.hidden, weights, any(ctx.needs_input_grad[2:]))
+
+
+def run(pooled: Tensor, weights: Sequence[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits ``(N, E, C)``, the hidden layer ``(N, E, P, H)``, and the sum over the parts of pooled.
+
+    Args:
+        pooled: ``(parts, N, E or 1, P, C)``.
+        weights: of an :class:`Mlp`.
+    """
+    pooled, mlp = _few(pooled), _contiguous(weights)
+    (parts, images, inputs, poolings, _), (edges, units, channels) = pooled.shape, mlp.squeeze.shape
+    hidden = pooled.new_empty((images, edges, poolings, units), dtype=torch.float32)
+    out = pooled.new_empty((images, edges, channels))
+    means = pooled[0] if parts == 1 else torch.empty_like(pooled[0])
+    forward_kernel[(images, edges)](
+        pooled, *mlp, means, hidden, out, channels, units, mlp.excite.size(2), parts, PARTS=parts > 1,
+        SHARED=inputs != edges, P=poolings, **_biases(mlp), **_blocks(units, channels),
+    )  # fmt: skip
+    return out, hidden, means
+
+
+def run_backward(
+    grad: Tensor, pooled: Tensor, hidden: Tensor, weights: Sequence[Tensor | None], learned: bool
+) -> list[Tensor | None]:
+    """The gradients of pooled, ``(N, E or 1, P, C)``, and of the weights if they are ``learned``.
+
+    Args:
+        grad: of the logits, ``(parts, N, E, C)``.
+    """
+    shape, pooled, grad, mlp = pooled.shape, pooled.contiguous(), _few(grad), _contiguous(weights)
+    parts, (images, edges, poolings, units), channels = len(grad), hidden.shape, mlp.squeeze.size(2)
+    sums = grad[0] if parts == 1 else torch.empty_like(grad[0])
+    dhidden = torch.empty_like(hidden)
+    dpooled = pooled.new_empty((images, edges, poolings, channels))
+    sizes, tiles = (channels, units), _blocks(units, channels)
+    input_gradient_kernel[(images, edges)](
+        grad, mlp.squeeze, mlp.excite, hidden, sums, dhidden, dpooled, *sizes, parts,
+        PARTS=parts > 1, P=poolings, **tiles,
+    )  # fmt: skip
+    dweights = [None if weight is None or not learned else torch.empty_like(weight) for weight in mlp]
+    if learned:
+        weight_gradient_kernel[(edges, triton.cdiv(channels, tiles['BC']))](
+            sums, pooled, hidden, dhidden, *dweights, images, *sizes,
+            SHARED=shape[1] != edges, P=poolings, **_biases(mlp), **tiles,
+        )  # fmt: skip
+    return [dpooled if shape[1] == edges else dpooled.sum(1, keepdim=True), *dweights]
+
+
+def _few(parts: Tensor) -> Tensor:
+    """Parts of a sum that a kernel can add quickly."""
+    return (parts.sum(0, keepdim=True) if len(parts) > _MOST_PARTS else parts).contiguous()
 
 
 def _contiguous(weights: Any) -> Mlp:
