@@ -20,6 +20,7 @@ class Kernels(NamedTuple):
     pixel_pool: Callable[..., Tensor]
     channel_logits: Callable[..., Tensor]
     begin_cbam: Callable[..., gates.Begun]
+    narrow_stages: Callable[..., Tensor | None]
     messages: Callable[..., list[list[gates.Message]]]
     gated_sum: Callable[..., list[Tensor]]
     attend: Callable[..., Tensor]
@@ -32,6 +33,7 @@ PLAIN = Kernels(
     pixel_pool=pools.pixel_pool,
     channel_logits=mlps.channel_logits,
     begin_cbam=gates.begin_cbam,
+    narrow_stages=lambda x, stages: None,
     messages=gates.messages,
     gated_sum=lambda messages, like, out=None, uses=1: [gates.gated_sum(messages, like, out)] * uses,
     attend=mlps.attend,
@@ -65,7 +67,8 @@ def check_triton(wanted: Any) -> bool:
 
 @cache
 def triton_form() -> Kernels:
-    from mmhoga.models.fast.triton import attention, gates, groups, mlps, pools  # not at the top: they import Triton
+    # Not at the top: they import Triton.
+    from mmhoga.models.fast.triton import attention, gates, groups, mlps, narrow, pools
 
     return Kernels(
         split=groups.split,
@@ -73,6 +76,7 @@ def triton_form() -> Kernels:
         pixel_pool=pools.pixel_pool,
         channel_logits=mlps.channel_logits,
         begin_cbam=gates.begin_cbam,
+        narrow_stages=narrow.narrow_stages,
         messages=gates.messages,
         gated_sum=gates.gated_sum,
         attend=attention.attend,

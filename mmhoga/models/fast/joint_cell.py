@@ -63,7 +63,7 @@ def forward(x: Tensor, structure: Structure, weights: CellWeights) -> Tensor:
     joined, x = _joined(x, structure, weights, kernels)
     if _is_aggregate_applicable(x, weights):
         return _aggregate(joined, x, weights, structure.factor, kernels)
-    return kernels.attend(run_stages([joined], [weights.phi])[0], weights.output, structure.factor, residual=x)
+    return kernels.attend(run_stages([joined], [weights.phi], kernels)[0], weights.output, structure.factor, residual=x)
 
 
 def _joined(x: Tensor, structure: Structure, weights: CellWeights, kernels: Kernels) -> tuple[Tensor, Tensor]:
@@ -135,9 +135,11 @@ def _nodes(
     return nodes, [pools[k].pop() if structure.summary == 'inputs' else node(k) for k in range(count)]
 
 
-def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]]) -> list[Tensor]:
+def run_stages(maps: Sequence[Tensor], stages: Sequence[Sequence[Stage]], kernels: Kernels) -> list[Tensor]:
     """Each of the maps through its own stages, side by side."""
-    maps = list(maps)
+    narrow = [kernels.narrow_stages(x, own) for x, own in zip(maps, stages)]
+    maps = [x if done is None else done for x, done in zip(maps, narrow)]
+    stages = [own if done is None else () for own, done in zip(stages, narrow)]
     for i in range(max(map(len, stages), default=0)):
         active = [m for m, own in enumerate(stages) if i < len(own)]
         if i:
@@ -190,7 +192,7 @@ def _messages(
     """The messages of each batch of a level. Each edge has its input as often as it is used."""
     known = [i for i, own in enumerate(weights) if not own.operations]
     begun = [_begin(level[i], inputs[i], weights[i].mlp, kernels) for i in known]
-    logits = run_stages([one.maps for one in begun], [weights[i].stages for i in known])
+    logits = run_stages([one.maps for one in begun], [weights[i].stages for i in known], kernels)
     ended = dict(zip(known, kernels.messages(begun, logits)))
     return [
         ended[i]

@@ -163,18 +163,23 @@ from mmhoga.models.fast.triton.attention import logits_kernel, scale_kernel
 from mmhoga.models.fast.triton.gate_kernels import gradient_kernel, sum_kernel
 from mmhoga.models.fast.triton.groups import group_kernel
 from mmhoga.models.fast.triton.mlps import forward_kernel, input_gradient_kernel, weight_gradient_kernel
+from mmhoga.models.fast.triton.narrow_gradients import gradient_kernel as narrow_gradient_kernel, reduce_kernel
+from mmhoga.models.fast.triton.narrow_kernels import convolve_kernel, norm_kernel
 from mmhoga.models.fast.triton.pools import (
     channel_gradient_kernel, channel_pool_kernel, pixel_gradient_kernel, pixel_pool_kernel
 )
 
 NUMBERS = ('width', 'out_width', 'grad_width', 'copy_width', 'channels', 'stride', 'parts', 'C', 'HW', 'H', 'N')
+NUMBERS += ('x_width', 'inner', 'tap', 'W')
+REALS = ('eps', 'eps1', 'momentum', 'momentum1')
 
 
 def compile(kernel, capability, dtype, **constants):
     signature = {}
     for name in kernel.arg_names:
         number = name in NUMBERS or re.fullmatch(r'[cdg]?w\d+', name) is not None
-        signature[name] = 'constexpr' if name in constants else 'i32' if number else f'*{dtype}'
+        kind = 'i32' if number else 'fp32' if name in REALS else f'*{dtype}'
+        signature[name] = 'constexpr' if name in constants else kind
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     return len(triton.compile(source, target=GPUTarget('cuda', capability, 32)).asm['cubin'])
 
@@ -196,6 +201,14 @@ for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'f
     assert compile(input_gradient_kernel, capability, dtype, PARTS=last, P=2, BH=16, BC=64)
     for kernel, options in ((forward_kernel, dict(PARTS=last)), (weight_gradient_kernel, {})):
         assert compile(kernel, capability, dtype, SHARED=last, B1=last, B2=True, P=2, BH=16, BC=64, **options)
+for capability, dtype, last in ((80, 'fp16', True), (90, 'fp32', False)):
+    form = dict(FORM=1 if last else 0, SIZE=3, STEP=1, OUT=2 if last else 1, BP=256)
+    options = dict(NORM=1 if last else 2, TRAINING=last, RELU=not last, BIAS=not last, LAST=last, OUT_LAST=last)
+    assert compile(convolve_kernel, capability, dtype, **form, **options)
+    assert compile(norm_kernel, capability, dtype, FIRST=last, TRAINING=last, OUT=1, OUT_LAST=last, BP=256)
+    assert compile(reduce_kernel, capability, dtype, OUT=1, LAST=last, BP=256)
+    options = dict(NORM=last, TRAINING=last, GRAD_LAST=last, LAST=last)
+    assert compile(narrow_gradient_kernel, capability, dtype, **form, **options)
 """
 
 
