@@ -194,9 +194,9 @@ class HOGA(GroupAttention):
             (:class:`mmhoga.models.fast.region.Region`). Cells of one genotype, width and set of options share what is
             compiled, and so do all image sizes. A compiled cell cannot be differentiated twice. A cell with hooks,
             with other layers than it was built with, or with a primitive that is not mmhoga's is not compiled.
-        triton: run the gates, poolings and MLPs of the cell by kernels in Triton where the input is on a GPU, and by
-            plain operators elsewhere, in float64, and while an export or ``torch.compile`` records. The kernels have
-            been tested in Triton's interpreter, and have not been measured on a GPU.
+        triton: run the gates, poolings, MLPs and narrow convolutions of the cell by kernels in Triton where the input
+            is on a GPU, and by plain operators elsewhere, in float64, and while an export or ``torch.compile`` records.
+            The kernels have been tested in Triton's interpreter, and have not been measured on a GPU.
 
     Raises:
         mmhoga.genotype.GenotypeError: the genotype cannot be read.
