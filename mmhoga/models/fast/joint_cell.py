@@ -205,9 +205,9 @@ def _messages(
     ]
 
 
-def _begin(batch: Batch, pairs: Sequence[tuple[Tensor, ...]], mlp: Mlp | None, kernels: Kernels) -> Begun:
+def _begin(batch: Batch, uses: Sequence[tuple[Tensor, ...]], mlp: Mlp | None, kernels: Kernels) -> Begun:
     primitive = batch.primitive
-    inputs, xs, *again = zip(*pairs)
+    inputs, xs, *again = zip(*uses)
     if primitive.startswith('norm'):
         return Begun(xs, inputs[0] if len(xs) == 1 else torch.cat(inputs, 1))
     sources = {edge if edge[0] == edge[1] else edge[0] for edge in batch.edges}

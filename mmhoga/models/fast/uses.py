@@ -1,4 +1,4 @@
-"""How often the inputs and the nodes of a derived cell are used."""
+"""The number of uses of each input and node of a derived cell."""
 
 from __future__ import annotations
 

@@ -202,9 +202,10 @@ for capability, dtype, last in ((80, 'fp16', True), (90, 'bf16', False), (90, 'f
     for kernel, options in ((forward_kernel, dict(PARTS=last)), (weight_gradient_kernel, {})):
         assert compile(kernel, capability, dtype, SHARED=last, B1=last, B2=True, P=2, BH=16, BC=64, **options)
 for capability, dtype, last in ((80, 'fp16', True), (90, 'fp32', False)):
-    form = dict(FORM=1 if last else 0, SIZE=3, STEP=1, OUT=2 if last else 1, BP=256)
+    form = dict(FORM=1, SIZE=3, STEP=1, OUT=2, BP=256) if last else dict(FORM=2, SIZE=3, STEP=2, OUT=1, BP=256)
     options = dict(NORM=1 if last else 2, TRAINING=last, RELU=not last, BIAS=not last, LAST=last, OUT_LAST=last)
     assert compile(convolve_kernel, capability, dtype, **form, **options)
+    assert compile(convolve_kernel, capability, dtype, **{**form, 'FORM': 0, 'SIZE': 7, 'OUT': 1}, **options)
     assert compile(norm_kernel, capability, dtype, FIRST=last, TRAINING=last, OUT=1, OUT_LAST=last, BP=256)
     assert compile(reduce_kernel, capability, dtype, OUT=1, LAST=last, BP=256)
     options = dict(NORM=last, TRAINING=last, GRAD_LAST=last, LAST=last)

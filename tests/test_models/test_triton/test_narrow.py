@@ -87,6 +87,21 @@ def test_values_gradients_and_statistics(kind, edges, size, training):
     close(*(torch.autograd.grad((y * probe).sum(), inputs) for y in (actual, expected)), tolerance=1e-3)
 
 
+def test_statistics_of_a_large_mean():
+    """In float32, a mean of squares minus a squared mean would be off by more than the variance."""
+    stages = build('spatial')[:1]
+    with torch.no_grad():  # the identity
+        torch.nn.init.dirac_(stages[0].convs[0].weight, groups=2)
+        torch.nn.init.dirac_(stages[0].convs[1].weight)
+    norm = stages[0].norm
+    norm.mean.zero_()
+    norm.var.zero_()
+    x = 3000 + torch.randn(2, 2, 36, 30)
+    narrow_stages(x, stages)
+    var, mean = torch.var_mean(x.double(), (0, 2, 3))
+    torch.testing.assert_close((norm.mean / 0.3, norm.var / 0.3), (mean.float(), var.float()), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('folded', [False, True])
 def test_without_gradients(kind, folded):
